@@ -1,0 +1,1 @@
+//! (grows with its module)
