@@ -4,6 +4,8 @@
 //! sockets, files, logs and clocks: bytes come in parsed or as slices, time is an argument, and
 //! what happened goes out as values.
 
+pub mod client;
+pub mod fact;
 pub mod moment;
 pub mod policy;
 pub mod route;

@@ -1,0 +1,138 @@
+//! What happened, as values: the guard says it, telemetry renders it.
+
+use std::time::Duration;
+
+use super::client::Client;
+
+/// The rule that a request fell under: an index into `Policy::rules`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RouteId {
+    Rule(u16),
+    /// No rule named it. Learned path classes will stand here.
+    Unnamed,
+}
+
+/// One thing that happened in an exchange, told once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fact {
+    pub route: RouteId,
+    pub client: Client,
+    pub event: Event,
+}
+
+/// What happened. Session keys are in none of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Not forwarded.
+    Refused(Refusal),
+    /// Forwarded in observe mode, though it would have been refused.
+    WouldRefuse(Refusal),
+    /// Forwarded in observe mode, though it would have been recycled or answered.
+    WouldAbsorb,
+    /// Forwarded with a spare: the write replaced a record, or was not made.
+    Recycled,
+    /// The proxy replied itself.
+    Answered,
+    /// A session cookie was withheld from a client that had sent none.
+    Stripped,
+    /// A session cookie was turned into a deletion.
+    Deleted,
+    /// A session cookie that stands for no live session was removed from a request.
+    Removed,
+    /// A write reached the store.
+    Wrote(Write),
+}
+
+/// A change in the session store, as the answer proves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Write {
+    Created,
+    Rotated,
+    Renewed,
+    Deleted,
+    /// Nothing was written.
+    None,
+    /// The answer does not tell.
+    Uncertain,
+}
+
+impl Write {
+    pub const ALL: [Self; 6] =
+        [Self::Created, Self::Rotated, Self::Renewed, Self::Deleted, Self::None, Self::Uncertain];
+
+    /// The word for it in logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Rotated => "rotated",
+            Self::Renewed => "renewed",
+            Self::Deleted => "deleted",
+            Self::None => "none",
+            Self::Uncertain => "uncertain",
+        }
+    }
+}
+
+/// Why a request was not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Refusal {
+    /// The client's budget is spent.
+    ClientBudget,
+    /// The budget of the wide IPv6 prefix around the client is spent.
+    WideBudget,
+    /// The site's budget is spent.
+    SiteBudget,
+    /// No place in the client table, and the bucket that such clients share is spent.
+    TableFull,
+    /// All spares of the path were in use for as long as it could wait.
+    NoSpare,
+}
+
+impl Refusal {
+    pub const ALL: [Self; 5] =
+        [Self::ClientBudget, Self::WideBudget, Self::SiteBudget, Self::TableFull, Self::NoSpare];
+
+    /// The word for it in logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::ClientBudget => "client-budget",
+            Self::WideBudget => "wide-budget",
+            Self::SiteBudget => "site-budget",
+            Self::TableFull => "table-full",
+            Self::NoSpare => "no-spare",
+        }
+    }
+}
+
+/// Something that the operator should hear of, whoever caused it. Rare, or made rare by telemetry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A path was seen to flush sessions: anonymous requests to it recycle from now on.
+    PathFlushes { route: RouteId, path: String },
+    /// A path under a recycling rule writes to the session: gated for this long.
+    PathWrites { route: RouteId, path: String, gated: Duration },
+    /// An application that deletes empty sessions wrote after the logout, for several clients.
+    WritesAfterLogout { route: RouteId, path: String, gated: Duration },
+    /// A creating route set a cookie that looks like a session key under another name.
+    OtherCookieLooksLikeKey { route: RouteId, cookie: String },
+    /// The application set a session cookie that is no key of this profile.
+    KeyOfOtherShape { route: RouteId },
+    /// The ledger was full: a live session was forgotten.
+    LedgerOverflowed,
+    /// The client table was full: a client found no place.
+    ClientTableFull,
+    /// Unknown session cookies are removed from now on, or are forwarded again.
+    Warmth(Warmth),
+}
+
+/// Whether the ledger knows every live session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warmth {
+    Warm,
+    /// A cookie lifetime has not been seen yet; this much is missing.
+    Cold { remaining: Duration },
+    /// A live session was forgotten for lack of room; warm again after this.
+    Overflowed { remaining: Duration },
+    /// A session that was not issued through Floodwall was alive; warm again after this.
+    IssuedElsewhere { remaining: Duration },
+}
