@@ -1,0 +1,208 @@
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use proptest::prelude::*;
+
+use super::super::policy::Quota;
+use super::*;
+
+const NOW: Moment = Moment::from_nanos(1 << 59);
+
+fn quota(burst: u32, period: Duration) -> Quota {
+    Quota::new(NonZeroU32::new(burst).expect("not zero"), period).expect("fits")
+}
+
+fn policy(capacity: usize) -> ClientPolicy {
+    ClientPolicy {
+        ipv4_prefix: 32,
+        ipv6_prefix: 64,
+        ipv6_wide_prefix: 48,
+        ipv6_wide_factor: NonZeroU32::new(2).expect("not zero"),
+        capacity,
+    }
+}
+
+fn budgets(client: u32, site: u32, capacity: usize) -> Budgets {
+    let second = Duration::from_secs(1);
+    let one = |name: &str| Budget {
+        name: String::from(name),
+        client: quota(client, second),
+        site: quota(site, second),
+    };
+    Budgets::new(&[one("anonymous"), one("login")], &policy(capacity), Secret::new([3; 16]))
+}
+
+fn v4(last: u32) -> Client {
+    Client::fold(IpAddr::V4(Ipv4Addr::from_bits(last)), &policy(1000))
+}
+
+fn v6(segments: [u16; 4]) -> Client {
+    let [a, b, c, d] = segments;
+    Client::fold(IpAddr::V6(Ipv6Addr::new(a, b, c, d, 9, 9, 9, 9)), &policy(1000))
+}
+
+fn why(result: Result<Hold, Refused>) -> Option<Refusal> {
+    result.err().map(|refused| refused.why)
+}
+
+/// Reserves, and settles as a write.
+fn spend(budgets: &Budgets, client: Client, now: Moment) -> Option<Refusal> {
+    match budgets.reserve(0, client, now) {
+        Ok(hold) => {
+            budgets.keep(hold, now);
+            None
+        }
+        Err(refused) => Some(refused.why),
+    }
+}
+
+#[test]
+fn a_client_gets_its_burst_and_a_refused_request_charges_nobody() {
+    let budgets = budgets(3, 4, 1000);
+    for _ in 0..3 {
+        assert_eq!(spend(&budgets, v4(1), NOW), None);
+    }
+    for _ in 0..100 {
+        assert_eq!(spend(&budgets, v4(1), NOW), Some(Refusal::ClientBudget));
+    }
+    // The hundred refusals took nothing from the site, nor from the client's own future.
+    assert_eq!(spend(&budgets, v4(2), NOW), None);
+    for _ in 0..100 {
+        assert_eq!(spend(&budgets, v4(3), NOW), Some(Refusal::SiteBudget));
+    }
+    let later = NOW.after(Duration::from_secs(1));
+    assert_eq!(spend(&budgets, v4(3), later), None);
+    assert_eq!(spend(&budgets, v4(1), later), Some(Refusal::SiteBudget));
+    assert_eq!(budgets.held(), 0);
+}
+
+#[test]
+fn what_is_held_takes_room_until_it_is_settled() {
+    let budgets = budgets(3, 100, 1000);
+    let holds: Vec<Hold> =
+        (0..3).map(|_| budgets.reserve(0, v4(1), NOW).expect("within the burst")).collect();
+    let later = NOW.after(Duration::from_secs(2));
+    assert_eq!(why(budgets.reserve(0, v4(1), later)), Some(Refusal::ClientBudget));
+    for hold in holds {
+        budgets.refund(hold);
+    }
+    assert_eq!(budgets.held(), 0);
+    for _ in 0..3 {
+        assert_eq!(spend(&budgets, v4(1), later), None);
+    }
+}
+
+#[test]
+fn one_budget_cannot_be_drained_through_another() {
+    let budgets = budgets(3, 3, 1000);
+    for _ in 0..3 {
+        assert!(budgets.reserve(0, v4(1), NOW).is_ok());
+    }
+    assert_eq!(why(budgets.reserve(0, v4(2), NOW)), Some(Refusal::SiteBudget));
+    assert!(budgets.reserve(1, v4(1), NOW).is_ok());
+}
+
+#[test]
+fn a_wide_ipv6_prefix_has_a_share_of_its_own() {
+    let budgets = budgets(3, 1000, 1000);
+    let admitted = (0..1000u16)
+        .filter(|network| budgets.reserve(0, v6([0x2001, 0xdb8, 1, *network]), NOW).is_ok())
+        .count();
+    assert_eq!(admitted, 6);
+    assert_eq!(why(budgets.reserve(0, v6([0x2001, 0xdb8, 1, 7]), NOW)), Some(Refusal::WideBudget));
+    assert!(budgets.reserve(0, v6([0x2001, 0xdb8, 2, 0]), NOW).is_ok());
+}
+
+#[test]
+fn a_late_charge_makes_a_debt_that_is_paid_off_before_anything_new() {
+    let budgets = budgets(2, 1000, 1000);
+    assert!(budgets.charge_late(0, v4(1), NOW));
+    assert!(budgets.charge_late(0, v4(1), NOW));
+    for _ in 0..3 {
+        assert!(!budgets.charge_late(0, v4(1), NOW));
+    }
+    let at = |seconds| NOW.after(Duration::from_secs(seconds));
+    assert!(budgets.reserve(0, v4(1), at(3)).is_err());
+    assert!(budgets.reserve(0, v4(1), at(4)).is_ok());
+}
+
+#[test]
+fn a_full_table_is_no_amnesty() {
+    let budgets = budgets(1, 1_000_000, 1000);
+    let cells: usize = budgets.shards.iter().map(|shard| shard.lock().cells.len()).sum();
+    let mut kinds = std::collections::HashMap::new();
+    for client in 0..20 * u32::try_from(cells).expect("small") {
+        *kinds.entry(why(budgets.reserve(0, v4(client), NOW))).or_insert(0usize) += 1;
+    }
+    // At most one for each cell, and one from the bucket that the others share.
+    assert!(kinds[&None] <= cells + 1, "{kinds:?}");
+    assert!(kinds[&None] > cells * 9 / 10, "{kinds:?}");
+    assert!(kinds[&Some(Refusal::TableFull)] > 0);
+    // Those in the table are still remembered: nothing that owes was evicted.
+    assert_eq!(why(budgets.reserve(0, v4(0), NOW)), Some(Refusal::ClientBudget));
+}
+
+#[test]
+fn what_was_owed_before_a_restart_is_owed_after_it() {
+    let before = budgets(2, 5, 1000);
+    for client in [v4(1), v4(1), v6([1, 2, 3, 4])] {
+        assert!(before.reserve(0, client, NOW).is_ok());
+    }
+    let after = budgets(2, 5, 1000);
+    let told: std::collections::HashSet<_> =
+        before.changed(NOW).into_iter().map(|owed| (owed.cell, owed.until)).collect();
+    let owed = before.owed(NOW).into_iter().map(|owed| (owed.cell, owed.until)).collect();
+    assert_eq!(told, owed);
+    assert!(before.changed(NOW).is_empty(), "what was told is told again");
+    for owed in before.owed(NOW) {
+        after.restore(owed, NOW);
+    }
+    assert_eq!(why(after.reserve(0, v4(1), NOW)), Some(Refusal::ClientBudget));
+    assert!(after.reserve(0, v6([1, 2, 3, 4]), NOW).is_ok());
+    assert!(after.reserve(0, v4(2), NOW).is_ok());
+    assert_eq!(why(after.reserve(0, v4(2), NOW)), Some(Refusal::SiteBudget));
+}
+
+proptest! {
+    /// Whatever is reserved, refunded late or kept: in no window of time is more kept than the
+    /// burst and what the rate gives in that window.
+    #[test]
+    fn what_is_kept_stays_within_the_quota_in_every_window(
+        burst in 1u32..6,
+        steps in proptest::collection::vec((0u64..2_000, 0usize..8, any::<bool>()), 1..120),
+    ) {
+        let second = Duration::from_secs(1);
+        let budget = Budget {
+            name: String::from("anonymous"),
+            client: quota(burst, second),
+            site: quota(1000, second),
+        };
+        let budgets = Budgets::new(&[budget], &policy(1000), Secret::new([1; 16]));
+        let mut now = NOW;
+        let mut held: Vec<(Moment, Hold)> = Vec::new();
+        let mut kept: Vec<Moment> = Vec::new();
+        for (pause, pick, refund) in steps {
+            now = now.after(Duration::from_millis(pause));
+            if let Ok(hold) = budgets.reserve(0, v4(1), now) {
+                held.push((now, hold));
+            }
+            if pick < held.len() {
+                let (when, hold) = held.swap_remove(pick);
+                if refund {
+                    budgets.refund(hold);
+                } else {
+                    // The record came into being at any time between.
+                    kept.push(if pick % 2 == 0 { when } else { now });
+                    budgets.keep(hold, now);
+                }
+            }
+        }
+        kept.extend(held.into_iter().map(|(when, _)| when));
+        kept.sort();
+        for (first, from) in kept.iter().enumerate() {
+            for (last, to) in kept.iter().enumerate().skip(first) {
+                let allowed = u128::from(burst) + to.since(*from).as_nanos() / second.as_nanos();
+                prop_assert!((last - first + 1) as u128 <= allowed);
+            }
+        }
+    }
+}

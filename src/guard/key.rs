@@ -1,0 +1,153 @@
+//! Session keys, and the hashes that stand for them wherever they are remembered.
+
+use std::fmt;
+
+use siphasher::sip::SipHasher24;
+use siphasher::sip128::{Hasher128, SipHasher24 as SipHasher24_128};
+use std::hash::Hasher;
+
+use super::client::Client;
+use super::policy::KeyShape;
+
+/// A session key as Django makes them: 32 characters, all of the shape that it was parsed with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SessionKey([u8; 32]);
+
+impl SessionKey {
+    /// Reads a key; `None` where the bytes cannot be one.
+    pub fn parse(bytes: &[u8], shape: KeyShape) -> Option<Self> {
+        let key: [u8; 32] = bytes.try_into().ok()?;
+        let fits = match shape {
+            KeyShape::Hex32 => |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            KeyShape::Alnum32 => |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'z'),
+        };
+        key.iter().all(fits).then_some(Self(key))
+    }
+
+    /// The key as it stands in a cookie.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    /// Says nothing of the key: it must appear in no log and no panic message.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(…)")
+    }
+}
+
+/// A keyed 64-bit hash of a session key. Two live keys of a full default ledger (2,000,000) share
+/// one with a probability of about one in ten million; nobody without the secret can aim at that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyHash(pub u64);
+
+/// The hash of what a budget's cell belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CellHash(pub u64);
+
+/// The secret behind all hashes and placeholders. Kept in the state file, so that what was
+/// remembered before a restart is found again after it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret([u8; 16]);
+
+impl Secret {
+    /// A secret of these bytes, which must come from the operating system's random source.
+    pub const fn new(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the state file.
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The hash of a session key.
+    pub fn key(self, key: &SessionKey) -> KeyHash {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'k');
+        hasher.write(&key.0);
+        KeyHash(hasher.finish())
+    }
+
+    /// The hash of a client within a budget. Its upper 16 bits are those of the hash of the widest
+    /// prefix around the client, so that all tiers of a client fall into one shard of the table.
+    pub fn client(self, budget: &str, client: Client, widest: Client) -> CellHash {
+        let own = self.prefix(budget, client);
+        let wide = if client == widest { own } else { self.prefix(budget, widest) };
+        CellHash((wide & !LOW_48) | (own & LOW_48))
+    }
+
+    fn prefix(self, budget: &str, client: Client) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'c');
+        hasher.write(&client.bytes());
+        hasher.write(budget.as_bytes());
+        hasher.finish()
+    }
+
+    /// The hash of a whole site's share in a budget.
+    pub fn site(self, budget: &str) -> CellHash {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b's');
+        hasher.write(budget.as_bytes());
+        CellHash(hasher.finish())
+    }
+
+    /// The `counter`-th placeholder: a key of 32 hex digits, which every release takes for one,
+    /// and which nobody can foresee. A counter is used once.
+    pub fn placeholder(self, counter: u64) -> SessionKey {
+        let mut hasher = SipHasher24_128::new_with_key(&self.0);
+        hasher.write_u8(b'p');
+        hasher.write_u64(counter);
+        let mut key = [0; 32];
+        for (place, byte) in key.chunks_exact_mut(2).zip(hasher.finish128().as_bytes()) {
+            place[0] = HEX[usize::from(byte >> 4)];
+            place[1] = HEX[usize::from(byte & 15)];
+        }
+        SessionKey(key)
+    }
+}
+
+const LOW_48: u64 = (1 << 48) - 1;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_32_characters_of_its_shape() {
+        let hex = b"0123456789abcdef0123456789abcdef";
+        let alnum = b"0123456789abcdefghijklmnopqrstuv";
+        assert!(SessionKey::parse(hex, KeyShape::Hex32).is_some());
+        assert!(SessionKey::parse(hex, KeyShape::Alnum32).is_some());
+        assert!(SessionKey::parse(alnum, KeyShape::Hex32).is_none());
+        assert!(SessionKey::parse(alnum, KeyShape::Alnum32).is_some());
+        for wrong in [&hex[..31], b"", b"0123456789ABCDEF0123456789ABCDEF", &[b'a'; 33]] {
+            assert!(SessionKey::parse(wrong, KeyShape::Alnum32).is_none());
+        }
+    }
+
+    #[test]
+    fn placeholders_are_keys_of_every_release_and_never_the_same() {
+        let secret = Secret::new([7; 16]);
+        let first = secret.placeholder(1);
+        assert!(SessionKey::parse(first.as_bytes(), KeyShape::Hex32).is_some());
+        assert!(first != secret.placeholder(2));
+        assert!(first != Secret::new([8; 16]).placeholder(1));
+    }
+
+    #[test]
+    fn nothing_of_a_key_or_a_secret_is_printed() {
+        let key = Secret::new([7; 16]).placeholder(1);
+        assert_eq!(format!("{key:?} {:?}", Secret::new([7; 16])), "SessionKey(…) Secret(…)");
+    }
+}

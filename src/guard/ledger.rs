@@ -1,0 +1,428 @@
+//! The ledger: which session keys were issued through us and are alive, which are dead, and which
+//! exchanges of a key are under way.
+//!
+//! It holds keyed hashes, never keys. It is bounded: when it is full, keys that were never
+//! presented go first. Dead is final: a key that the application ended is never alive again here,
+//! whatever a racing answer says.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+use std::time::Duration;
+
+use super::key::KeyHash;
+use super::moment::Moment;
+use super::route::Effect;
+use super::sharded::Locked;
+
+/// The keys of a site.
+pub struct Ledger {
+    shards: Box<[Locked<Shard>]>,
+    in_flight_per_key: u16,
+}
+
+/// What the ledger knows of a key that a request presents, and what the exchange may do.
+#[derive(Debug)]
+pub enum Entered {
+    /// Not in the ledger.
+    Unknown,
+    /// Ended by the application: no record stands behind it.
+    Dead,
+    /// Alive, and the exchange may go on.
+    Alive(KeyLease),
+    /// Alive, but other exchanges of the key must end first.
+    Busy,
+}
+
+/// An exchange's part in its key. Must be given back to [`Ledger::leave`].
+#[derive(Debug)]
+#[must_use = "a lease that is not given back keeps its key busy"]
+pub struct KeyLease {
+    pub key: KeyHash,
+    /// Whether the creation of the key was charged to a budget that had it.
+    pub paid: bool,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    Shared,
+    Rotating,
+    Flushing,
+}
+
+/// Whether an exchange can still wait for others of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    Left,
+    /// It goes on regardless, and its key has used up its free rotation.
+    Spent,
+}
+
+/// What an answer with another key means for the key that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The one free rotation: the new key takes the place of the old, paid or not as that was.
+    Free { paid: bool },
+    /// A further one: a record came into being.
+    Further,
+}
+
+/// A key as the journal and the snapshot keep it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyRecord {
+    pub key: KeyHash,
+    /// Whole seconds since the origin of [`Moment`].
+    pub expires: u32,
+    pub flags: u8,
+}
+
+impl KeyRecord {
+    pub const DEAD: u8 = 1;
+    pub const PAID: u8 = 1 << 1;
+    /// The free rotation is used up.
+    pub const ROTATED: u8 = 1 << 2;
+    pub const PRESENTED: u8 = 1 << 3;
+    /// All flags that outlive the process.
+    pub const LASTING: u8 = Self::DEAD | Self::PAID | Self::ROTATED | Self::PRESENTED;
+}
+
+/// What became of the ledger's room when a key was entered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// A live key was forgotten.
+    Overflowed,
+}
+
+impl Ledger {
+    const SHARDS: usize = 64;
+
+    /// An empty ledger for `capacity` keys.
+    pub fn new(capacity: usize, in_flight_per_key: u16) -> Self {
+        let each = capacity.div_ceil(Self::SHARDS).max(1);
+        let shards = (0..Self::SHARDS).map(|_| Locked::new(Shard::new(each))).collect();
+        Self { shards, in_flight_per_key }
+    }
+
+    fn shard(&self, key: KeyHash) -> &Locked<Shard> {
+        &self.shards[(key.0 >> 32) as usize % Self::SHARDS]
+    }
+
+    /// Looks a presented key up and, where it is alive, joins its exchanges: a flush runs alone,
+    /// rotations run one at a time, and there are at most `in_flight_per_key`.
+    pub fn enter(&self, key: KeyHash, effect: Effect, now: Moment, patience: Patience) -> Entered {
+        let mut shard = self.shard(key).lock();
+        let Some(entry) = shard.keys.get_mut(&key) else { return Entered::Unknown };
+        if entry.expires <= seconds(now) {
+            return Entered::Unknown;
+        }
+        if entry.is(KeyRecord::DEAD) {
+            return Entered::Dead;
+        }
+        let alone = entry.is(Entry::FLUSHING) || entry.in_flight >= self.in_flight_per_key;
+        let free = match effect {
+            Effect::Write => !alone,
+            Effect::Rotate => !alone && !entry.is(Entry::ROTATING),
+            Effect::Flush => entry.in_flight == 0,
+        };
+        let held = match (free, patience, effect) {
+            (true, _, Effect::Write) => Held::Shared,
+            (true, _, Effect::Rotate) => Held::Rotating,
+            (true, _, Effect::Flush) => Held::Flushing,
+            (false, Patience::Left, _) => return Entered::Busy,
+            (false, Patience::Spent, _) => {
+                entry.flags |= KeyRecord::ROTATED;
+                Held::Shared
+            }
+        };
+        match held {
+            Held::Shared => {}
+            Held::Rotating => entry.flags |= Entry::ROTATING,
+            Held::Flushing => entry.flags |= Entry::FLUSHING,
+        }
+        entry.in_flight = entry.in_flight.saturating_add(1);
+        let paid = entry.is(KeyRecord::PAID);
+        let first = !entry.is(KeyRecord::PRESENTED);
+        entry.flags |= KeyRecord::PRESENTED | Entry::RECENT;
+        if first {
+            shard.presented.push_back(key);
+        }
+        Entered::Alive(KeyLease { key, paid, held })
+    }
+
+    /// Ends an exchange's part in its key.
+    pub fn leave(&self, lease: KeyLease) {
+        let mut shard = self.shard(lease.key).lock();
+        if let Some(entry) = shard.keys.get_mut(&lease.key) {
+            entry.in_flight = entry.in_flight.saturating_sub(1);
+            match lease.held {
+                Held::Shared => {}
+                Held::Rotating => entry.flags &= !Entry::ROTATING,
+                Held::Flushing => entry.flags &= !Entry::FLUSHING,
+            }
+        }
+    }
+
+    /// Enters a key that the application issued. Nothing happens where it is dead.
+    pub fn issue(
+        &self,
+        key: KeyHash,
+        expires: Moment,
+        paid: bool,
+        now: Moment,
+    ) -> (KeyRecord, Room) {
+        let mut shard = self.shard(key).lock();
+        let room = shard.make_room(seconds(now));
+        let entry = shard.keys.entry(key).or_insert(Entry::NEW);
+        let fresh = entry.expires == 0;
+        entry.expires = entry.expires.max(coarse(expires, now));
+        if paid {
+            entry.flags |= KeyRecord::PAID;
+        }
+        let record = entry.record(key);
+        if fresh {
+            shard.fresh.push_back(key);
+        }
+        (record, room)
+    }
+
+    /// Ends a key. A key that the ledger does not hold stays unknown.
+    pub fn kill(&self, key: KeyHash) -> Option<KeyRecord> {
+        let mut shard = self.shard(key).lock();
+        let entry = shard.keys.get_mut(&key)?;
+        entry.flags |= KeyRecord::DEAD;
+        Some(entry.record(key))
+    }
+
+    /// The application answered this key with another one: ends it, and says whether that was its
+    /// one free rotation.
+    pub fn rotate(&self, key: KeyHash) -> (Rotation, Option<KeyRecord>) {
+        let mut shard = self.shard(key).lock();
+        let Some(entry) = shard.keys.get_mut(&key) else { return (Rotation::Further, None) };
+        let free = !entry.is(KeyRecord::DEAD) && !entry.is(KeyRecord::ROTATED);
+        let paid = entry.is(KeyRecord::PAID);
+        entry.flags |= KeyRecord::DEAD | KeyRecord::ROTATED;
+        let rotation = if free { Rotation::Free { paid } } else { Rotation::Further };
+        (rotation, Some(entry.record(key)))
+    }
+
+    /// The application saved this key's session again. Says whether the key is alive, with a
+    /// record where the journal must know of the new expiry. `pay` makes an unpaid key paid.
+    pub fn renew(&self, key: KeyHash, expires: Moment, pay: bool, now: Moment) -> Renewal {
+        let mut shard = self.shard(key).lock();
+        let Some(entry) = shard.keys.get_mut(&key) else { return Renewal::NotAlive };
+        if entry.is(KeyRecord::DEAD) || entry.expires <= seconds(now) {
+            return Renewal::NotAlive;
+        }
+        let before = (entry.expires, entry.flags & KeyRecord::LASTING);
+        entry.expires = entry.expires.max(coarse(expires, now));
+        if pay {
+            entry.flags |= KeyRecord::PAID;
+        }
+        let changed = before != (entry.expires, entry.flags & KeyRecord::LASTING);
+        Renewal::Alive(changed.then(|| entry.record(key)))
+    }
+
+    /// After an answer that does not tell, a key has no free rotation left.
+    pub fn spend_rotation(&self, key: KeyHash) -> Option<KeyRecord> {
+        let mut shard = self.shard(key).lock();
+        let entry = shard.keys.get_mut(&key)?;
+        let first = !entry.is(KeyRecord::ROTATED);
+        entry.flags |= KeyRecord::ROTATED;
+        first.then(|| entry.record(key))
+    }
+
+    /// Puts back what a snapshot or a journal remembers. Later records of a key follow earlier
+    /// ones; dead is final whatever comes after it.
+    pub fn restore(&self, record: KeyRecord, now: Moment) {
+        if record.expires <= seconds(now) {
+            return;
+        }
+        let mut shard = self.shard(record.key).lock();
+        let _room = shard.make_room(seconds(now));
+        let entry = shard.keys.entry(record.key).or_insert(Entry::NEW);
+        let fresh = entry.expires == 0;
+        let presented_before = entry.is(KeyRecord::PRESENTED);
+        entry.expires = entry.expires.max(record.expires);
+        entry.flags |= record.flags & KeyRecord::LASTING;
+        let presented_now = entry.is(KeyRecord::PRESENTED) && !presented_before;
+        if fresh {
+            shard.fresh.push_back(record.key);
+        }
+        if presented_now {
+            shard.presented.push_back(record.key);
+        }
+    }
+
+    /// Every key that has not expired, shard by shard, so that no lock is held for long.
+    pub fn records(&self, now: Moment) -> impl Iterator<Item = Vec<KeyRecord>> + '_ {
+        let now = seconds(now);
+        self.shards.iter().map(move |shard| {
+            let shard = shard.lock();
+            let alive = shard.keys.iter().filter(|(_, entry)| entry.expires > now);
+            alive.map(|(key, entry)| entry.record(*key)).collect()
+        })
+    }
+
+    /// How many keys are held, dead ones included.
+    pub fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().keys.len()).sum()
+    }
+
+    /// Whether no key is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Exchanges of known keys that have not been settled; zero when nothing is under way.
+    pub fn in_flight(&self) -> usize {
+        let busy = |shard: &Locked<Shard>| -> usize {
+            shard.lock().keys.values().map(|entry| usize::from(entry.in_flight)).sum()
+        };
+        self.shards.iter().map(busy).sum()
+    }
+}
+
+/// What renewing found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    Alive(Option<KeyRecord>),
+    /// Dead, expired or never issued: the application took an invented key, or brought a record
+    /// back that a logout had ended.
+    NotAlive,
+}
+
+/// Whole seconds since the origin, rounded down; enough for 136 years.
+pub fn seconds(moment: Moment) -> u32 {
+    u32::try_from(moment.as_nanos() / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// An expiry, rounded up to a thirty-second of what is left: a session that is saved on every
+/// request then costs a line in the journal only now and then.
+fn coarse(expires: Moment, now: Moment) -> u32 {
+    let grain = Duration::from_secs((expires.since(now).as_secs() / 32).max(1)).as_secs();
+    let grain = u32::try_from(grain).unwrap_or(u32::MAX);
+    seconds(expires).saturating_add(1).div_ceil(grain).saturating_mul(grain)
+}
+
+struct Shard {
+    keys: HashMap<KeyHash, Entry, BuildHasherDefault<AsIs>>,
+    capacity: usize,
+    /// Keys in the order of their entry; those that were presented since stand in `presented` too.
+    fresh: VecDeque<KeyHash>,
+    presented: VecDeque<KeyHash>,
+}
+
+/// 8 bytes beside the hash.
+#[derive(Clone, Copy)]
+struct Entry {
+    expires: u32,
+    in_flight: u16,
+    flags: u8,
+}
+
+impl Entry {
+    const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0 };
+    /// Presented since the shard last looked for something to forget.
+    const RECENT: u8 = 1 << 4;
+    const ROTATING: u8 = 1 << 5;
+    const FLUSHING: u8 = 1 << 6;
+
+    const fn is(self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    const fn record(self, key: KeyHash) -> KeyRecord {
+        KeyRecord { key, expires: self.expires, flags: self.flags & KeyRecord::LASTING }
+    }
+}
+
+impl Shard {
+    fn new(capacity: usize) -> Self {
+        Self {
+            keys: HashMap::default(),
+            capacity,
+            fresh: VecDeque::new(),
+            presented: VecDeque::new(),
+        }
+    }
+
+    /// Makes room for one more: expired keys first, then those never presented, then the one that
+    /// was presented longest ago (second chance).
+    fn make_room(&mut self, now: u32) -> Room {
+        for _ in 0..2 {
+            self.drop_expired(now);
+        }
+        let mut room = Room::Enough;
+        while self.keys.len() >= self.capacity {
+            let Some(key) = self.least_missed() else { return room };
+            if let Some(entry) = self.keys.remove(&key)
+                && entry.expires > now
+                && !entry.is(KeyRecord::DEAD)
+            {
+                room = Room::Overflowed;
+            }
+        }
+        room
+    }
+
+    fn drop_expired(&mut self, now: u32) {
+        for presented in [false, true] {
+            let queue = if presented { &mut self.presented } else { &mut self.fresh };
+            let Some(key) = queue.pop_front() else { continue };
+            match self.keys.get(&key) {
+                None => {}
+                Some(entry) if entry.expires <= now && entry.in_flight == 0 => {
+                    self.keys.remove(&key);
+                }
+                Some(entry) if !presented && entry.is(KeyRecord::PRESENTED) => {}
+                // Put back where it was: the order is what eviction goes by.
+                Some(_) => queue.push_front(key),
+            }
+        }
+    }
+
+    fn least_missed(&mut self) -> Option<KeyHash> {
+        while let Some(key) = self.fresh.pop_front() {
+            if self.keys.get(&key).is_some_and(|entry| !entry.is(KeyRecord::PRESENTED)) {
+                return Some(key);
+            }
+        }
+        for _ in 0..self.presented.len().min(64) {
+            let key = self.presented.pop_front()?;
+            match self.keys.get_mut(&key) {
+                Some(entry) if entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD) => {
+                    entry.flags &= !Entry::RECENT;
+                    self.presented.push_back(key);
+                }
+                Some(_) => return Some(key),
+                None => {}
+            }
+        }
+        self.presented.pop_front()
+    }
+}
+
+/// The keys are hashes already.
+#[derive(Default)]
+struct AsIs(u64);
+
+impl Hasher for AsIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;
