@@ -3,12 +3,17 @@
 //! Pure and synchronous. It owns the ledger, the budgets and the spares; it refuses to know about
 //! sockets, files, logs and clocks: bytes come in parsed or as slices, time is an argument, and
 //! what happened goes out as values.
+//!
+//! [`Guard::admit`] gives a verdict on a request, [`Guard::settle`] draws the conclusions from its
+//! answer; `image` turns what must outlive the process into bytes and back.
 
 pub mod budget;
 pub mod client;
 pub mod cookie;
+pub mod exchange;
 pub mod fact;
 pub mod gcra;
+pub mod image;
 pub mod key;
 pub mod ledger;
 pub mod moment;
@@ -17,4 +22,120 @@ pub mod policy;
 pub mod route;
 pub mod set_cookie;
 pub mod sharded;
+pub mod spares;
 pub mod warmth;
+
+mod admit;
+mod settle;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use budget::Budgets;
+use fact::Warmth;
+use key::Secret;
+use ledger::Ledger;
+use moment::Moment;
+use policy::Policy;
+use set_cookie::Dress;
+use sharded::Locked;
+use spares::Spares;
+use warmth::WarmUp;
+
+/// The guard of one site: its policy, and everything that it remembers. Shared by all cores.
+pub struct Guard {
+    policy: Policy,
+    secret: Secret,
+    ledger: Ledger,
+    budgets: Budgets,
+    spares: Spares,
+    warm_up: Locked<WarmUp>,
+    dress: Locked<Dress>,
+    /// Whether the application was seen to keep its sessions in signed cookies.
+    signed: AtomicBool,
+}
+
+impl Guard {
+    /// No session cookie is believed to live longer: browsers cap ages at 400 days
+    /// (RFC 6265bis, section 5.5).
+    pub const LONGEST_AGE: Duration = Duration::from_secs(400 * 86_400);
+
+    /// A guard that remembers nothing. `secret` and `seed` must be random; the seed new with
+    /// every process.
+    pub fn new(policy: Policy, secret: Secret, seed: u64, now: Moment) -> Self {
+        Self {
+            ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
+            budgets: Budgets::new(&policy.budgets, &policy.client, secret),
+            spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
+            warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
+            dress: Locked::new(Dress::configured(&policy.session)),
+            signed: AtomicBool::new(false),
+            secret,
+            policy,
+        }
+    }
+
+    /// What the guard obeys.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Whether the ledger knows every live session.
+    pub fn warmth(&self, now: Moment) -> Warmth {
+        self.warm_up.lock().warmth(now)
+    }
+
+    /// The value of a `Set-Cookie` line that makes a browser forget the session cookie.
+    pub fn deletion(&self) -> String {
+        self.dress.lock().deletion(&self.policy.session.cookie)
+    }
+
+    /// Whether a first answer calls for the same request again, with this session key: the proof
+    /// that its path flushes. The answer to it goes into the settlement, never to the client.
+    pub fn proof_wanted(
+        &self,
+        ticket: &exchange::Ticket,
+        first: &set_cookie::Evidence,
+    ) -> Option<key::SessionKey> {
+        match &ticket.sent {
+            exchange::Sent::Proof(lease) => self.spares.proof_wanted(lease, first),
+            exchange::Sent::Nothing
+            | exchange::Sent::Known(..)
+            | exchange::Sent::Unknown(_)
+            | exchange::Sent::Foreign
+            | exchange::Sent::Spare(_) => None,
+        }
+    }
+
+    /// How much of the tables is in use by exchanges under way; all zero when there are none.
+    pub fn under_way(&self) -> UnderWay {
+        UnderWay {
+            held: self.budgets.held(),
+            keys: self.ledger.in_flight(),
+            spares: self.spares.leased(),
+        }
+    }
+
+    /// Session keys in the ledger, dead ones included, and records kept as spares.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.ledger.len(), self.spares.len())
+    }
+
+    fn issues_signed(&self) -> bool {
+        self.signed.load(Ordering::Relaxed)
+    }
+
+    fn set_issues_signed(&self) {
+        if !self.issues_signed() {
+            self.signed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What exchanges under way hold: a check that nothing leaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UnderWay {
+    pub held: u64,
+    pub keys: usize,
+    pub spares: usize,
+}

@@ -1,5 +1,6 @@
 //! Routes: which rule a request falls under.
 
+use super::path::last_segment;
 use super::policy::Mode;
 
 /// A rule of the operator's or of the profile's.
@@ -35,6 +36,30 @@ pub enum PathPattern {
     Glob(String),
     /// The last segment, with or without a slash behind it, is one of these.
     LastSegment(Vec<String>),
+}
+
+impl PathPattern {
+    /// Whether a decoded path (see `path::decode`) falls under this pattern.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact.as_bytes(),
+            Self::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+            Self::Glob(glob) => fast_glob::glob_match(glob, path),
+            Self::LastSegment(segments) => {
+                let last = last_segment(path);
+                segments.iter().any(|segment| segment.as_bytes() == last)
+            }
+        }
+    }
+}
+
+impl Rule {
+    /// Whether a request falls under this rule.
+    pub fn matches(&self, path: &[u8], method: &str, standing: StandingWord) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|known| known == method))
+            && (self.standings.is_empty() || self.standings.contains(&standing))
+            && self.paths.iter().any(|pattern| pattern.matches(path))
+    }
 }
 
 /// A standing as a rule names it.

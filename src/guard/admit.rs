@@ -1,0 +1,324 @@
+//! Admission: what becomes of a request, decided before the application sees it.
+
+use std::time::Duration;
+
+use super::Guard;
+use super::budget::Refused;
+use super::cookie::Presented;
+use super::exchange::{Facts, Request, Sent, Ticket, Verdict, WaitFor};
+use super::fact::{Event, Refusal, RouteId, Warmth};
+use super::key::SessionKey;
+use super::ledger::{Entered, KeyLease, Patience};
+use super::moment::Moment;
+use super::path::only_parameters;
+use super::policy::{Budget, Mode, Unknown};
+use super::route::{Action, Effect, Rule, StandingWord};
+use super::spares::{Asking, Lane, Nature, Unused};
+
+/// What a route asks of a request.
+#[derive(Clone, Copy)]
+struct Route<'a> {
+    id: RouteId,
+    rule: Option<&'a Rule>,
+    action: &'a Action,
+    budget: usize,
+    effect: Effect,
+    observe: bool,
+}
+
+/// What is left of a request's session once it has been looked up.
+enum Standing {
+    /// The application gets no session from it.
+    Sessionless {
+        removed: bool,
+    },
+    Known(SessionKey, KeyLease),
+    /// Forwarded as it came.
+    Unproven(Sent),
+    Busy(WaitFor),
+}
+
+impl Guard {
+    /// Decides about a request. Where the verdict is to wait, the shell asks again; with its
+    /// patience spent it gets another verdict.
+    pub fn admit(&self, request: &Request<'_>, patience: Patience, now: Moment) -> Verdict {
+        let (route, standing) = self.standing(request, patience, now);
+        let ticket = Drawing { guard: self, request, route, now };
+        match standing {
+            Standing::Busy(wait) => Verdict::Wait(wait),
+            Standing::Known(key, lease) => ticket.known(key, lease),
+            Standing::Unproven(sent) => ticket.unproven(sent),
+            Standing::Sessionless { removed } => ticket.sessionless(removed, patience),
+        }
+    }
+
+    /// Looks the session up and finds the route, which may depend on what was found.
+    fn standing(
+        &self,
+        request: &Request<'_>,
+        patience: Patience,
+        now: Moment,
+    ) -> (Route<'_>, Standing) {
+        let route = |word| self.route(request, word);
+        match request.cookies.presented() {
+            Presented::Nothing => {
+                (route(StandingWord::None), Standing::Sessionless { removed: false })
+            }
+            Presented::Key(key) => self.key_standing(request, key, patience, now),
+            Presented::Signed if self.issues_signed() => {
+                (route(StandingWord::Known), Standing::Unproven(Sent::Foreign))
+            }
+            Presented::Signed | Presented::Malformed => {
+                let standing = if self.drops_unknown(now) {
+                    Standing::Sessionless { removed: true }
+                } else {
+                    Standing::Unproven(Sent::Foreign)
+                };
+                (route(StandingWord::Malformed), standing)
+            }
+        }
+    }
+
+    fn key_standing(
+        &self,
+        request: &Request<'_>,
+        key: SessionKey,
+        patience: Patience,
+        now: Moment,
+    ) -> (Route<'_>, Standing) {
+        let hash = self.secret.key(&key);
+        let known = self.route(request, StandingWord::Known);
+        // Nobody waits in observe mode.
+        let patience = if known.observe { Patience::Spent } else { patience };
+        let dead = match self.ledger.enter(hash, known.effect, now, patience) {
+            Entered::Alive(lease) => return (known, Standing::Known(key, lease)),
+            Entered::Busy => return (known, Standing::Busy(WaitFor::Key(hash))),
+            Entered::Dead => true,
+            Entered::Unknown => false,
+        };
+        // A dead key is no honest user's whatever the ledger has seen so far, and a spare was
+        // given to nobody.
+        let remove = match self.policy.session.unknown {
+            Unknown::Forward => self.spares.holds(hash),
+            Unknown::Auto | Unknown::Drop => {
+                dead || self.drops_unknown(now) || self.spares.holds(hash)
+            }
+        };
+        let standing = if remove {
+            Standing::Sessionless { removed: true }
+        } else {
+            Standing::Unproven(Sent::Unknown(key))
+        };
+        (self.route(request, StandingWord::Unknown), standing)
+    }
+
+    /// Whether unknown and malformed session cookies are removed from requests.
+    fn drops_unknown(&self, now: Moment) -> bool {
+        match self.policy.session.unknown {
+            Unknown::Forward => false,
+            Unknown::Drop => true,
+            Unknown::Auto => self.warmth(now) == Warmth::Warm,
+        }
+    }
+
+    /// The first rule that matches. What none matches is gated; this is where learned path
+    /// classes will have their say.
+    fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
+        let matching = |rule: &&Rule| rule.matches(request.path, request.method, standing);
+        let site = self.policy.mode == Mode::Observe;
+        match self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule)) {
+            Some((rule, index)) => Route {
+                id: RouteId::Rule(index),
+                rule: Some(rule),
+                action: &rule.action,
+                budget: rule.budget,
+                effect: rule.effect,
+                observe: rule.mode.map_or(site, |mode| mode == Mode::Observe),
+            },
+            None => Route {
+                id: RouteId::Unnamed,
+                rule: None,
+                action: &Action::Gate,
+                budget: Budget::ANONYMOUS,
+                effect: Effect::Write,
+                observe: site,
+            },
+        }
+    }
+}
+
+/// A ticket in the making.
+struct Drawing<'a> {
+    guard: &'a Guard,
+    request: &'a Request<'a>,
+    route: Route<'a>,
+    now: Moment,
+}
+
+impl Drawing<'_> {
+    /// A paid key is never refused by any budget; an unpaid one needs a hold like an unknown one,
+    /// so that growth cannot compound.
+    fn known(self, key: SessionKey, lease: KeyLease) -> Verdict {
+        if lease.paid || *self.route.action == Action::Forward {
+            return self.forward(Sent::Known(key, lease), Hold::Needless);
+        }
+        match self.reserve() {
+            Ok(hold) => self.forward(Sent::Known(key, lease), hold),
+            Err(refused) => {
+                self.guard.ledger.leave(lease);
+                self.refuse(refused)
+            }
+        }
+    }
+
+    fn unproven(self, sent: Sent) -> Verdict {
+        let signed = matches!(sent, Sent::Foreign) && self.guard.issues_signed();
+        if signed || *self.route.action == Action::Forward {
+            return self.forward(sent, Hold::Needless);
+        }
+        self.gated(sent)
+    }
+
+    fn sessionless(mut self, removed: bool, patience: Patience) -> Verdict {
+        if self.route.observe {
+            return self.sessionless_observed();
+        }
+        match self.route.action {
+            Action::Forward => self.forward(Sent::Nothing, Hold::Needless),
+            Action::Gate => self.gated(Sent::Nothing),
+            Action::Answer(answer) => Verdict::Answer {
+                answer: answer.clone(),
+                delete: self.request.cookies.carried(),
+                facts: self.facts(removed).and(Event::Answered),
+            },
+            Action::Recycle => match self.guard.spares.enter(self.asking(), self.now) {
+                Lane::Gate => self.gated(Sent::Nothing),
+                Lane::Spare(lease) => self.recycled(Unused::Spare(lease)),
+                Lane::Prove(lease) => self.recycled(Unused::Proof(lease)),
+                Lane::Busy if patience == Patience::Left => Verdict::Wait(WaitFor::Spare),
+                Lane::Busy => self
+                    .refuse(Refused { why: Refusal::NoSpare, retry_after: Duration::from_secs(1) }),
+            },
+        }
+    }
+
+    fn sessionless_observed(&mut self) -> Verdict {
+        match self.route.action {
+            Action::Forward => self.forward(Sent::Nothing, Hold::Needless),
+            Action::Gate => self.gated(Sent::Nothing),
+            Action::Answer(_) | Action::Recycle => {
+                let verdict = self.forward(Sent::Nothing, Hold::Needless);
+                verdict.also(Event::WouldAbsorb)
+            }
+        }
+    }
+
+    fn recycled(&self, lane: Unused) -> Verdict {
+        match self.reserve() {
+            Ok(hold) => {
+                let sent = match lane {
+                    Unused::Spare(lease) => Sent::Spare(lease),
+                    Unused::Proof(lease) => Sent::Proof(lease),
+                };
+                self.forward(sent, hold)
+            }
+            Err(refused) => {
+                self.guard.spares.give_back(lane);
+                self.refuse(refused)
+            }
+        }
+    }
+
+    fn gated(&self, sent: Sent) -> Verdict {
+        match self.reserve() {
+            Ok(hold) => self.forward(sent, hold),
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// In observe mode nothing is refused: what would have been is told, and goes on without.
+    fn reserve(&self) -> Result<Hold, Refused> {
+        let reserved = self.guard.budgets.reserve(self.route.budget, self.request.client, self.now);
+        match reserved {
+            Ok(hold) => Ok(Hold::Taken(hold)),
+            Err(refused) if self.route.observe => Ok(Hold::Missing(refused.why)),
+            Err(refused) => Err(refused),
+        }
+    }
+
+    fn refuse(&self, refused: Refused) -> Verdict {
+        let Refused { why, retry_after } = refused;
+        let facts = Facts::none(self.route.id, self.request.client).and(Event::Refused(why));
+        Verdict::Refuse { why, retry_after, facts }
+    }
+
+    fn forward(&self, sent: Sent, hold: Hold) -> Verdict {
+        let recycles = *self.route.action == Action::Recycle;
+        let nature = if self.route.effect == Effect::Flush {
+            self.guard.spares.nature(self.request.path, self.now)
+        } else {
+            Nature::Unproved
+        };
+        let removed = match sent {
+            Sent::Nothing | Sent::Spare(_) | Sent::Proof(_) => {
+                !self.route.observe && self.request.cookies.carried()
+            }
+            Sent::Known(..) | Sent::Unknown(_) | Sent::Foreign => false,
+        };
+        let facts = self.facts(removed);
+        let (hold, facts) = match hold {
+            Hold::Needless => (None, facts),
+            Hold::Taken(hold) => (Some(hold), facts),
+            Hold::Missing(why) => (None, facts.and(Event::WouldRefuse(why))),
+        };
+        let ticket = Ticket {
+            route: self.route.id,
+            client: self.request.client,
+            budget: self.route.budget,
+            effect: self.route.effect,
+            observe: self.route.observe,
+            body: self.request.body,
+            carried: self.request.cookies.carried(),
+            nature,
+            path: recycles.then(|| self.request.path.into()),
+            sent,
+            hold,
+        };
+        Verdict::Forward(Box::new(ticket), facts)
+    }
+
+    fn facts(&self, removed: bool) -> Facts {
+        let facts = Facts::none(self.route.id, self.request.client);
+        if removed { facts.and(Event::Removed) } else { facts }
+    }
+
+    fn asking(&self) -> Asking<'_> {
+        let allowed = self.route.rule.map_or(&[][..], |rule| &rule.query);
+        Asking {
+            path: self.request.path,
+            route: self.route.id,
+            eligible: !self.request.body
+                && !self.request.authorization
+                && only_parameters(self.request.query, allowed),
+            safe: self.request.is_safe(),
+        }
+    }
+}
+
+/// What an exchange has of its budget.
+enum Hold {
+    /// It needs none.
+    Needless,
+    Taken(super::budget::Hold),
+    /// There was none left; observe mode lets it pass.
+    Missing(Refusal),
+}
+
+impl Verdict {
+    fn also(self, event: Event) -> Self {
+        match self {
+            Self::Forward(ticket, facts) => Self::Forward(ticket, facts.and(event)),
+            other @ (Self::Refuse { .. } | Self::Answer { .. } | Self::Wait(_)) => other,
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! What outlives the process, as bytes: a snapshot of everything, and a journal of what changed
+//! since. Both carry checksums; times in them are of the wall clock.
+//!
+//! The journal may be replayed over a snapshot that already has part of it: every record says what
+//! is, not what changed, and dead is final.
+
+use std::time::Duration;
+
+use cookie::SameSite;
+
+use super::Guard;
+use super::budget::Owed;
+use super::fact::RouteId;
+use super::key::{CellHash, KeyHash, Secret, SessionKey};
+use super::ledger::{KeyRecord, seconds};
+use super::moment::Moment;
+use super::policy::{KeyShape, Policy};
+use super::set_cookie::Dress;
+use super::spares::Saved;
+use super::warmth::WarmUp;
+
+/// Where the monotonic clock's origin lies on the wall clock, in nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wall {
+    pub origin_unix_nanos: i128,
+}
+
+impl Wall {
+    fn unix_nanos(self, moment: Moment) -> u64 {
+        let nanos = self.origin_unix_nanos + i128::from(moment.as_nanos());
+        u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
+    }
+
+    fn moment(self, unix_nanos: u64) -> Moment {
+        let nanos = i128::from(unix_nanos) - self.origin_unix_nanos;
+        Moment::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
+    }
+
+    /// Seconds are kept in 32 bits, which lasts until 2106.
+    fn key_to_wall(self, record: KeyRecord) -> KeyRecord {
+        let moment = Moment::from_nanos(u64::from(record.expires) * NANOS);
+        let expires = u32::try_from(self.unix_nanos(moment).div_ceil(NANOS)).unwrap_or(u32::MAX);
+        KeyRecord { expires, ..record }
+    }
+
+    fn key_from_wall(self, record: KeyRecord) -> KeyRecord {
+        let moment = self.moment(u64::from(record.expires) * NANOS);
+        KeyRecord { expires: seconds(moment.after(Duration::from_nanos(NANOS - 1))), ..record }
+    }
+}
+
+const NANOS: u64 = 1_000_000_000;
+
+/// Why bytes are not an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damaged {
+    /// They do not begin as one, or are of another version.
+    Foreign,
+    /// They end too early, or say what cannot be.
+    Malformed,
+    /// The checksum does not fit.
+    Checksum,
+}
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Foreign => "it is not a Floodwall state file of this version",
+            Self::Malformed => "it is cut short or says what cannot be",
+            Self::Checksum => "its checksum does not fit",
+        })
+    }
+}
+
+impl std::error::Error for Damaged {}
+
+/// A snapshot, decoded.
+pub struct Image {
+    /// Which journals follow it: those of this generation and later ones.
+    pub generation: u64,
+    secret: Secret,
+    warm_up: [u64; 4],
+    signed: bool,
+    dress: Dress,
+    keys: Vec<KeyRecord>,
+    owed: Vec<(CellHash, u64)>,
+    paths: Vec<SavedPath>,
+}
+
+/// A proved path, whether it deletes, and its spares with their expiry on the wall clock.
+type SavedPath = (Vec<u8>, bool, Vec<(SessionKey, u64)>);
+
+impl Image {
+    const MAGIC: &'static [u8; 8] = b"FLOODWL1";
+
+    /// Reads a snapshot.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        let body = bytes.strip_prefix(Self::MAGIC).ok_or(Damaged::Foreign)?;
+        let (body, sum) = body.split_last_chunk::<4>().ok_or(Damaged::Malformed)?;
+        if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
+            return Err(Damaged::Checksum);
+        }
+        let mut reader = Reader(body);
+        let image = Self::read(&mut reader).ok_or(Damaged::Malformed)?;
+        if reader.0.is_empty() { Ok(image) } else { Err(Damaged::Malformed) }
+    }
+
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let generation = from.u64()?;
+        let secret = Secret::new(from.array()?);
+        let warm_up = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
+        let signed = from.u8()? != 0;
+        let dress = Dress {
+            path: from.text()?,
+            domain: Some(from.text()?).filter(|domain| !domain.is_empty()),
+            secure: from.u8()? != 0,
+            same_site: match from.u8()? {
+                1 => Some(SameSite::Strict),
+                2 => Some(SameSite::Lax),
+                3 => Some(SameSite::None),
+                _ => None,
+            },
+        };
+        let keys = from.list(|from| {
+            let key = KeyHash(from.u64()?);
+            Some(KeyRecord { key, expires: from.u32()?, flags: from.u8()? })
+        })?;
+        let owed = from.list(|from| Some((CellHash(from.u64()?), from.u64()?)))?;
+        let paths = from.list(|from| {
+            let path = from.bytes()?.to_vec();
+            let deletes = from.u8()? != 0;
+            let spares = from.list(|from| {
+                let key = SessionKey::parse(&from.array::<32>()?, KeyShape::Alnum32)?;
+                Some((key, from.u64()?))
+            })?;
+            Some((path, deletes, spares))
+        })?;
+        Some(Self { generation, secret, warm_up, signed, dress, keys, owed, paths })
+    }
+}
+
+impl Guard {
+    /// A snapshot of everything that must outlive the process, as bytes. Spares only at a clean
+    /// stop: they are the only raw keys.
+    pub fn snapshot(&self, generation: u64, wall: Wall, with_spares: bool, now: Moment) -> Vec<u8> {
+        let mut out = Writer(Vec::with_capacity(4096));
+        out.u64(generation);
+        out.0.extend_from_slice(&self.secret.bytes());
+        for field in self.warm_up_on_wall(wall) {
+            out.u64(field);
+        }
+        out.u8(self.issues_signed().into());
+        let dress = self.dress.lock().clone();
+        out.bytes(dress.path.as_bytes());
+        out.bytes(dress.domain.as_deref().unwrap_or("").as_bytes());
+        out.u8(dress.secure.into());
+        out.u8(match dress.same_site {
+            None => 0,
+            Some(SameSite::Strict) => 1,
+            Some(SameSite::Lax) => 2,
+            Some(SameSite::None) => 3,
+        });
+        out.list(self.ledger.records(now).flatten(), |out, record| {
+            let record = wall.key_to_wall(record);
+            out.u64(record.key.0);
+            out.u32(record.expires);
+            out.u8(record.flags);
+        });
+        out.list(self.budgets.owed(now).into_iter(), |out, owed| {
+            out.u64(owed.cell.0);
+            out.u64(wall.unix_nanos(owed.until));
+        });
+        out.list(self.spares.saved(with_spares, now).into_iter(), |out, saved| {
+            out.bytes(&saved.path);
+            out.u8(saved.deletes.into());
+            out.list(saved.spares.into_iter(), |out, (key, expires)| {
+                out.0.extend_from_slice(key.as_bytes());
+                out.u64(wall.unix_nanos(expires));
+            });
+        });
+        let sum = crc32fast::hash(&out.0);
+        out.u32(sum);
+        [Image::MAGIC.as_slice(), &out.0].concat()
+    }
+
+    /// A guard that remembers what an image says. A changed lifetime or capacity is the policy's.
+    pub fn restored(policy: Policy, image: Image, wall: Wall, seed: u64, now: Moment) -> Self {
+        let guard = Self::new(policy, image.secret, seed, now);
+        guard.set_warm_up(image.warm_up, wall, now);
+        if image.signed {
+            guard.set_issues_signed();
+        }
+        *guard.dress.lock() = image.dress;
+        for record in image.keys {
+            guard.ledger.restore(wall.key_from_wall(record), now);
+        }
+        for (cell, until) in image.owed {
+            guard.budgets.restore(Owed { cell, until: wall.moment(until) }, now);
+        }
+        for (path, deletes, spares) in image.paths {
+            let spares =
+                spares.into_iter().map(|(key, expires)| (key, wall.moment(expires))).collect();
+            let route = guard.recycling_route(&path);
+            guard.spares.restore(Saved { path, deletes, spares }, route);
+        }
+        guard
+    }
+
+    fn recycling_route(&self, path: &[u8]) -> RouteId {
+        let matching = |rule: &super::route::Rule| {
+            rule.action == super::route::Action::Recycle
+                && rule.paths.iter().any(|pattern| pattern.matches(path))
+        };
+        let found = self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule));
+        found.map_or(RouteId::Unnamed, |(_, index)| RouteId::Rule(index))
+    }
+
+    fn warm_up_on_wall(&self, wall: Wall) -> [u64; 4] {
+        let warm_up = *self.warm_up.lock();
+        let optional = |moment: Option<Moment>| moment.map_or(0, |moment| wall.unix_nanos(moment));
+        [
+            wall.unix_nanos(warm_up.since),
+            warm_up.longest.as_secs(),
+            optional(warm_up.overflowed),
+            optional(warm_up.elsewhere),
+        ]
+    }
+
+    fn set_warm_up(
+        &self,
+        [since, longest, overflowed, elsewhere]: [u64; 4],
+        wall: Wall,
+        now: Moment,
+    ) {
+        // A wall clock that was set back must not make the past longer than it was.
+        let past = |unix_nanos: u64| wall.moment(unix_nanos).min(now);
+        let optional = |unix_nanos: u64| (unix_nanos != 0).then(|| past(unix_nanos));
+        *self.warm_up.lock() = WarmUp {
+            since: past(since),
+            longest: Duration::from_secs(longest)
+                .clamp(self.policy.session.lifetime, Guard::LONGEST_AGE),
+            overflowed: optional(overflowed),
+            elsewhere: optional(elsewhere),
+        };
+    }
+
+    /// What changed in the budgets and in the warm-up since this was last asked, as journal
+    /// records.
+    pub fn changes(&self, wall: Wall, now: Moment) -> Vec<Entry> {
+        let owed = self.budgets.changed(now).into_iter();
+        let mut entries: Vec<Entry> = owed.map(|owed| Entry::owed(owed, wall)).collect();
+        let [_, longest, overflowed, elsewhere] = self.warm_up_on_wall(wall);
+        let said =
+            [(0, longest), (1, overflowed), (2, elsewhere), (3, self.issues_signed().into())];
+        entries.extend(said.map(|(field, value)| Entry {
+            tag: Entry::WARM_UP,
+            a: field,
+            b: value,
+        }));
+        entries
+    }
+
+    /// Takes in a record of the journal.
+    pub fn replay(&self, entry: Entry, wall: Wall, now: Moment) {
+        match entry.tag {
+            Entry::KEY => {
+                // The upper bits are the expiry, the lowest eight the flags.
+                let record = KeyRecord {
+                    key: KeyHash(entry.a),
+                    expires: (entry.b >> 8) as u32,
+                    flags: (entry.b & 0xff) as u8,
+                };
+                self.ledger.restore(wall.key_from_wall(record), now);
+            }
+            Entry::OWED => {
+                let until = wall.moment(entry.b);
+                self.budgets.restore(Owed { cell: CellHash(entry.a), until }, now);
+            }
+            Entry::WARM_UP => {
+                let [since, mut longest, mut overflowed, mut elsewhere] =
+                    self.warm_up_on_wall(wall);
+                match entry.a {
+                    0 => longest = entry.b,
+                    1 => overflowed = entry.b,
+                    2 => elsewhere = entry.b,
+                    _ if entry.b != 0 => self.set_issues_signed(),
+                    _ => {}
+                }
+                self.set_warm_up([since, longest, overflowed, elsewhere], wall, now);
+            }
+            // A later version's; what it says is not lost to that version.
+            _ => {}
+        }
+    }
+}
+
+/// One record of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    tag: u8,
+    a: u64,
+    b: u64,
+}
+
+impl Entry {
+    const KEY: u8 = 1;
+    const OWED: u8 = 2;
+    const WARM_UP: u8 = 3;
+
+    /// Bytes of an encoded record.
+    pub const LEN: usize = 21;
+
+    /// A key that was issued, renewed or ended.
+    pub fn key(record: KeyRecord, wall: Wall) -> Self {
+        let record = wall.key_to_wall(record);
+        let b = u64::from(record.expires) << 8 | u64::from(record.flags);
+        Self { tag: Self::KEY, a: record.key.0, b }
+    }
+
+    fn owed(owed: Owed, wall: Wall) -> Self {
+        Self { tag: Self::OWED, a: owed.cell.0, b: wall.unix_nanos(owed.until) }
+    }
+
+    /// The record as bytes, with its checksum.
+    pub fn encode(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0] = self.tag;
+        bytes[1..9].copy_from_slice(&self.a.to_le_bytes());
+        bytes[9..17].copy_from_slice(&self.b.to_le_bytes());
+        let sum = crc32fast::hash(&bytes[..17]);
+        bytes[17..].copy_from_slice(&sum.to_le_bytes());
+        bytes
+    }
+
+    /// Reads a record; `None` where the checksum does not fit, as at the end of a journal that a
+    /// kill cut short.
+    pub fn decode(bytes: &[u8; Self::LEN]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        let entry = Self { tag: reader.u8()?, a: reader.u64()?, b: reader.u64()? };
+        (crc32fast::hash(&bytes[..17]) == reader.u32()?).then_some(entry)
+    }
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    /// A length and the bytes; what is longer than four gigabytes is not written here.
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.u32(u32::try_from(bytes.len()).unwrap_or(0));
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn list<T>(&mut self, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
+        let place = self.0.len();
+        self.u64(0);
+        let mut count: u64 = 0;
+        for item in items {
+            write(self, item);
+            count += 1;
+        }
+        self.0[place..place + 8].copy_from_slice(&count.to_le_bytes());
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn bytes(&mut self) -> Option<&'a [u8]> {
+        let length = usize::try_from(self.u32()?).ok()?;
+        let (first, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn text(&mut self) -> Option<String> {
+        String::from_utf8(self.bytes()?.to_vec()).ok()
+    }
+
+    /// The count is not believed: memory grows with what is really there.
+    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
+        let count = self.u64()?;
+        let mut items = Vec::new();
+        for _ in 0..count {
+            items.push(read(self)?);
+        }
+        Some(items)
+    }
+}
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;

@@ -1,0 +1,381 @@
+//! Settlement: what an answer proves, and what follows for the ledger, the budgets, the spares and
+//! the cookie. The rules of keys in one place:
+//!
+//! | the answer's session cookie | key known | key unknown, dead, or none |
+//! |---|---|---|
+//! | none, status < 500 | nothing written | nothing written |
+//! | none, status ≥ 500, or no answer | uncertain | uncertain: the charge stays |
+//! | same key | renewed | **created** |
+//! | another key | rotated, free, once for each key; then **created** | **created** |
+//! | empty value | deleted | nothing written |
+
+use std::time::Duration;
+
+use super::Guard;
+use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, WaitFor};
+use super::fact::{Event, Notice, Write};
+use super::key::{KeyHash, SessionKey};
+use super::ledger::{KeyRecord, Renewal, Room, Rotation};
+use super::moment::Moment;
+use super::policy::AfterLogout;
+use super::route::Effect;
+use super::set_cookie::{Evidence, SetSession};
+use super::spares::{End, Nature, Unused};
+
+impl Guard {
+    /// Settles an exchange, however it ended.
+    pub fn settle(&self, mut ticket: Ticket, outcome: Outcome<'_>, now: Moment) -> Settlement {
+        if let Outcome::Answered(first, second) = outcome {
+            self.learn(first);
+            if let Some(second) = second {
+                self.learn(second);
+            }
+        }
+        let sent = std::mem::replace(&mut ticket.sent, Sent::Nothing);
+        let mut settling = Settling {
+            guard: self,
+            // The application was spared a cookie that the client still has.
+            removed: matches!(sent, Sent::Nothing | Sent::Proof(_)) && ticket.carried,
+            facts: Facts::none(ticket.route, ticket.client),
+            notice: None,
+            records: [None; 2],
+            now,
+        };
+        let (cookie, wake) = match sent {
+            Sent::Spare(lease) => {
+                let cookie = settling.spare(&mut ticket, Unused::Spare(lease), outcome);
+                (cookie, Some(WaitFor::Spare))
+            }
+            Sent::Proof(lease) => {
+                let cookie = settling.spare(&mut ticket, Unused::Proof(lease), outcome);
+                (cookie, Some(WaitFor::Spare))
+            }
+            Sent::Known(key, lease) => {
+                let hash = lease.key;
+                let cookie = settling.ordinary(&mut ticket, Some((key, hash)), true, outcome);
+                // The key is judged before the next exchange of it begins.
+                self.ledger.leave(lease);
+                (cookie, Some(WaitFor::Key(hash)))
+            }
+            Sent::Unknown(key) => {
+                let hash = self.secret.key(&key);
+                (settling.ordinary(&mut ticket, Some((key, hash)), false, outcome), None)
+            }
+            Sent::Nothing | Sent::Foreign => {
+                let cookie = settling.ordinary(&mut ticket, None, false, outcome);
+                (cookie, None)
+            }
+        };
+        let Settling { facts, notice, records, .. } = settling;
+        let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
+        Settlement { cookie, facts, notice, records, wake }
+    }
+
+    /// What every answer teaches, whosever exchange it was.
+    fn learn(&self, evidence: &Evidence) {
+        if let Some(dress) = &evidence.dress {
+            let mut known = self.dress.lock();
+            if *known != *dress {
+                *known = dress.clone();
+            }
+        }
+        match &evidence.session {
+            SetSession::Signed { .. } => self.set_issues_signed(),
+            SetSession::Key { max_age: Some(age), .. } => {
+                // Half a minute of slack: ages are counted down by applications that compute them.
+                let mut warm_up = self.warm_up.lock();
+                if *age > warm_up.longest + Duration::from_secs(30) {
+                    warm_up.longest = (*age).min(Self::LONGEST_AGE);
+                }
+            }
+            SetSession::Nothing
+            | SetSession::Deletion
+            | SetSession::Key { max_age: None, .. }
+            | SetSession::OtherShape => {}
+        }
+    }
+}
+
+/// A settlement in the making.
+struct Settling<'a> {
+    guard: &'a Guard,
+    removed: bool,
+    facts: Facts,
+    notice: Option<Notice>,
+    records: [Option<KeyRecord>; 2],
+    now: Moment,
+}
+
+impl Settling<'_> {
+    /// The end of an exchange that had a spare, or that could prove its path.
+    fn spare(&mut self, ticket: &mut Ticket, lane: Unused, outcome: Outcome<'_>) -> RelayCookie {
+        let spares = &self.guard.spares;
+        let evidence = match outcome {
+            Outcome::Unsent => {
+                spares.give_back(lane);
+                self.refund(ticket);
+                return RelayCookie::Keep;
+            }
+            Outcome::NoAnswer => None,
+            Outcome::Answered(first, _) => Some(first),
+        };
+        let (end, notice) = match lane {
+            Unused::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
+            Unused::Proof(lease) => {
+                let second = match outcome {
+                    Outcome::Answered(_, second) => second,
+                    Outcome::Unsent | Outcome::NoAnswer => None,
+                };
+                spares.settle_proof(lease, evidence, second, self.now)
+            }
+        };
+        self.notice = notice;
+        let silent = evidence.is_none_or(|evidence| evidence.session == SetSession::Nothing);
+        let withheld = match (ticket.carried, silent) {
+            (true, _) => RelayCookie::Delete,
+            (false, true) => RelayCookie::Keep,
+            (false, false) => RelayCookie::Strip,
+        };
+        match end {
+            End::Whole => {
+                self.refund(ticket);
+                if !silent {
+                    self.facts = self.facts.and(Event::Recycled);
+                    self.told_of(withheld);
+                }
+                withheld
+            }
+            End::Lost => {
+                self.keep(ticket);
+                self.wrote(Write::Uncertain);
+                self.told_of(withheld);
+                withheld
+            }
+            End::Created => {
+                if let Some(Evidence { session: SetSession::Key { key, max_age }, .. }) = evidence {
+                    self.created(ticket, self.guard.secret.key(key), *max_age);
+                }
+                RelayCookie::Keep
+            }
+            End::Ordinary => self.ordinary(ticket, None, false, outcome),
+        }
+    }
+
+    /// The end of every other exchange. `sent` is the key that the application got; `known`
+    /// whether the ledger held it alive when the exchange began.
+    fn ordinary(
+        &mut self,
+        ticket: &mut Ticket,
+        sent: Option<(SessionKey, KeyHash)>,
+        known: bool,
+        outcome: Outcome<'_>,
+    ) -> RelayCookie {
+        let evidence = match outcome {
+            Outcome::Unsent => {
+                self.refund(ticket);
+                return RelayCookie::Keep;
+            }
+            Outcome::NoAnswer => {
+                self.uncertain(ticket, sent);
+                return RelayCookie::Keep;
+            }
+            Outcome::Answered(evidence, _) => evidence,
+        };
+        let silent = if self.removed { RelayCookie::Delete } else { RelayCookie::Keep };
+        match &evidence.session {
+            SetSession::Nothing if evidence.failed() => {
+                self.uncertain(ticket, sent);
+                silent
+            }
+            SetSession::Nothing => {
+                self.nothing_written(ticket, evidence);
+                silent
+            }
+            SetSession::Deletion => {
+                if let Some((_, hash)) = sent.filter(|_| known) {
+                    self.records[0] = self.guard.ledger.kill(hash);
+                    self.wrote(Write::Deleted);
+                }
+                self.refund(ticket);
+                RelayCookie::Delete
+            }
+            SetSession::Signed { empty } => {
+                self.refund(ticket);
+                match (empty, ticket.carried) {
+                    (false, _) => RelayCookie::Keep,
+                    (true, false) => self.told_of(RelayCookie::Strip),
+                    (true, true) => self.told_of(RelayCookie::Delete),
+                }
+            }
+            SetSession::OtherShape => {
+                self.pay(ticket);
+                self.wrote(Write::Created);
+                self.notice = Some(Notice::KeyOfOtherShape { route: ticket.route });
+                RelayCookie::Keep
+            }
+            SetSession::Key { key, max_age } => match sent {
+                Some((same, hash)) if same == *key => self.same_key(ticket, hash, known, *max_age),
+                Some((_, old)) => self.other_key(ticket, Some((old, known)), key, *max_age),
+                None => self.other_key(ticket, None, key, *max_age),
+            },
+        }
+    }
+
+    fn nothing_written(&mut self, ticket: &mut Ticket, evidence: &Evidence) {
+        match &evidence.lookalike {
+            // The cookie name is probably wrong: refunds would be blind, so there are none.
+            Some(cookie) if ticket.hold.is_some() => {
+                self.keep(ticket);
+                let (route, cookie) = (ticket.route, cookie.clone());
+                self.notice = Some(Notice::OtherCookieLooksLikeKey { route, cookie });
+            }
+            Some(_) | None => self.refund(ticket),
+        }
+    }
+
+    fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
+        self.keep(ticket);
+        self.wrote(Write::Uncertain);
+        if let Some((_, hash)) = sent {
+            self.records[0] = self.guard.ledger.spend_rotation(hash);
+        }
+    }
+
+    fn same_key(
+        &mut self,
+        ticket: &mut Ticket,
+        hash: KeyHash,
+        known: bool,
+        max_age: Option<Duration>,
+    ) -> RelayCookie {
+        // What an unpaid key held is what makes it paid.
+        let pays = ticket.hold.is_some();
+        let expires = self.expiry(max_age);
+        match self.guard.ledger.renew(hash, expires, pays, self.now) {
+            Renewal::Alive(record) => {
+                self.records[0] = record;
+                self.keep(ticket);
+                self.wrote(Write::Renewed);
+            }
+            Renewal::NotAlive => {
+                if !known {
+                    self.guard.warm_up.lock().elsewhere = Some(self.now);
+                }
+                self.created(ticket, hash, max_age);
+            }
+        }
+        RelayCookie::Keep
+    }
+
+    fn other_key(
+        &mut self,
+        ticket: &mut Ticket,
+        old: Option<(KeyHash, bool)>,
+        key: &SessionKey,
+        max_age: Option<Duration>,
+    ) -> RelayCookie {
+        let new = self.guard.secret.key(key);
+        let withheld = self.is_after_logout(ticket, old);
+        let rotation = match old {
+            Some((old, true)) => {
+                let (rotation, record) = self.guard.ledger.rotate(old);
+                self.records[1] = record;
+                rotation
+            }
+            Some((_, false)) | None => Rotation::Further,
+        };
+        match rotation {
+            Rotation::Free { paid } => {
+                let paid = paid || ticket.hold.is_some();
+                self.keep(ticket);
+                if !withheld {
+                    self.issue(new, paid, max_age);
+                }
+                self.wrote(Write::Rotated);
+            }
+            Rotation::Further if withheld => {
+                self.pay(ticket);
+                self.wrote(Write::Created);
+            }
+            Rotation::Further => self.created(ticket, new, max_age),
+        }
+        if withheld { self.told_of(RelayCookie::Delete) } else { RelayCookie::Keep }
+    }
+
+    /// Whether a new key is the empty session that an old Django hands out after a logout. A
+    /// request with content may be a login to the same path, and a view that was seen to write
+    /// fills the session: their keys are relayed.
+    fn is_after_logout(&self, ticket: &Ticket, old: Option<(KeyHash, bool)>) -> bool {
+        let flushed = match (old, ticket.nature) {
+            (Some((_, true)), nature) => nature != Nature::Writes,
+            (Some((_, false)), nature) => nature == Nature::Flushes,
+            (None, _) => false,
+        };
+        flushed
+            && ticket.effect == Effect::Flush
+            && !ticket.body
+            && self.guard.policy.session.after_logout == AfterLogout::Delete
+    }
+
+    /// A record came into being, and the client gets its key.
+    fn created(&mut self, ticket: &mut Ticket, key: KeyHash, max_age: Option<Duration>) {
+        let paid = self.pay(ticket);
+        self.issue(key, paid, max_age);
+        self.wrote(Write::Created);
+        if let Some(path) = &ticket.path {
+            self.guard.spares.created_on(path);
+        }
+    }
+
+    fn issue(&mut self, key: KeyHash, paid: bool, max_age: Option<Duration>) {
+        let expires = self.expiry(max_age);
+        let (record, room) = self.guard.ledger.issue(key, expires, paid, self.now);
+        self.records[0] = Some(record);
+        if room == Room::Overflowed {
+            self.guard.warm_up.lock().overflowed = Some(self.now);
+            self.notice.get_or_insert(Notice::LedgerOverflowed);
+        }
+    }
+
+    fn expiry(&self, max_age: Option<Duration>) -> Moment {
+        let age = max_age.unwrap_or(self.guard.policy.session.lifetime);
+        self.now.after(age.min(Guard::LONGEST_AGE))
+    }
+
+    /// Charges what was written, from the hold or late; says whether a budget had it.
+    fn pay(&self, ticket: &mut Ticket) -> bool {
+        match ticket.hold.take() {
+            Some(hold) => {
+                self.guard.budgets.keep(hold, self.now);
+                true
+            }
+            None if ticket.observe => true,
+            None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
+        }
+    }
+
+    fn keep(&self, ticket: &mut Ticket) {
+        if let Some(hold) = ticket.hold.take() {
+            self.guard.budgets.keep(hold, self.now);
+        }
+    }
+
+    fn refund(&self, ticket: &mut Ticket) {
+        if let Some(hold) = ticket.hold.take() {
+            self.guard.budgets.refund(hold);
+        }
+    }
+
+    fn wrote(&mut self, write: Write) {
+        self.facts = self.facts.and(Event::Wrote(write));
+    }
+
+    fn told_of(&mut self, cookie: RelayCookie) -> RelayCookie {
+        self.facts = match cookie {
+            RelayCookie::Keep => self.facts,
+            RelayCookie::Strip => self.facts.and(Event::Stripped),
+            RelayCookie::Delete => self.facts.and(Event::Deleted),
+        };
+        cookie
+    }
+}

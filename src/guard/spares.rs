@@ -1,0 +1,523 @@
+//! Spares: empty sessions whose cookies were withheld, kept to be sent in place of none.
+//!
+//! A path recycles only after it was *proved* to flush: an anonymous exchange got a new key, and
+//! the same request, sent again with that key, got another key or a deletion. A view that writes
+//! answers with the same key, and never sees a session that somebody else has written to. Until
+//! then, and where nothing can be proved, the path is gated.
+//!
+//! A spare never leaves its path, one exchange leases it at a time, and one whose exchange ended
+//! without evidence is gone.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::client::Client;
+use super::fact::{Notice, RouteId};
+use super::key::{KeyHash, Secret, SessionKey};
+use super::moment::Moment;
+use super::policy::RecyclePolicy;
+use super::set_cookie::{Evidence, SetSession};
+use super::sharded::Locked;
+
+/// The spares of a site.
+pub struct Spares {
+    policy: RecyclePolicy,
+    lifetime: Duration,
+    secret: Secret,
+    table: Locked<Table>,
+}
+
+/// How a sessionless exchange on a recycling route goes on.
+#[derive(Debug)]
+pub enum Lane {
+    /// With a spare, or with a placeholder where the slot is empty.
+    Spare(SpareLease),
+    /// Bare and against the budget; its answer may prove the path.
+    Prove(ProofLease),
+    /// Bare and against the budget.
+    Gate,
+    /// Another exchange must end first.
+    Busy,
+}
+
+/// A slot in use by one exchange.
+#[derive(Debug)]
+#[must_use = "a slot that is not given back is out of use"]
+pub struct SpareLease {
+    path: usize,
+    slot: usize,
+    sent: SessionKey,
+}
+
+impl SpareLease {
+    /// The session key to send.
+    pub fn key(&self) -> &SessionKey {
+        &self.sent
+    }
+}
+
+/// An unproved path in use by one exchange.
+#[derive(Debug)]
+#[must_use = "a path that is not given back stays busy"]
+pub struct ProofLease {
+    path: usize,
+    /// Whether the request is one that may be sent twice (RFC 9110, section 9.2.1).
+    safe: bool,
+}
+
+/// What a request brings to the decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    pub path: &'a [u8],
+    pub route: RouteId,
+    /// Whether it may recycle at all: no body, no `Authorization`, no query but what is allowed.
+    pub eligible: bool,
+    pub safe: bool,
+}
+
+/// A lane that was taken and not gone.
+#[derive(Debug)]
+pub enum Unused {
+    Spare(SpareLease),
+    Proof(ProofLease),
+}
+
+/// What is known of the view behind a path of a recycling route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    Unproved,
+    /// It was proved to flush.
+    Flushes,
+    /// It was seen to write, lately.
+    Writes,
+}
+
+/// How an exchange with a spare, or with a proof under way, ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Nothing was added: the hold is refunded, the cookie withheld.
+    Whole,
+    /// A record may have been added and forgotten: the hold is kept, a cookie withheld.
+    Lost,
+    /// The new session is the client's: the hold is kept, the cookie relayed.
+    Created,
+    /// The path proved nothing: settled as any other exchange.
+    Ordinary,
+}
+
+/// A spare, or a proved path with an empty slot, as a clean stop saves it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saved {
+    pub path: Vec<u8>,
+    pub deletes: bool,
+    pub spares: Vec<(SessionKey, Moment)>,
+}
+
+struct Table {
+    paths: Vec<Path>,
+    /// Slots promised to proved paths.
+    promised: usize,
+    /// Spares, in their slots or under way.
+    keys: HashSet<KeyHash>,
+    /// For placeholders; never used twice.
+    counter: u64,
+}
+
+struct Path {
+    path: Box<[u8]>,
+    route: RouteId,
+    /// Gated whatever was proved, until then.
+    gated: Option<Moment>,
+    stage: Stage,
+}
+
+enum Stage {
+    Unproved {
+        busy: bool,
+        /// Answers in a row that set no session cookie.
+        clean: u8,
+        /// It is gated because its answers were clean, not because it writes.
+        quiet: bool,
+    },
+    Proved {
+        share: usize,
+        slots: Vec<Slot>,
+        /// The application was seen to delete an empty session rather than replace it.
+        deletes: bool,
+        /// Clients after whose logout such an application wrote all the same.
+        writers: Vec<Client>,
+    },
+}
+
+impl Stage {
+    const UNPROVED: Self = Self::Unproved { busy: false, clean: 0, quiet: false };
+}
+
+#[derive(Default)]
+struct Slot {
+    leased: bool,
+    spare: Option<(SessionKey, Moment)>,
+}
+
+impl Spares {
+    /// Paths that are remembered at most, proved ones aside.
+    const UNPROVED: usize = 64;
+    /// Clean answers after which an unproved path is no longer watched one exchange at a time.
+    const CLEAN: u8 = 3;
+    /// Unrelated clients that must be seen before writing after logout counts as the site's habit.
+    const WRITERS: usize = 3;
+
+    /// No spares yet. `seed` makes the placeholders of this process its own.
+    pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
+        let table = Table { paths: Vec::new(), promised: 0, keys: HashSet::new(), counter: seed };
+        Self { policy: policy.clone(), lifetime, secret, table: Locked::new(table) }
+    }
+
+    /// Whether a key that a client presents is a spare, which no client can have by right.
+    pub fn holds(&self, key: KeyHash) -> bool {
+        self.table.lock().keys.contains(&key)
+    }
+
+    /// Finds a sessionless exchange its lane.
+    pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
+        if !asking.eligible {
+            return Lane::Gate;
+        }
+        let mut table = self.table.lock();
+        let table = &mut *table;
+        let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
+        let path = &mut table.paths[index];
+        if path.gated.is_some_and(|until| now < until) {
+            return Lane::Gate;
+        }
+        path.gated = None;
+        match &mut path.stage {
+            Stage::Unproved { busy: true, .. } => Lane::Busy,
+            Stage::Unproved { busy, .. } => {
+                if table.promised >= usize::from(self.policy.spares) {
+                    return Lane::Gate;
+                }
+                *busy = true;
+                Lane::Prove(ProofLease { path: index, safe: asking.safe })
+            }
+            Stage::Proved { share, slots, .. } => {
+                let idle = slots.iter().position(|slot| !slot.leased).or_else(|| {
+                    (slots.len() < *share).then(|| {
+                        slots.push(Slot::default());
+                        slots.len() - 1
+                    })
+                });
+                let Some(slot) = idle else { return Lane::Busy };
+                let place = &mut slots[slot];
+                place.leased = true;
+                if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
+                    table.keys.remove(&self.secret.key(&key));
+                }
+                let sent = place.spare.as_ref().map_or_else(
+                    || {
+                        table.counter = table.counter.wrapping_add(1);
+                        self.secret.placeholder(table.counter)
+                    },
+                    |(key, _)| *key,
+                );
+                Lane::Spare(SpareLease { path: index, slot, sent })
+            }
+        }
+    }
+
+    /// Gives a slot back, with what the answer proves; `None` where there was no answer.
+    pub fn settle(
+        &self,
+        lease: SpareLease,
+        evidence: Option<&Evidence>,
+        client: Client,
+        now: Moment,
+    ) -> (End, Option<Notice>) {
+        let mut table = self.table.lock();
+        let Table { paths, keys, .. } = &mut *table;
+        let path = &mut paths[lease.path];
+        let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
+            // A lease is only given on a proved path, and proved paths stay.
+            return (End::Lost, None);
+        };
+        let slot = &mut slots[lease.slot];
+        slot.leased = false;
+        let mut empty = |slot: &mut Slot| {
+            if let Some((key, _)) = slot.spare.take() {
+                keys.remove(&self.secret.key(&key));
+            }
+        };
+        let Some(evidence) = evidence else {
+            empty(slot);
+            return (End::Lost, None);
+        };
+        match &evidence.session {
+            SetSession::Nothing if evidence.failed() => {
+                empty(slot);
+                (End::Lost, None)
+            }
+            SetSession::Nothing | SetSession::Signed { .. } => (End::Whole, None),
+            SetSession::Deletion => {
+                empty(slot);
+                *deletes = true;
+                (End::Whole, None)
+            }
+            SetSession::Key { key, .. } if *key == lease.sent => {
+                empty(slot);
+                (End::Lost, Some(self.gate(path, now)))
+            }
+            SetSession::Key { .. } if *deletes => {
+                empty(slot);
+                if !writers.contains(&client) && writers.len() < Self::WRITERS {
+                    writers.push(client);
+                }
+                let habit = writers.len() >= Self::WRITERS;
+                (End::Created, habit.then(|| self.gate_habit(path, now)))
+            }
+            SetSession::Key { key, .. } => {
+                empty(slot);
+                slot.spare = Some((*key, now.after(self.lifetime)));
+                keys.insert(self.secret.key(key));
+                (End::Whole, None)
+            }
+            SetSession::OtherShape => {
+                empty(slot);
+                (End::Lost, None)
+            }
+        }
+    }
+
+    /// Whether a first answer on an unproved path is worth a second look: the key to send.
+    pub fn proof_wanted(&self, lease: &ProofLease, first: &Evidence) -> Option<SessionKey> {
+        match &first.session {
+            SetSession::Key { key, .. } if lease.safe && !first.failed() => Some(*key),
+            SetSession::Key { .. }
+            | SetSession::Nothing
+            | SetSession::Deletion
+            | SetSession::Signed { .. }
+            | SetSession::OtherShape => None,
+        }
+    }
+
+    /// Ends the exchange of an unproved path: `first` is the answer without a session, `second`
+    /// the one to the same request with the key that the first one brought.
+    pub fn settle_proof(
+        &self,
+        lease: ProofLease,
+        first: Option<&Evidence>,
+        second: Option<&Evidence>,
+        now: Moment,
+    ) -> (End, Option<Notice>) {
+        let mut table = self.table.lock();
+        let Table { paths, keys, promised, .. } = &mut *table;
+        let path = &mut paths[lease.path];
+        if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
+            *busy = false;
+            let nothing = first.is_some_and(|e| e.session == SetSession::Nothing && !e.failed());
+            *clean = if nothing && lease.safe { *clean + 1 } else { 0 };
+            *quiet = *clean >= Self::CLEAN;
+            if *quiet {
+                *clean = 0;
+                path.gated = Some(now.after(self.policy.gate_for));
+            }
+        }
+        let Some(SetSession::Key { key: first_key, .. }) = first.map(|e| &e.session) else {
+            return (End::Ordinary, None);
+        };
+        let Some(second) = second else { return (End::Ordinary, None) };
+        let (spare, deletes) = match &second.session {
+            SetSession::Deletion => (None, true),
+            SetSession::Key { key, .. } if key != first_key && !second.failed() => {
+                (Some((*key, now.after(self.lifetime))), false)
+            }
+            SetSession::Key { .. }
+            | SetSession::Nothing
+            | SetSession::Signed { .. }
+            | SetSession::OtherShape => return (End::Created, Some(self.gate(path, now))),
+        };
+        let share = self.share(promised);
+        if share == 0 {
+            // Another path took the last slots meanwhile.
+            return (if deletes { End::Whole } else { End::Lost }, None);
+        }
+        if let Some((key, _)) = &spare {
+            keys.insert(self.secret.key(key));
+        }
+        path.prove(share, deletes, spare);
+        (End::Whole, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
+    }
+
+    /// Gives back what an exchange took and did not use.
+    pub fn give_back(&self, lane: Unused) {
+        let mut table = self.table.lock();
+        match lane {
+            Unused::Spare(lease) => {
+                if let Stage::Proved { slots, .. } = &mut table.paths[lease.path].stage {
+                    slots[lease.slot].leased = false;
+                }
+            }
+            Unused::Proof(lease) => {
+                if let Stage::Unproved { busy, .. } = &mut table.paths[lease.path].stage {
+                    *busy = false;
+                }
+            }
+        }
+    }
+
+    /// What is known of a path's view.
+    pub fn nature(&self, path: &[u8], now: Moment) -> Nature {
+        let table = self.table.lock();
+        match table.paths.iter().find(|known| *known.path == *path) {
+            None => Nature::Unproved,
+            Some(Path { gated, stage, .. }) => {
+                match (gated.is_some_and(|until| now < until), stage) {
+                    (true, Stage::Unproved { quiet: true, .. }) => Nature::Unproved,
+                    (true, _) => Nature::Writes,
+                    (false, Stage::Proved { .. }) => Nature::Flushes,
+                    (false, Stage::Unproved { .. }) => Nature::Unproved,
+                }
+            }
+        }
+    }
+
+    /// A session came into being on a path that had looked clean: it is worth another proof.
+    pub fn created_on(&self, path: &[u8]) {
+        let mut table = self.table.lock();
+        let found = table.paths.iter_mut().find(|known| *known.path == *path);
+        if let Some(Path { gated, stage: Stage::Unproved { quiet, .. }, .. }) = found
+            && *quiet
+        {
+            *quiet = false;
+            *gated = None;
+        }
+    }
+
+    /// Slots for a newly proved path: half of what is left, so that several paths find some.
+    fn share(&self, promised: &mut usize) -> usize {
+        let left = usize::from(self.policy.spares).saturating_sub(*promised);
+        let share = left.div_ceil(2);
+        *promised += share;
+        share
+    }
+
+    fn gate(&self, path: &mut Path, now: Moment) -> Notice {
+        if let Stage::Unproved { quiet, .. } = &mut path.stage {
+            *quiet = false;
+        }
+        path.gated = Some(now.after(self.policy.gate_for));
+        let gated = self.policy.gate_for;
+        Notice::PathWrites { route: path.route, path: path.text(), gated }
+    }
+
+    fn gate_habit(&self, path: &mut Path, now: Moment) -> Notice {
+        if let Stage::Proved { writers, .. } = &mut path.stage {
+            writers.clear();
+        }
+        path.gated = Some(now.after(self.policy.gate_for));
+        let gated = self.policy.gate_for;
+        Notice::WritesAfterLogout { route: path.route, path: path.text(), gated }
+    }
+
+    /// Proved paths and their spares, for the state file. `spares` only at a clean stop: they are
+    /// raw keys.
+    pub fn saved(&self, with_spares: bool, now: Moment) -> Vec<Saved> {
+        let table = self.table.lock();
+        let mut saved = Vec::new();
+        for path in &table.paths {
+            if let Stage::Proved { slots, deletes, .. } = &path.stage {
+                let alive = slots.iter().filter_map(|slot| slot.spare);
+                let spares = alive.filter(|(_, expires)| with_spares && *expires > now).collect();
+                saved.push(Saved { path: path.path.to_vec(), deletes: *deletes, spares });
+            }
+        }
+        saved
+    }
+
+    /// Puts back what a state file remembers.
+    pub fn restore(&self, saved: Saved, route: RouteId) {
+        let mut table = self.table.lock();
+        let Table { paths, keys, promised, .. } = &mut *table;
+        let share = self.share(promised);
+        if share == 0 || paths.iter().any(|path| *path.path == *saved.path) {
+            return;
+        }
+        let mut path = Path { path: saved.path.into(), route, gated: None, stage: Stage::UNPROVED };
+        path.prove(share, saved.deletes, None);
+        if let Stage::Proved { slots, .. } = &mut path.stage {
+            for (key, expires) in saved.spares.into_iter().take(share) {
+                keys.insert(self.secret.key(&key));
+                slots.push(Slot { leased: false, spare: Some((key, expires)) });
+            }
+        }
+        paths.push(path);
+    }
+
+    /// How many records are kept as spares.
+    pub fn len(&self) -> usize {
+        self.table.lock().keys.len()
+    }
+
+    /// Whether no record is kept as a spare.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Slots and paths that an exchange is using; zero when nothing is under way.
+    pub fn leased(&self) -> usize {
+        let table = self.table.lock();
+        let leased = |path: &Path| match &path.stage {
+            Stage::Unproved { busy, .. } => usize::from(*busy),
+            Stage::Proved { slots, .. } => slots.iter().filter(|slot| slot.leased).count(),
+        };
+        table.paths.iter().map(leased).sum()
+    }
+}
+
+impl Table {
+    /// The path's place. Proved paths and those in use stay; of the others the one that is gated
+    /// for the shortest time makes room.
+    fn find_or_add(&mut self, asking: Asking<'_>, now: Moment) -> Option<usize> {
+        if let Some(index) = self.paths.iter().position(|path| *path.path == *asking.path) {
+            return Some(index);
+        }
+        let path = Path {
+            path: asking.path.into(),
+            route: asking.route,
+            gated: None,
+            stage: Stage::UNPROVED,
+        };
+        let unproved =
+            self.paths.iter().filter(|path| matches!(path.stage, Stage::Unproved { .. }));
+        if unproved.count() < Spares::UNPROVED {
+            self.paths.push(path);
+            return Some(self.paths.len() - 1);
+        }
+        let idle = self
+            .paths
+            .iter()
+            .enumerate()
+            .filter(|(_, path)| matches!(path.stage, Stage::Unproved { busy: false, .. }));
+        let (index, _) = idle.min_by_key(|(_, path)| path.gated.unwrap_or(now))?;
+        self.paths[index] = path;
+        Some(index)
+    }
+}
+
+impl Path {
+    fn prove(&mut self, share: usize, deletes: bool, spare: Option<(SessionKey, Moment)>) {
+        let mut slots = Vec::with_capacity(share);
+        if spare.is_some() {
+            slots.push(Slot { leased: false, spare });
+        }
+        self.gated = None;
+        self.stage = Stage::Proved { share, slots, deletes, writers: Vec::new() };
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+}
+
+#[cfg(test)]
+#[path = "spares_tests.rs"]
+mod tests;
