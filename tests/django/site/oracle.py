@@ -47,7 +47,11 @@ class Server(object):
 def request(target, headers=b""):
     parser = HTTPRequestParser(Server.adj)
     wire = b"GET " + target + b" HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n"
-    consumed = parser.received(wire)
+    try:
+        consumed = parser.received(wire)
+    except Exception:
+        # Here waitress would close the connection.
+        raise Refused()
     # What is left over would have been a second request: a smuggled line, no single target.
     if parser.error or not parser.completed or consumed != len(wire):
         raise Refused()

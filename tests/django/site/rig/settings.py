@@ -59,7 +59,9 @@ INSTALLED_APPS = (
 # What `startproject` of each release writes. LocaleMiddleware is not in it, and reads the session
 # on every page.
 MIDDLEWARE_CLASSES = (
-    ("django.contrib.sessions.middleware.SessionMiddleware",)
+    # Without it no page has a Content-Length, and waitress closes the connection after each.
+    (("django.middleware.http.ConditionalGetMiddleware",) if options.pop("CONTENT_LENGTH", False) else ())
+    + ("django.contrib.sessions.middleware.SessionMiddleware",)
     + (("django.middleware.locale.LocaleMiddleware",) if options.pop("LOCALE_MIDDLEWARE", False) else ())
     + (
         "django.middleware.common.CommonMiddleware",
