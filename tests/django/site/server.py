@@ -47,8 +47,7 @@ def parse_option(option):
         value = json.loads(value)
     except ValueError:
         pass
-    # Python 2 reads JSON text as unicode, but a cookie's name must be a plain string there.
-    return key, value if isinstance(value, (bool, int, list, dict, type(None))) else str(value)
+    return key, value
 
 
 def lay_out(args):
