@@ -1,8 +1,8 @@
 """Puts back what newer Pythons removed and Django 1.7 and 1.8 (2014, 2015) still use.
 
 It is imported before Django, so that Django itself stays as it was published. Each piece is put
-back only where it is missing. Tried with 1.7.8 and 1.8.3, migrations, logins and every page of the
-site included: Python 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1 and 3.13.0.
+back only where it is missing. Tried with 1.7.8 and 1.8.3, migrations, logins and the numbers of `measure`
+included: Python 3.8.18, 3.9.18, 3.10.13, 3.11.7, 3.12.1 and 3.13.0.
 """
 import collections
 import collections.abc
