@@ -1,1 +1,22 @@
-//! (grows with its module)
+//! The shell: it moves bytes and obeys.
+//!
+//! It owns the sockets, the threads and the only clock. It promises that the application gets
+//! each request once, in one plain form, and the client the response as it was or a broken
+//! connection, never a response that was cut and looks whole. It refuses to know what a session
+//! is worth: that is decided in [`guard`](crate::guard).
+
+pub mod body;
+pub mod clock;
+pub mod core;
+pub mod detached;
+pub mod exchange;
+pub mod failure;
+pub mod forwarded;
+pub mod headers;
+pub mod listen;
+pub mod live;
+pub mod pool;
+pub mod replies;
+pub mod run;
+pub mod settings;
+pub mod upstream;

@@ -1,0 +1,321 @@
+//! The bodies: streamed frame by frame in both directions, never gathered.
+//!
+//! A frame is taken from one side only when the other has room for it (hyper polls a body when
+//! its write buffer has), so a slow reader holds back a fast sender, and what the proxy holds of
+//! a body is bounded by the buffers of two connections. Trailers are frames too.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::clock::Clock;
+use super::failure::Failure;
+use super::headers;
+use super::live::Token;
+use super::pool::Lease;
+use crate::guard::moment::Moment;
+
+/// What of an unread request is read and thrown away after a refusal.
+const DISCARDED_BYTES: u64 = 64 * 1024;
+/// For how long.
+const DISCARD_TIME: Duration = Duration::from_secs(1);
+
+/// What goes upstream: the body of the client's request, or none.
+#[derive(Debug)]
+pub struct UpstreamBody {
+    /// `None` when there is none, or when it has ended.
+    incoming: Option<Incoming>,
+    stall: Stall,
+    clock: Clock,
+    progress: Arc<Progress>,
+}
+
+/// How far the upload has come; shared with whoever waits for the response to it.
+#[derive(Debug, Default)]
+pub struct Progress {
+    last_nanos: AtomicU64,
+    awaits_client: AtomicBool,
+    failure: Mutex<Option<Failure>>,
+}
+
+/// What hyper is told when an upload fails; the [`Failure`] itself is in the [`Progress`].
+#[derive(Debug)]
+pub struct Broken;
+
+impl UpstreamBody {
+    /// A request's body. The client may pause no longer than `limit`.
+    pub fn new(incoming: Incoming, limit: Duration, clock: Clock) -> Self {
+        let incoming = Some(incoming).filter(|body| !body.is_end_stream());
+        Self { incoming, stall: Stall::new(limit), clock, progress: Arc::default() }
+    }
+
+    /// No body.
+    pub fn empty(clock: Clock) -> Self {
+        Self { incoming: None, stall: Stall::new(Duration::ZERO), clock, progress: Arc::default() }
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    fn fail(&mut self, failure: Failure) -> Broken {
+        self.incoming = None;
+        self.progress.fail(failure);
+        Broken
+    }
+}
+
+impl Progress {
+    /// When the upload last moved.
+    pub fn last(&self) -> Moment {
+        Moment::from_nanos(self.last_nanos.load(Ordering::Relaxed))
+    }
+
+    /// It moved just now.
+    pub fn moved(&self, now: Moment) {
+        self.last_nanos.store(now.as_nanos(), Ordering::Relaxed);
+    }
+
+    /// Whether the client is to blame that it does not move.
+    pub fn awaits_client(&self) -> bool {
+        self.awaits_client.load(Ordering::Relaxed)
+    }
+
+    /// Why it ended early, once.
+    pub fn take_failure(&self) -> Option<Failure> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn fail(&self, failure: Failure) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+impl Body for UpstreamBody {
+    type Data = Bytes;
+    type Error = Broken;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        let this = &mut *self;
+        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
+        let polled = Pin::new(incoming).poll_frame(cx);
+        this.progress.awaits_client.store(polled.is_pending(), Ordering::Relaxed);
+        match polled {
+            Poll::Ready(outcome) => {
+                this.stall.moved();
+                this.progress.moved(this.clock.now());
+                match outcome {
+                    Some(Ok(mut frame)) => {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            headers::clean_trailers(trailers);
+                        }
+                        Poll::Ready(Some(Ok(frame)))
+                    }
+                    Some(Err(error)) => Poll::Ready(Some(Err(this.fail(Failure::Upload(error))))),
+                    None => {
+                        this.incoming = None;
+                        Poll::Ready(None)
+                    }
+                }
+            }
+            Poll::Pending => match this.stall.poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(this.fail(Failure::UploadStalled)))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the upload ended early")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// What goes downstream: the application's response, or a reply of our own.
+#[derive(Debug)]
+pub struct DownstreamBody {
+    source: Source,
+    /// Held until the body is dropped: the exchange has ended then.
+    exchange: Option<Token>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Own(Bytes),
+    Relayed(Relayed),
+}
+
+/// The body of the application's response.
+#[derive(Debug)]
+struct Relayed {
+    incoming: Incoming,
+    stall: Stall,
+    /// The connection that it comes on; `None` once given back, or given up.
+    lease: Option<Lease>,
+}
+
+impl DownstreamBody {
+    /// A reply of our own.
+    pub fn own(bytes: impl Into<Bytes>) -> Self {
+        Self { source: Source::Own(bytes.into()), exchange: None }
+    }
+
+    /// A response, read from the connection of `lease`, which goes back to the pool when it has
+    /// been read to its end. The application may pause no longer than `limit`.
+    pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
+        let mut relayed = Relayed { incoming, stall: Stall::new(limit), lease: Some(lease) };
+        relayed.give_back_at_end();
+        Self { source: Source::Relayed(relayed), exchange: None }
+    }
+
+    /// Counts the exchange as running until this body is dropped.
+    pub(super) fn holding(mut self, exchange: Token) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
+impl Relayed {
+    fn give_back_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(lease) = self.lease.take()
+        {
+            lease.give_back();
+        }
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match Pin::new(&mut self.incoming).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.stall.moved();
+                self.give_back_at_end();
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.lease = None;
+                Poll::Ready(Some(Err(Failure::Body(error))))
+            }
+            Poll::Ready(None) => {
+                if let Some(lease) = self.lease.take() {
+                    lease.give_back();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => self.stall.poll(cx).map(|()| {
+                self.lease = None;
+                Some(Err(Failure::BodyStalled))
+            }),
+        }
+    }
+}
+
+impl Body for DownstreamBody {
+    type Data = Bytes;
+    type Error = Failure;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        match &mut self.source {
+            Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Relayed(relayed) => relayed.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Own(bytes) => bytes.is_empty(),
+            Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Relayed(relayed) => relayed.incoming.size_hint(),
+        }
+    }
+}
+
+/// Reads what is left of a refused request's body and throws it away, up to 64 KiB and for at
+/// most a second. Closing a socket with unread data resets the connection, and the client may
+/// then never read the refusal (RFC 9112, 9.6). What is longer is cut off all the same.
+pub async fn discard(mut body: Incoming) {
+    let reading = async {
+        let mut left = DISCARDED_BYTES;
+        while let Some(Ok(frame)) = body.frame().await {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            let Some(rest) = left.checked_sub(length) else { return };
+            left = rest;
+        }
+    };
+    // Late or not, the reply is on its way already; nothing depends on the outcome.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
+}
+
+/// Whether [`discard`] may read the body to its end, so that the connection can be kept.
+pub fn discardable(body: &Incoming) -> bool {
+    body.size_hint().lower() <= DISCARDED_BYTES
+}
+
+/// Notices that nothing has moved for a while. Its timer is made when first needed.
+struct Stall {
+    limit: Duration,
+    sleep: Option<Pin<Box<Sleep>>>,
+    running: bool,
+}
+
+impl Stall {
+    fn new(limit: Duration) -> Self {
+        Self { limit, sleep: None, running: false }
+    }
+
+    /// Something moved: the time counts anew from the next wait.
+    fn moved(&mut self) {
+        self.running = false;
+    }
+
+    /// Ready when the limit has passed since the first poll after the last move.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let limit = self.limit;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        if !self.running {
+            self.running = true;
+            sleep.as_mut().set(tokio::time::sleep(limit));
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Stall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stall").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}

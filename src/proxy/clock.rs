@@ -1,0 +1,76 @@
+//! The clock: the only place that reads one.
+//!
+//! It owns the mapping between the guard's [`Moment`] and wall time. It promises moments that
+//! never step back, whatever happens to the wall clock.
+
+#![allow(clippy::disallowed_methods, reason = "every other module takes the time as an argument")]
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::guard::moment::Moment;
+
+/// A monotonic clock, started once for each process. Copies read the same clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Starts a clock. Its first reading is [`Moment::HEADROOM`] after the origin.
+    pub fn start() -> Self {
+        Self { started: Instant::now() }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> Moment {
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        Moment::from_nanos(nanos).after(Moment::HEADROOM)
+    }
+
+    /// The wall time of a moment, in seconds since 1970, by the wall clock as it stands now.
+    pub fn unix(&self, moment: Moment) -> u64 {
+        let (now, wall) = (self.now(), wall());
+        if moment > now {
+            wall.saturating_add(moment.since(now)).as_secs()
+        } else {
+            wall.saturating_sub(now.since(moment)).as_secs()
+        }
+    }
+
+    /// The moment of a wall time: what [`Clock::unix`] undoes, to the second. What lies further
+    /// back than [`Moment::HEADROOM`] is the origin.
+    pub fn moment(&self, unix: u64) -> Moment {
+        let (now, wall, then) = (self.now(), wall(), Duration::from_secs(unix));
+        if then > wall {
+            now.after(then.saturating_sub(wall))
+        } else {
+            now.before(wall.saturating_sub(then))
+        }
+    }
+}
+
+/// Wall time since 1970; zero if the wall clock stands before it.
+fn wall() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reading_leaves_room_for_any_configured_duration() {
+        let now = Clock::start().now();
+        assert!(now >= Moment::from_nanos(0).after(Moment::HEADROOM));
+    }
+
+    #[test]
+    fn wall_time_survives_the_round_trip() {
+        let clock = Clock::start();
+        let now = clock.unix(clock.now());
+        for unix in [now - 300_000_000, now, now + 300_000_000] {
+            let back = clock.unix(clock.moment(unix));
+            assert!(back.abs_diff(unix) <= 1, "{unix} came back as {back}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Who is held responsible for a request, and what the application is told of it.
+//!
+//! Forwarded addresses are believed from trusted peers only, and then only as far back as the
+//! first address that is not trusted: what stands before it was written by anybody.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::headers::tokens;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The other end of the socket.
+    pub peer: IpAddr,
+    /// Who is held responsible.
+    pub client: IpAddr,
+    /// Whether the peer is a trusted proxy.
+    pub trusted: bool,
+}
+
+/// Finds the client: the peer, or what trusted peers say it is. `X-Forwarded-For` is read from
+/// the right, over all its lines, past trusted addresses, to the first that is not trusted. At
+/// something that is no address it stops: the last good one counts.
+pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Origin {
+    let peer = peer.to_canonical();
+    let trusts = |address: IpAddr| trusted_proxies.iter().any(|net| net.contains(&address));
+    if !trusts(peer) {
+        return Origin { peer, client: peer, trusted: false };
+    }
+    let mut client = peer;
+    let said: Vec<&[u8]> = tokens(headers, &X_FORWARDED_FOR).collect();
+    for token in said.into_iter().rev() {
+        let Some(address) = address(token) else { break };
+        client = address;
+        if !trusts(client) {
+            break;
+        }
+    }
+    Origin { peer, client, trusted: true }
+}
+
+/// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended
+/// to what came), `-Proto` and `-Host`. What an untrusted peer says of itself is removed.
+pub fn announce(headers: &mut HeaderMap, origin: &Origin) {
+    let mut chain = Vec::new();
+    let (mut proto, mut host) = (None, None);
+    if origin.trusted {
+        for token in tokens(headers, &X_FORWARDED_FOR) {
+            chain.extend_from_slice(token);
+            chain.extend_from_slice(b", ");
+        }
+        proto = tokens(headers, &X_FORWARDED_PROTO).find_map(scheme);
+        host = tokens(headers, &X_FORWARDED_HOST)
+            .next()
+            .and_then(|token| HeaderValue::from_bytes(token).ok());
+    } else {
+        remove_claims(headers);
+    }
+    chain.extend_from_slice(origin.peer.to_string().as_bytes());
+    // Tokens come out of header values, so they make one again; if not, the peer is still true.
+    let chain = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain))
+        .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+    headers.insert(X_FORWARDED_FOR, chain);
+    let proto = HeaderValue::from_static(proto.unwrap_or("http"));
+    headers.insert(X_FORWARDED_PROTO, proto);
+    match host.or_else(|| headers.get(HOST).cloned()) {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => headers.remove(X_FORWARDED_HOST),
+    };
+}
+
+fn remove_claims(headers: &mut HeaderMap) {
+    headers.remove(FORWARDED);
+    headers.remove(X_REAL_IP);
+    let claims: Vec<_> =
+        headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
+    for name in claims {
+        headers.remove(name);
+    }
+}
+
+fn scheme(token: &[u8]) -> Option<&'static str> {
+    ["http", "https"].into_iter().find(|known| token.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+/// An address as proxies write it: bare, with a port, or in brackets. Zone identifiers mean
+/// nothing on another machine.
+fn address(token: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(token).ok()?;
+    let address = if let Some(bracketed) = text.strip_prefix('[') {
+        let (v6, rest) = bracketed.split_once(']')?;
+        if !rest.is_empty() && !is_port(rest.strip_prefix(':')?) {
+            return None;
+        }
+        IpAddr::V6(v6.parse::<Ipv6Addr>().ok()?)
+    } else if let Ok(address) = text.parse::<IpAddr>() {
+        address
+    } else {
+        let (v4, port) = text.split_once(':')?;
+        IpAddr::V4(v4.parse::<Ipv4Addr>().ok().filter(|_| is_port(port))?)
+    };
+    Some(address.to_canonical())
+}
+
+fn is_port(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && text.len() <= 5
+}
+
+#[cfg(test)]
+#[path = "forwarded_tests.rs"]
+mod tests;

@@ -1,0 +1,112 @@
+use super::*;
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines {
+        headers.append(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_str(value).unwrap(),
+        );
+    }
+    headers
+}
+
+fn client(peer: &str, lines: &[&str]) -> String {
+    let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+    let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+    origin(peer.parse().unwrap(), &headers(&lines), &trusted).client.to_string()
+}
+
+#[test]
+fn an_untrusted_peer_is_the_client_whatever_it_says() {
+    assert_eq!(client("192.0.2.1", &["198.51.100.1"]), "192.0.2.1");
+    assert_eq!(client("::ffff:192.0.2.1", &["10.0.0.1"]), "192.0.2.1");
+}
+
+#[test]
+fn the_rightmost_untrusted_address_is_the_client() {
+    assert_eq!(client("10.0.0.1", &["192.0.2.9, 192.0.2.1, 10.0.0.2"]), "192.0.2.1");
+    assert_eq!(client("10.0.0.1", &["192.0.2.9", "192.0.2.1", "10.0.0.2"]), "192.0.2.1");
+    assert_eq!(client("::ffff:10.0.0.1", &["192.0.2.1"]), "192.0.2.1");
+}
+
+#[test]
+fn where_all_are_trusted_the_leftmost_is_the_client() {
+    assert_eq!(client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]), "10.0.0.3");
+    assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+}
+
+#[test]
+fn at_junk_the_last_good_address_counts() {
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, unknown, 10.0.0.2"]), "10.0.0.2");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, 010.0.0.2"]), "10.0.0.1");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, fe80::1%eth0"]), "10.0.0.1");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, [fe80::1%1]:80"]), "10.0.0.1");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, [::1]x"]), "10.0.0.1");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1, 10.0.0.2:port"]), "10.0.0.1");
+}
+
+#[test]
+fn ports_brackets_and_mapped_addresses_are_understood() {
+    assert_eq!(client("10.0.0.1", &["192.0.2.1:555"]), "192.0.2.1");
+    assert_eq!(client("10.0.0.1", &["[2001:db8::1]:80"]), "2001:db8::1");
+    assert_eq!(client("10.0.0.1", &["[2001:db8::1]"]), "2001:db8::1");
+    assert_eq!(client("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
+    assert_eq!(client("10.0.0.1", &["::ffff:192.0.2.1, ::ffff:10.0.0.2"]), "192.0.2.1");
+    assert_eq!(client("10.0.0.1", &[" ,192.0.2.1,, ,"]), "192.0.2.1");
+}
+
+fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
+    let mut headers = headers(lines);
+    let peer: IpAddr = "10.0.0.1".parse().unwrap();
+    announce(&mut headers, &Origin { peer, client: peer, trusted });
+    headers
+}
+
+#[test]
+fn an_untrusted_peer_cannot_say_anything_of_itself() {
+    let headers = announced(
+        false,
+        &[
+            ("host", "site.example"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "192.0.2.2"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-port", "443"),
+            ("forwarded", "for=192.0.2.1"),
+            ("x-real-ip", "192.0.2.1"),
+        ],
+    );
+    let mut left: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            ("host", "site.example"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-host", "site.example"),
+            ("x-forwarded-proto", "http"),
+        ]
+    );
+}
+
+#[test]
+fn what_a_trusted_peer_says_is_sent_on() {
+    let headers = announced(
+        true,
+        &[
+            ("host", "site.example"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "junk, HTTPS, http"),
+            ("x-forwarded-host", "www.site.example, other.example"),
+            ("x-real-ip", "192.0.2.1"),
+        ],
+    );
+    assert_eq!(headers["x-forwarded-for"], "192.0.2.1, 10.0.0.2, 10.0.0.1");
+    assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+    assert_eq!(headers["x-forwarded-proto"], "https");
+    assert_eq!(headers["x-forwarded-host"], "www.site.example");
+    assert_eq!(headers["x-real-ip"], "192.0.2.1");
+}

@@ -1,0 +1,259 @@
+//! Headers that concern one connection only, and request targets: made plain before anything is
+//! decided on them, so that the application reads what the guard has read.
+
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
+    PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::request::Parts;
+use http::uri::{PathAndQuery, Uri};
+use http::{Method, StatusCode, Version};
+use http_body::Body;
+
+use super::failure::Unrelayable;
+
+/// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
+/// only the trailers that it names.
+const HOP_BY_HOP: [HeaderName; 6] =
+    [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
+
+/// Hop-by-hop names for which the `http` crate has no constant.
+const HOP_BY_HOP_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
+
+/// What `Connection` may not take away (RFC 9110, 7.6.1: a sender must not list fields that are
+/// meant for all recipients). Otherwise a client that sits behind a trusted proxy could take from
+/// us, or from the application, what that proxy has set.
+const PROTECTED: [&str; 14] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "date",
+    "forwarded",
+    "host",
+    "location",
+    "set-cookie",
+    "trailer",
+    "vary",
+    "x-real-ip",
+];
+
+/// Why a request is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// `CONNECT` asks for a tunnel.
+    Tunnel,
+    /// A target that is neither origin-form, nor absolute-form with `http` or `https`, nor `*`
+    /// with `OPTIONS` (RFC 9112, 3.2).
+    Target,
+    /// HTTP/1.1 without `Host`, with several, or with one that cannot be one (RFC 9112, 3.2).
+    Host,
+    /// A transfer coding other than `chunked` (RFC 9112, 6.1).
+    TransferCoding,
+}
+
+impl Fault {
+    pub const ALL: [Self; 4] = [Self::Tunnel, Self::Target, Self::Host, Self::TransferCoding];
+
+    /// The status of the reply to it.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Target | Self::Host => StatusCode::BAD_REQUEST,
+            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+
+    /// The word for it in logs and metrics.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tunnel => "tunnel",
+            Self::Target => "target",
+            Self::Host => "host",
+            Self::TransferCoding => "transfer-coding",
+        }
+    }
+}
+
+/// Makes a request plain: its target in origin-form, one `Host`, no hop-by-hop headers, no
+/// `Expect` (hyper sends 100 itself when the body is first asked for, which is after admission),
+/// no names that WSGI cannot tell apart, and one framing, that of `body`.
+///
+/// `nameless` is the `Host` of an HTTP/1.0 request that has none.
+pub fn clean_request(
+    parts: &mut Parts,
+    body: &impl Body,
+    nameless: &HeaderValue,
+) -> Result<(), Fault> {
+    if parts.method == Method::CONNECT {
+        return Err(Fault::Tunnel);
+    }
+    let headers = &mut parts.headers;
+    if !only_chunked(headers) {
+        return Err(Fault::TransferCoding);
+    }
+    check_host(headers, parts.version)?;
+    if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
+        parts.uri = uri;
+        headers.insert(HOST, host);
+    } else if !headers.contains_key(HOST) {
+        headers.insert(HOST, nameless.clone());
+    }
+    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    remove_hop_by_hop(headers);
+    headers.remove(EXPECT);
+    headers.remove("proxy"); // CVE-2016-5385: CGI hands it on as HTTP_PROXY.
+    remove_underscored(headers);
+    if trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        headers.insert(CONNECTION, HeaderValue::from_static("te"));
+    }
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // hyper drops the body of a GET or HEAD whose framing is not written down.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    parts.extensions.clear();
+    Ok(())
+}
+
+/// Removes from a response what concerned our connection to the application only, and leaves at
+/// most one length.
+pub fn clean_response(headers: &mut HeaderMap) -> Result<(), Unrelayable> {
+    if !only_chunked(headers) {
+        return Err(Unrelayable::TransferCoding);
+    }
+    if headers.contains_key(TRANSFER_ENCODING) {
+        // RFC 9112, 6.3: it overrides the length. hyper has read the body so, and keeps both.
+        headers.remove(CONTENT_LENGTH);
+    }
+    one_length(headers);
+    remove_hop_by_hop(headers);
+    Ok(())
+}
+
+/// Removes the trailers that must not be merged with, or mistaken for, headers that were decided
+/// on (RFC 9110, 6.5.1).
+pub fn clean_trailers(trailers: &mut HeaderMap) {
+    remove_hop_by_hop(trailers);
+    remove_underscored(trailers);
+    let doomed: Vec<_> = trailers.keys().filter(|name| is_protected(name)).cloned().collect();
+    for name in doomed {
+        trailers.remove(name);
+    }
+}
+
+/// The values of a list header, over all its lines.
+pub fn tokens<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers
+        .get_all(name)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|token| !token.is_empty())
+}
+
+/// No transfer coding, or `chunked` and nothing else: what is within another coding we could not
+/// frame for the other side.
+fn only_chunked(headers: &HeaderMap) -> bool {
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return true;
+    }
+    let mut codings = tokens(headers, &TRANSFER_ENCODING);
+    codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
+        && codings.next().is_none()
+}
+
+fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
+    let mut lines = headers.get_all(HOST).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) if version == Version::HTTP_11 => Err(Fault::Host),
+        (Some(host), None) if !host.as_bytes().iter().all(|byte| is_host_byte(*byte)) => {
+            Err(Fault::Host)
+        }
+        (Some(_), Some(_)) => Err(Fault::Host),
+        _ => Ok(()),
+    }
+}
+
+/// What a host with a port is made of (RFC 3986, 3.2.2): no user, no path, no spaces.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
+}
+
+/// The origin-form of an absolute-form target, and the `Host` that it stands for (RFC 9112,
+/// 3.2.2: whatever `Host` says); `None` if it is in origin-form already.
+fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>, Fault> {
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        let asterisk = uri.path() == "*" && method == Method::OPTIONS;
+        let origin = uri.authority().is_none() && uri.path().starts_with('/');
+        return if asterisk || origin { Ok(None) } else { Err(Fault::Target) };
+    };
+    let host = authority.as_str();
+    if !["http", "https"].contains(&scheme) || host.is_empty() {
+        return Err(Fault::Target);
+    }
+    if !host.bytes().all(is_host_byte) {
+        return Err(Fault::Target);
+    }
+    let path = match uri.path_and_query() {
+        Some(path) if path.as_str().starts_with('/') => path.clone(),
+        Some(path) => PathAndQuery::try_from(format!("/{path}")).map_err(|_| Fault::Target)?,
+        None => PathAndQuery::from_static("/"),
+    };
+    let host = HeaderValue::from_str(host).map_err(|_| Fault::Target)?;
+    Ok(Some((Uri::from(path), host)))
+}
+
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
+        .filter(|token| {
+            // The usual ones name no header, or one that goes anyway.
+            !["close", "keep-alive", "upgrade", "te"]
+                .iter()
+                .any(|usual| token.eq_ignore_ascii_case(usual.as_bytes()))
+        })
+        .filter_map(|token| HeaderName::from_bytes(token).ok())
+        .filter(|name| !is_protected(name))
+        .collect();
+    for name in listed {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+    for name in HOP_BY_HOP_NAMES {
+        headers.remove(name);
+    }
+}
+
+fn is_protected(name: &HeaderName) -> bool {
+    PROTECTED.contains(&name.as_str()) || name.as_str().starts_with("x-forwarded-")
+}
+
+/// WSGI makes `X_Forwarded_For` and `X-Forwarded-For` the same variable.
+fn remove_underscored(headers: &mut HeaderMap) {
+    let doomed: Vec<_> =
+        headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
+    for name in doomed {
+        headers.remove(name);
+    }
+}
+
+/// `Content-Length: 5, 5`, or several such lines (RFC 9112, 6.3): hyper's client has checked that
+/// they agree.
+fn one_length(headers: &mut HeaderMap) {
+    let agreed = {
+        let mut lengths = tokens(headers, &CONTENT_LENGTH);
+        let (first, second) = (lengths.next(), lengths.next());
+        second.and(first).and_then(|length| HeaderValue::from_bytes(length).ok())
+    };
+    if let Some(length) = agreed {
+        headers.insert(CONTENT_LENGTH, length);
+    }
+}

@@ -1,0 +1,155 @@
+//! Listening sockets, and the connections that come in by them.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use super::core::Core;
+use super::exchange::exchange;
+use super::failure::Failure;
+use super::live::Token;
+use super::settings::DownstreamLimits;
+use crate::guard::moment::Moment;
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// The pause after a failed accept: file descriptors come back when connections end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two records of failed accepts.
+const ACCEPT_LOG_INTERVAL: Duration = Duration::from_secs(60);
+/// hyper's own header limit, which costs nothing; any other is an allocation for each request.
+const FREE_HEADERS: usize = 100;
+/// hyper takes no smaller buffer.
+const SMALLEST_BUFFER: usize = 8192;
+
+/// Binds one listening socket. `[::]` does not take IPv4 too: what listens where is what the
+/// configuration says, on every system.
+pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // Without it a restart has to wait for the connections of the process before it.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Accepts connections until told to stop. A failure to accept is waited out, and said at most
+/// once a minute.
+pub async fn accept(core: Arc<Core>, listener: TcpListener, mut stop: watch::Receiver<()>) {
+    let builder = server(&core.settings.downstream_limits);
+    let mut trouble = Trouble::default();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.changed() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let token = core.connections.token();
+                let core = Arc::clone(&core);
+                tokio::spawn(connection(core, builder.clone(), stream, peer, stop.clone(), token));
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                trouble.say(core.clock.now(), &error);
+                core.upstream.pool().clear();
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One connection, to its end. When told to stop it ends after the exchange that is running, or
+/// at once if none is.
+async fn connection(
+    core: Arc<Core>,
+    builder: http1::Builder,
+    stream: TcpStream,
+    peer: SocketAddr,
+    mut stop: watch::Receiver<()>,
+    _running: Token,
+) {
+    // It fails only if the connection is gone already, which hyper will notice.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let core = Arc::clone(&core);
+        async move {
+            let running = core.exchanges.token();
+            let response = exchange(&core, peer, request).await;
+            Ok::<_, Infallible>(response.map(|body| body.holding(running)))
+        }
+    });
+    let serving = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        biased;
+        outcome = serving.as_mut() => outcome,
+        _ = stop.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
+            core.failed(failure);
+        } else if error.is_parse() {
+            core.failed(&Failure::Head(error));
+        }
+        // Everything else is a client that hung up.
+    }
+}
+
+fn server(limits: &DownstreamLimits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive(true)
+        .half_close(false)
+        .title_case_headers(false)
+        .header_read_timeout(limits.header_timeout)
+        .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
+        .max_header_size(limits.head_bytes);
+    if limits.headers != FREE_HEADERS {
+        builder.max_headers(limits.headers);
+    }
+    builder
+}
+
+/// An error of the connection that was to be accepted, not of the socket that accepts.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
+}
+
+/// Failed accepts, said once in a while.
+#[derive(Debug, Default)]
+struct Trouble {
+    said: Option<Moment>,
+    untold: u64,
+}
+
+impl Trouble {
+    fn say(&mut self, now: Moment, error: &io::Error) {
+        self.untold += 1;
+        if self.said.is_some_and(|said| now.since(said) < ACCEPT_LOG_INTERVAL) {
+            return;
+        }
+        tracing::warn!(error = %error, failures = self.untold, "connections cannot be accepted");
+        self.said = Some(now);
+        self.untold = 0;
+    }
+}

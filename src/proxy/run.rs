@@ -1,0 +1,258 @@
+//! Starting, running and stopping: threads, listening sockets, signals, drain.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::core::{App, Core};
+use super::listen;
+use super::settings::Settings;
+
+/// Idle connections are looked through this often at most.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
+/// second signal ends at once.
+pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
+    let control = runtime()?;
+    let (mut term, mut int) = {
+        let _context = control.enter();
+        let term = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+        (term, signal(SignalKind::interrupt()).map_err(RunError::Signals)?)
+    };
+    let running = Bound::new(settings)?.start(app)?;
+    for address in running.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    control.block_on(async {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            () = running.ended() => return,
+        }
+        tracing::info!("draining");
+        running.stop();
+        tokio::select! {
+            _ = term.recv() => running.abort(),
+            _ = int.recv() => running.abort(),
+            () = running.ended() => {}
+        }
+    });
+    let cut = running.wait()?;
+    tracing::info!(exchanges_cut = cut, "stopped");
+    Ok(())
+}
+
+/// Sockets that listen; nothing is accepted yet.
+#[derive(Debug)]
+pub struct Bound {
+    settings: Arc<Settings>,
+    listeners: Vec<StdListener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Bound {
+    /// Binds every address, or none.
+    pub fn new(settings: Settings) -> Result<Self, RunError> {
+        let mut listeners = Vec::new();
+        let mut addresses = Vec::new();
+        for address in &settings.listen {
+            let failed = |source| RunError::Bind { address: *address, source };
+            let listener = listen::bind(*address).map_err(failed)?;
+            addresses.push(listener.local_addr().map_err(failed)?);
+            listeners.push(listener);
+        }
+        Ok(Self { settings: Arc::new(settings), listeners, addresses })
+    }
+
+    /// Starts a thread for each core. All accept from the same sockets.
+    pub fn start(self, app: Arc<App>) -> Result<Running, RunError> {
+        let cores = match self.settings.cores {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            cores => cores,
+        };
+        let (phase, _) = watch::channel(Phase::Serving);
+        let mut threads = Vec::new();
+        for index in 0..cores {
+            let runtime = runtime()?;
+            let listeners = self.register(&runtime)?;
+            let core = Arc::new(Core::new(Arc::clone(&self.settings), Arc::clone(&app)));
+            let phase = phase.subscribe();
+            let thread = thread::Builder::new()
+                .name(format!("core-{index}"))
+                .spawn(move || {
+                    let cut = runtime.block_on(serve(&core, listeners, phase.clone()));
+                    // Everything that still runs is dropped here; a name lookup that hangs in a
+                    // blocking thread is not waited for.
+                    runtime.shutdown_background();
+                    drop(phase);
+                    cut
+                })
+                .map_err(RunError::Runtime)?;
+            threads.push(thread);
+        }
+        Ok(Running { threads, phase, addresses: self.addresses })
+    }
+
+    fn register(&self, runtime: &Runtime) -> Result<Vec<TcpListener>, RunError> {
+        let _context = runtime.enter();
+        self.listeners
+            .iter()
+            .map(|listener| TcpListener::from_std(listener.try_clone()?))
+            .collect::<io::Result<_>>()
+            .map_err(RunError::Runtime)
+    }
+}
+
+/// How far the process has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Nothing is accepted; what runs may end.
+    Draining,
+    /// Nothing is waited for.
+    Aborted,
+}
+
+/// Threads that serve.
+#[derive(Debug)]
+pub struct Running {
+    threads: Vec<JoinHandle<usize>>,
+    phase: watch::Sender<Phase>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Running {
+    /// Where it listens; ports that were 0 are what the system gave.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Stops accepting and closes idle connections; what runs may take the drain timeout.
+    pub fn stop(&self) {
+        self.phase.send_replace(Phase::Draining);
+    }
+
+    /// Ends at once.
+    pub fn abort(&self) {
+        self.phase.send_replace(Phase::Aborted);
+    }
+
+    /// Waits until no core serves any more.
+    pub async fn ended(&self) {
+        self.phase.closed().await;
+    }
+
+    /// Waits for the threads, and says how many exchanges were cut. Nothing runs after it: no
+    /// exchange, no exchange without a client, so that what they share can be saved.
+    pub fn wait(self) -> Result<usize, RunError> {
+        let mut cut = 0;
+        for thread in self.threads {
+            cut += thread.join().map_err(|_| RunError::Panicked)?;
+        }
+        Ok(cut)
+    }
+}
+
+/// One core, from start to end; how many exchanges were cut.
+async fn serve(
+    core: &Arc<Core>,
+    listeners: Vec<TcpListener>,
+    mut phase: watch::Receiver<Phase>,
+) -> usize {
+    // A channel of the core's own: connections look at it at every turn, and cores need not share
+    // its lock.
+    let (stop, stopped) = watch::channel(());
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(listen::accept(Arc::clone(core), listener, stopped.clone()));
+    }
+    tokio::spawn(expire(Arc::clone(core)));
+    // An error says that the `Running` was dropped: that is a stop, too.
+    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    stop.send_replace(());
+    while accepting.join_next().await.is_some() {}
+    let settled = async {
+        core.connections.emptied().await;
+        core.detached.emptied().await;
+    };
+    tokio::select! {
+        biased;
+        () = settled => {}
+        _ = phase.wait_for(|phase| *phase == Phase::Aborted) => {}
+        () = tokio::time::sleep(core.settings.drain_timeout) => {}
+    }
+    core.exchanges.number() + core.detached.number()
+}
+
+/// Closes connections to the application that have been idle for too long.
+async fn expire(core: Arc<Core>) {
+    let idle_timeout = core.settings.upstream_limits.idle_timeout;
+    let interval = (idle_timeout / 2).clamp(Duration::from_millis(10), EXPIRY_INTERVAL);
+    loop {
+        tokio::time::sleep(interval).await;
+        core.upstream.pool().expire();
+    }
+}
+
+fn runtime() -> Result<Runtime, RunError> {
+    Builder::new_current_thread().enable_all().build().map_err(RunError::Runtime)
+}
+
+/// Why the proxy could not run.
+#[derive(Debug)]
+pub enum RunError {
+    /// An address cannot be listened on.
+    Bind { address: SocketAddr, source: io::Error },
+    /// A thread, a runtime or its sockets could not be had.
+    Runtime(io::Error),
+    /// SIGTERM and SIGINT could not be taken over.
+    Signals(io::Error),
+    /// A thread ended by a panic of our own.
+    Panicked,
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bind { address, source } => {
+                let remedy = match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "the port is in use: stop what listens there, or give `listen` another"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
+                    }
+                    io::ErrorKind::AddrNotAvailable => {
+                        "no interface has this address: correct `listen`"
+                    }
+                    _ => return write!(f, "cannot listen on {address}: {source}"),
+                };
+                write!(f, "cannot listen on {address}: {remedy}")
+            }
+            Self::Runtime(source) => write!(f, "cannot start a thread for each core: {source}"),
+            Self::Signals(source) => write!(f, "cannot take over SIGTERM and SIGINT: {source}"),
+            Self::Panicked => f.write_str("a core ended by a panic: please report this"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Bind { source, .. } | Self::Runtime(source) | Self::Signals(source) => {
+                Some(source)
+            }
+            Self::Panicked => None,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The way to the application.
+//!
+//! It owns the connections to it, and speaks HTTP/1.1 with `Host` as received and targets in
+//! origin-form. It promises that a request is written at most once: what may have reached the
+//! application is never sent again, because a second logout is a second session. A request is
+//! sent on another connection only if hyper hands it back, not a byte of it written.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use super::body::{DownstreamBody, Progress, UpstreamBody};
+use super::clock::Clock;
+use super::failure::{Failure, Unrelayable};
+use super::headers;
+use super::pool::{Lease, Pool};
+use super::settings::{Address, UpstreamLimits};
+
+/// The most that is buffered of one response: its head must fit, and a body is read in pieces of
+/// this at most.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// How many pooled connections may turn out to be closed before a new one is made.
+const POOLED_ATTEMPTS: usize = 2;
+
+/// The application, as one core sees it.
+#[derive(Debug)]
+pub struct Upstream {
+    address: Address,
+    limits: UpstreamLimits,
+    clock: Clock,
+    pool: Arc<Pool>,
+}
+
+type Sender = http1::SendRequest<UpstreamBody>;
+
+/// Why there is no response, and the request if nothing of it was written.
+enum Refused {
+    Unsent(Box<Request<UpstreamBody>>, hyper::Error),
+    Failed(Failure),
+}
+
+impl Upstream {
+    /// No connection is made yet.
+    pub fn new(address: Address, limits: UpstreamLimits, clock: Clock) -> Self {
+        let pool =
+            Pool::new(clock, limits.idle_connections, limits.idle_timeout, limits.response_timeout);
+        Self { address, limits, clock, pool: Arc::new(pool) }
+    }
+
+    /// The idle connections.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Sends a request and waits for the head of its response, whose hop-by-hop headers are gone.
+    /// The connection is pooled again when the response's body has been read to its end; it is
+    /// closed if that body is dropped before, or if this future is.
+    pub async fn send(
+        &self,
+        mut request: Request<UpstreamBody>,
+    ) -> Result<Response<DownstreamBody>, Failure> {
+        *request.version_mut() = Version::HTTP_11;
+        let progress = request.body().progress();
+        for _ in 0..POOLED_ATTEMPTS {
+            let Some(sender) = self.pool.take() else { break };
+            match self.attempt(sender, request, &progress).await {
+                Ok(response) => return Ok(response),
+                Err(Refused::Failed(failure)) => return Err(failure),
+                Err(Refused::Unsent(unsent, _)) => request = *unsent,
+            }
+        }
+        let sender = self.connect().await?;
+        match self.attempt(sender, request, &progress).await {
+            Ok(response) => Ok(response),
+            Err(Refused::Failed(failure)) => Err(failure),
+            Err(Refused::Unsent(_, error)) => Err(Failure::Unsent(error)),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        mut sender: Sender,
+        request: Request<UpstreamBody>,
+        progress: &Progress,
+    ) -> Result<Response<DownstreamBody>, Refused> {
+        progress.moved(self.clock.now());
+        let head = sender.try_send_request(request);
+        match self.within_response_timeout(head, progress).await {
+            Some(Ok(response)) => self.received(sender, response).map_err(Refused::Failed),
+            Some(Err(mut refused)) => Err(match refused.take_message() {
+                Some(request) => Refused::Unsent(Box::new(request), refused.into_error()),
+                None => Refused::Failed(
+                    progress
+                        .take_failure()
+                        .unwrap_or_else(|| Failure::Closed(refused.into_error())),
+                ),
+            }),
+            None => Err(Refused::Failed(Failure::ResponseTimeout)),
+        }
+    }
+
+    /// Awaits the head of a response. The time counts from the last piece of the request's body
+    /// that the connection took, so that a long upload is not cut off; and not while the client is
+    /// the one to wait for, which the body itself bounds.
+    async fn within_response_timeout<T>(
+        &self,
+        head: impl Future<Output = T>,
+        progress: &Progress,
+    ) -> Option<T> {
+        tokio::pin!(head);
+        let mut left = self.limits.response_timeout;
+        loop {
+            if let Ok(outcome) = timeout(left, head.as_mut()).await {
+                return Some(outcome);
+            }
+            let waited = self.clock.now().since(progress.last());
+            left = match self.limits.response_timeout.checked_sub(waited) {
+                Some(left) if !left.is_zero() => left,
+                _ if progress.awaits_client() => self.limits.response_timeout,
+                _ => return None,
+            };
+        }
+    }
+
+    fn received(
+        &self,
+        sender: Sender,
+        response: Response<Incoming>,
+    ) -> Result<Response<DownstreamBody>, Failure> {
+        let (mut parts, body) = response.into_parts();
+        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Failure::Unrelayable(Unrelayable::Switched));
+        }
+        headers::clean_response(&mut parts.headers).map_err(Failure::Unrelayable)?;
+        // hyper would speak HTTP/1.0 on a connection that has answered so, and would then drop
+        // bodies without a length.
+        let again = parts.version == Version::HTTP_11;
+        parts.version = Version::HTTP_11;
+        let lease = Lease::new(sender, Arc::clone(&self.pool), again);
+        let body = DownstreamBody::relayed(body, self.limits.response_timeout, lease);
+        Ok(Response::from_parts(parts, body))
+    }
+
+    async fn connect(&self) -> Result<Sender, Failure> {
+        let limit = self.limits.connect_timeout;
+        match &self.address {
+            Address::Tcp { host, port } => {
+                let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
+                // Without it a body's last piece may wait for an acknowledgement.
+                stream.set_nodelay(true).map_err(Failure::Connect)?;
+                handshake(stream).await
+            }
+            Address::Unix(path) => {
+                handshake(in_time(limit, UnixStream::connect(path)).await?).await
+            }
+        }
+    }
+}
+
+async fn in_time<T>(
+    limit: Duration,
+    connecting: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failure> {
+    match timeout(limit, connecting).await {
+        Ok(connected) => connected.map_err(Failure::Connect),
+        Err(_) => Err(Failure::ConnectTimeout),
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<Sender, Failure>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(BUFFER_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(Failure::Unsent)?;
+    tokio::spawn(async move {
+        // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
+        let _ = connection.await;
+    });
+    Ok(sender)
+}

@@ -1,0 +1,271 @@
+//! A proxy, its client and its application, all played by the test, byte for byte.
+//!
+//! Every read has a deadline, so that what never comes fails the test instead of hanging it.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::Duration;
+
+use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
+use floodwall::proxy::run::{Bound, Running};
+use floodwall::proxy::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
+
+/// How long anything may take before the test has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A proxy within the test's process.
+pub struct Proxy {
+    running: Option<Running>,
+    failures: Receiver<&'static str>,
+}
+
+/// What an application on a free port would be called with.
+pub fn settings(upstream: Address) -> Settings {
+    Settings {
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        upstream,
+        trusted_proxies: Vec::new(),
+        cores: 1,
+        drain_timeout: DEADLINE,
+        upstream_limits: UpstreamLimits {
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            idle_connections: 64,
+        },
+        downstream_limits: DownstreamLimits {
+            header_timeout: Duration::from_secs(10),
+            head_bytes: 64 * 1024,
+            headers: 100,
+        },
+    }
+}
+
+impl Proxy {
+    pub fn start(settings: Settings) -> Self {
+        let (failed, failures) = mpsc::channel();
+        let app = App {
+            clock: Clock::start(),
+            failed: Box::new(move |failure| {
+                let _ = failed.send(failure.word());
+            }),
+        };
+        let running = Bound::new(settings).unwrap().start(Arc::new(app)).unwrap();
+        Self { running: Some(running), failures }
+    }
+
+    /// In front of an application, with what is usual.
+    pub fn before(application: &Application) -> Self {
+        Self::start(settings(application.address.clone()))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.running().addresses()[0]
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    /// A client's connection.
+    pub fn connect(&self) -> Wire {
+        Wire::tcp(TcpStream::connect(self.address()).unwrap())
+    }
+
+    /// The word of the next failure that is told.
+    pub fn failure(&self) -> &'static str {
+        self.failures.recv_timeout(DEADLINE).expect("a failure is told")
+    }
+
+    /// Waits for the end; how many exchanges were cut.
+    pub fn wait(mut self) -> usize {
+        self.running.take().unwrap().wait().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.abort();
+            running.wait().unwrap();
+        }
+    }
+}
+
+/// An application that the test plays: it takes the connections one by one.
+pub struct Application {
+    pub address: Address,
+    accepted: Receiver<Wire>,
+}
+
+impl Application {
+    pub fn tcp() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (found, accepted) = mpsc::channel();
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if found.send(Wire::tcp(stream)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { address: Address::Tcp { host: "127.0.0.1".to_owned(), port }, accepted }
+    }
+
+    pub fn unix(path: PathBuf) -> Self {
+        let listener = UnixListener::bind(&path).unwrap();
+        let (found, accepted) = mpsc::channel();
+        thread::spawn(move || {
+            while let Ok((stream, _)) = listener.accept() {
+                if found.send(Wire::unix(stream)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { address: Address::Unix(path), accepted }
+    }
+
+    /// The next connection.
+    pub fn accept(&self) -> Wire {
+        self.accepted.recv_timeout(DEADLINE).expect("the proxy connects")
+    }
+
+    /// Whether no further connection was made.
+    pub fn is_left_alone(&self) -> bool {
+        self.accepted.try_recv().is_err()
+    }
+}
+
+enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// One end of a connection. What was read beyond what was asked for is kept.
+pub struct Wire {
+    stream: Stream,
+    read: Vec<u8>,
+}
+
+impl Wire {
+    fn tcp(stream: TcpStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream: Stream::Tcp(stream), read: Vec::new() }
+    }
+
+    fn unix(stream: UnixStream) -> Self {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Self { stream: Stream::Unix(stream), read: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.write_all(bytes.as_ref()),
+            Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
+        }
+        .unwrap();
+    }
+
+    /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
+    /// `patience`; how much that was.
+    pub fn flood(&mut self, limit: usize, patience: Duration) -> usize {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("flooding is for TCP") };
+        stream.set_write_timeout(Some(patience)).unwrap();
+        let piece = vec![b'x'; 64 * 1024];
+        let mut sent = 0;
+        while sent < limit {
+            match stream.write(&piece[..piece.len().min(limit - sent)]) {
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => panic!("flooding failed: {error}"),
+            }
+        }
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        sent
+    }
+
+    pub fn finish(&mut self) {
+        match &mut self.stream {
+            Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
+        }
+        .unwrap();
+    }
+
+    /// Bytes up to and with `end`.
+    pub fn until(&mut self, end: &str) -> String {
+        loop {
+            if let Some(at) = find(&self.read, end.as_bytes()) {
+                let rest = self.read.split_off(at + end.len());
+                return String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+            }
+            let before = String::from_utf8_lossy(&self.read).into_owned();
+            assert!(self.fill(), "ended before {end:?}, after {before:?}");
+        }
+    }
+
+    /// A head: request or status line, and headers.
+    pub fn head(&mut self) -> String {
+        self.until("\r\n\r\n")
+    }
+
+    /// Exactly this many bytes.
+    pub fn exactly(&mut self, length: usize) -> Vec<u8> {
+        while self.read.len() < length {
+            assert!(self.fill(), "ended after {} of {length} bytes", self.read.len());
+        }
+        let rest = self.read.split_off(length);
+        std::mem::replace(&mut self.read, rest)
+    }
+
+    /// Everything to the end of the connection; a reset is an end.
+    pub fn rest(&mut self) -> String {
+        while self.fill() {}
+        String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    fn fill(&mut self) -> bool {
+        let mut piece = [0; 64 * 1024];
+        let read = match &mut self.stream {
+            Stream::Tcp(stream) => stream.read(&mut piece),
+            Stream::Unix(stream) => stream.read(&mut piece),
+        };
+        match read {
+            Ok(0) => false,
+            Ok(length) => {
+                self.read.extend_from_slice(&piece[..length]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
+        }
+    }
+}
+
+/// Whether a head has this header line, name in any case.
+pub fn has(head: &str, name: &str) -> bool {
+    !values(head, name).is_empty()
+}
+
+/// The values of a header, line by line.
+pub fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
+    head.lines()
+        .filter_map(|line| line.split_once(':'))
+        .filter(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+        .collect()
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
