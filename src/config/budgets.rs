@@ -1,5 +1,6 @@
 //! The tables `[budget.NAME]`: the built-in budgets, and those that the operator adds.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::ops::Range;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use super::pattern;
 use super::quantity::{self, RATE_FORM, Written};
 use super::table::Table;
 use super::value::{integer, string, unfit_fault};
-use crate::guard::policy::{Budget, Policy, Quota};
+use crate::guard::policy::{Budget, Quota};
 
 /// Budgets of one site at most: each has its own table of clients.
 const MOST: usize = 64;
@@ -57,13 +58,18 @@ pub(super) fn read(
 }
 
 /// Reports the operator's budgets that no rule names: most are misspelled.
-pub(super) fn unused(own: Vec<Own>, policy: &Policy, faults: &mut Faults) {
+pub(super) fn unused(
+    own: Vec<Own>,
+    budgets: &[Budget],
+    used: &BTreeSet<usize>,
+    faults: &mut Faults,
+) {
     for Own { budget, span } in own {
-        if policy.rules.iter().any(|rule| rule.budget == budget) {
+        if used.contains(&budget) {
             continue;
         }
-        let name = policy.budgets[budget].name.as_str();
-        let others = policy.budgets.iter().map(|budget| budget.name.as_str());
+        let name = budgets[budget].name.as_str();
+        let others = budgets.iter().map(|budget| budget.name.as_str());
         let what = format!("no rule has the budget \"{name}\"");
         let remedy = format!("write budget = \"{name}\" in a rule, or leave the budget out");
         let fault = Fault::missing(span, what).nearest(name, others.filter(|&other| other != name));

@@ -78,20 +78,23 @@ impl Fault {
     }
 }
 
-/// The candidate that `word` is probably a misspelling of: at most a third of its characters
-/// differ, hyphens and case aside.
+/// The candidate that `word` is probably a misspelling of: at most a third of its letters and
+/// digits differ; case and everything else are not looked at.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if word.len() > 64 {
         return None;
     }
-    let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+    let plain = |text: &str| -> String {
+        text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    };
     let word = plain(word);
     candidates
         .into_iter()
-        .map(|near| (strsim::damerau_levenshtein(&word, &plain(near)), near))
-        .filter(|&(distance, near)| distance <= (near.chars().count() / 3).max(1))
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, near)| near)
+        .map(|near| (plain(near), near))
+        .map(|(text, near)| (strsim::damerau_levenshtein(&word, &text), text.len(), near))
+        .filter(|&(distance, length, _)| distance <= (length / 3).max(1))
+        .min_by_key(|&(distance, ..)| distance)
+        .map(|(.., near)| near)
 }
 
 /// A value as the file has it, short enough for a message, on one line.
@@ -198,19 +201,24 @@ impl Faults {
     fn judge(&self, unknown: &UnknownKey) -> Fault {
         let UnknownKey { span, key, table } = unknown;
         let what = format!("unknown key {} {}", quote(key), place(table));
-        let here = || self.known.iter().filter(|(t, _)| t == table).map(|&(_, key)| key);
         let fault = Fault::new(span.clone(), what);
-        let near = nearest(key, here());
-        let elsewhere = self.known.iter().find(|(_, k)| k == key).map(|(t, _)| t.as_str());
-        let fault = match (near, elsewhere) {
-            (Some(near), _) => fault.remedy(format!("did you mean `{near}`?")),
-            (None, Some("")) => fault.remedy(format!(
+        let here = || self.known.iter().filter(|(t, _)| t == table).map(|&(_, key)| key);
+        let fault = match (self.home(key, table), nearest(key, here())) {
+            (Some(""), _) => fault.remedy(format!(
                 "`{key}` is a key of the top level: write it above the first [table]"
             )),
-            (None, Some(other)) => fault.remedy(format!("`{key}` is a key {}", place(other))),
+            (Some(other), _) => fault.remedy(format!("`{key}` is a key {}", place(other))),
+            (None, Some(near)) => fault.remedy(format!("did you mean `{near}`?")),
             (None, None) => fault,
         };
         fault.allowed(here().collect::<Vec<_>>().join(", "))
+    }
+
+    /// The table that `key` belongs to, if `table` is the wrong one: below it, if possible.
+    fn home(&self, key: &str, table: &str) -> Option<&str> {
+        let homes = || self.known.iter().filter(|(_, k)| *k == key).map(|(t, _)| t.as_str());
+        let below = |other: &&str| other.strip_prefix(table).is_some_and(|t| t.starts_with('.'));
+        homes().find(below).or_else(|| homes().next())
     }
 }
 
@@ -309,7 +317,7 @@ impl<'t> Lines<'t> {
             |at: usize| line.char_indices().take_while(|&(i, _)| start + i < at).count();
         let before = chars_until(fault.span.start);
         let under = chars_until(fault.span.end).saturating_sub(before).max(1);
-        let from = if before < WIDTH / 2 { 0 } else { before - WIDTH / 2 };
+        let from = before.saturating_sub(WIDTH / 2);
         let excerpt: String = line.chars().skip(from).take(WIDTH).map(printable).collect();
         let under = under.min(WIDTH - (before - from));
         let Fault { what, help, .. } = fault;

@@ -113,11 +113,11 @@ pub struct Written(pub Duration);
 impl fmt::Display for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        if self.0.subsec_nanos() % 1_000_000 != 0 {
+        if !self.0.subsec_nanos().is_multiple_of(1_000_000) {
             return write!(f, "{:?}", self.0);
         }
         for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
-            if millis != 0 && millis % length == 0 {
+            if millis != 0 && millis.is_multiple_of(length) {
                 return write!(f, "{}{unit}", millis / length);
             }
         }

@@ -1,5 +1,6 @@
 //! Reading a file from top to bottom: its syntax, its top level, and its tables in turn.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -53,8 +54,12 @@ fn syntax(span: Range<usize>, message: &str) -> Fault {
         "duplicate key" => {
             Fault::new(span, message).remedy("it stands above already: leave one of them out")
         }
+        message if message.starts_with("string values must be quoted") && span.is_empty() => {
+            Fault::syntax(span, "no value behind `=`")
+        }
         message if message.starts_with("string values must be quoted") => {
-            Fault::syntax(span, message).remedy("write text in double quotes")
+            Fault::syntax(span, "not a number, nor true or false, nor text in double quotes")
+                .remedy("write text, durations and sizes in double quotes")
         }
         message => Fault::syntax(span, message),
     }
@@ -62,10 +67,13 @@ fn syntax(span: Range<usize>, message: &str) -> Fault {
 
 fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faults: &mut Faults) {
     let mut top = Table::new("", 0..0, Some(root));
+    let before = faults.len();
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
         value::list(entry, faults, Empty::Refused("name at least one address"), text(listen))
     });
     let upstream = top.read("upstream", &mut config.upstream, faults, text(upstream));
+    // A default that stands where a mistake is shall not make another mistake.
+    let addresses_are_good = faults.len() == before;
     top.read("state", &mut config.state, faults, text(state));
     top.read("mode", &mut config.policy.mode, faults, word(&Mode::ALL, Mode::word));
     top.read("profile", &mut config.profile, faults, word(&Profile::ALL, Profile::word));
@@ -88,8 +96,10 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     sections::client(top.table("client", faults), &mut policy.client, faults);
     let own = budgets::read(top.table("budget", faults), &mut policy.budgets, faults);
     let profile = if profile_rules { config.profile.rules() } else { Vec::new() };
-    policy.rules = rules::read(top.entry("rule", faults), &policy.budgets, profile, faults);
-    budgets::unused(own, policy, faults);
+    let mut used = BTreeSet::new();
+    let rule = top.entry("rule", faults);
+    policy.rules = rules::read(rule, &policy.budgets, &mut used, profile, faults);
+    budgets::unused(own, &policy.budgets, &used, faults);
     sections::upstream_limits(
         top.table("upstream_limits", faults),
         &mut config.upstream_limits,
@@ -105,7 +115,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     top.finish(faults);
 
     config.put(overrides);
-    if let Some(address) = config.circle() {
+    if let Some(address) = config.circle().filter(|_| addresses_are_good) {
         let what = format!("upstream: Floodwall itself listens on {address}");
         let place = upstream.or(listen).unwrap_or(0..0);
         faults.add(Fault::new(place, what).remedy(CIRCLE_REMEDY));

@@ -15,10 +15,12 @@ use crate::guard::route::{Action, Answer, Effect, PathPattern, Rule, StandingWor
 /// Rules of one site at most: each request is held against them in turn.
 const MOST: usize = 1_000;
 
-/// Reads the rules, and appends those of the profile whose names the operator has not taken.
+/// Reads the rules, and appends those of the profile whose names the operator has not taken. The
+/// budgets that rules name are `used`, were the rules otherwise wrong.
 pub(super) fn read(
     entry: Option<Entry<'_, '_>>,
     budgets: &[Budget],
+    used: &mut BTreeSet<usize>,
     profile: Vec<Rule>,
     faults: &mut Faults,
 ) -> Vec<Rule> {
@@ -43,12 +45,12 @@ pub(super) fn read(
                 continue;
             }
         };
-        let (rule, named) = Reader { table, budgets, faults }.rule();
-        if let Some((name, place)) = named {
-            if !names.insert(name.clone()) {
-                let what = format!("rule.name: two rules are named \"{name}\"");
-                faults.add(Fault::new(place, what).remedy("give each rule a name of its own"));
-            }
+        let (rule, named) = Reader { table, budgets, used, faults }.rule();
+        if let Some((name, place)) = named
+            && !names.insert(name.clone())
+        {
+            let what = format!("rule.name: two rules are named \"{name}\"");
+            faults.add(Fault::new(place, what).remedy("give each rule a name of its own"));
         }
         rules.extend(rule);
     }
@@ -63,6 +65,7 @@ pub(super) fn read(
 struct Reader<'a, 'i, 'f> {
     table: Table<'a, 'i>,
     budgets: &'f [Budget],
+    used: &'f mut BTreeSet<usize>,
     faults: &'f mut Faults,
 }
 
@@ -192,6 +195,7 @@ impl Reader<'_, '_, '_> {
             }
             found
         });
+        self.used.insert(index);
         index
     }
 

@@ -64,6 +64,7 @@ pub(super) fn recycle(mut table: Table<'_, '_>, recycle: &mut RecyclePolicy, fau
 }
 
 pub(super) fn client(mut table: Table<'_, '_>, client: &mut ClientPolicy, faults: &mut Faults) {
+    let before = faults.len();
     table.read("ipv4_prefix", &mut client.ipv4_prefix, faults, integer(8..=32));
     let narrow = table.read("ipv6_prefix", &mut client.ipv6_prefix, faults, integer(16..=128));
     let wide =
@@ -73,7 +74,7 @@ pub(super) fn client(mut table: Table<'_, '_>, client: &mut ClientPolicy, faults
     });
     table.read("capacity", &mut client.capacity, faults, integer(CAPACITY));
     let (bits, wide_bits) = (client.ipv6_prefix, client.ipv6_wide_prefix);
-    if wide_bits >= bits {
+    if wide_bits >= bits && faults.len() == before {
         let place = wide.or(narrow).unwrap_or_else(|| table.span());
         let what = format!(
             "client.ipv6_wide_prefix: {wide_bits} bits are not wider than ipv6_prefix, {bits} bits"
