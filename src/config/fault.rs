@@ -194,7 +194,11 @@ impl Faults {
         self.faults.truncate(PRINTED);
         let faults: Vec<Mistake> =
             self.faults.into_iter().map(|fault| lines.locate(fault)).collect();
-        (!faults.is_empty()).then(|| Mistakes { file: file.to_owned(), faults, more })
+        (!faults.is_empty()).then(|| Mistakes {
+            file: file.chars().map(printable).collect(),
+            faults,
+            more,
+        })
     }
 
     /// Says where an unknown key belongs, or what it may have been meant to be.
@@ -320,8 +324,9 @@ impl<'t> Lines<'t> {
         let from = before.saturating_sub(WIDTH / 2);
         let excerpt: String = line.chars().skip(from).take(WIDTH).map(printable).collect();
         let under = under.min(WIDTH - (before - from));
-        let Fault { what, help, .. } = fault;
         let mark = (before - from, under);
+        let plain = |text: String| text.chars().map(printable).collect();
+        let (what, help) = (plain(fault.what), fault.help.into_iter().map(plain).collect());
         Mistake { line: number, column: before + 1, excerpt, mark, what, help }
     }
 }

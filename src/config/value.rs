@@ -1,6 +1,7 @@
 //! Readers of single values: each takes an entry and gives the value, or reports the mistake.
 
 use std::fmt::Display;
+use std::num::IntErrorKind;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -45,12 +46,17 @@ where
             faults.add(entry.wrong_type("an integer").allowed(allowed));
             return None;
         };
-        let value = i128::from_str_radix(digits.as_str(), digits.radix()).ok();
-        let value = value.and_then(|value| T::try_from(value).ok());
+        let number = i128::from_str_radix(digits.as_str(), digits.radix());
+        let value = number.as_ref().ok().and_then(|&number| T::try_from(number).ok());
         let value = value.filter(|value| bounds.contains(value));
         if value.is_none() {
-            let shown: String = digits.as_str().chars().take(30).collect();
-            faults.add(entry.fault(format_args!("{shown} is out of bounds")).allowed(allowed));
+            let shown = quote(digits.as_str());
+            // The parser lets some through that are not digits.
+            let what = match number.map_err(|error| *error.kind()) {
+                Err(IntErrorKind::InvalidDigit | IntErrorKind::Empty) => "not an integer",
+                Err(_) | Ok(_) => "out of bounds",
+            };
+            faults.add(entry.fault(format_args!("{shown} is {what}")).allowed(allowed));
         }
         value
     }
@@ -66,7 +72,11 @@ pub(super) fn duration(
         let text = match entry.value.get_ref() {
             DeValue::Integer(number) => {
                 let fault = entry.fault("a duration without a unit").allowed(allowed);
-                faults.add(fault.remedy(format!("write \"{}s\" for seconds", number.as_str())));
+                let digits = number.as_str();
+                faults.add(match digits.bytes().all(|b| b.is_ascii_digit()) {
+                    true => fault.remedy(format!("write \"{digits}s\" for seconds")),
+                    false => fault,
+                });
                 return None;
             }
             DeValue::String(text) => text,

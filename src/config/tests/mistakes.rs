@@ -1,6 +1,7 @@
 //! What is said of a wrong file.
 
-use super::bad;
+use super::{bad, good};
+use crate::config::{Config, Overrides};
 
 /// A rule around one line that is wrong.
 const RULE: &str = "[[rule]]\nname = 'x'\npath = '/x'\n";
@@ -32,6 +33,7 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("drain_timeout = '61m'", (1, 17), &["out of bounds", "to \"1h\""]),
     ("drain_timeout = '99999999999999999999d'", (1, 17), &["longer than any duration"]),
     ("drain_timeout = '999999999999999999d'", (1, 17), &["longer than any duration"]),
+    ("drain_timeout = -1", (1, 17), &["without a unit", "from \"0s\" to \"1h\"\n"]),
     ("drain_timeout = 1.5", (1, 17), &["a number with a fraction, wanted is a duration"]),
     ("session.lifetime = '59s'", (1, 20), &["from \"1m\""]),
     ("session.lifetime = '401d'", (1, 20), &["to \"400d\""]),
@@ -42,7 +44,8 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("session.capacity = 999", (1, 20), &["1000 to 100000000"]),
     ("client.capacity = 100_000_001", (1, 19), &["1000 to 100000000"]),
     ("client.capacity = 999999999999999999999999999999999999999999", (1, 19), &["out of bounds"]),
-    ("cores = -1", (1, 9), &["-1 is out of bounds", "0 to 1024"]),
+    ("client.capacity = 1_0\0", (1, 19), &["is not an integer"]),
+    ("cores = -1", (1, 9), &["\"-1\" is out of bounds", "0 to 1024"]),
     ("cores = '2'", (1, 9), &["this is a string, wanted is an integer"]),
     ("downstream_limits.head_bytes = '64KB'", (1, 32), &["write \"64KiB\""]),
     ("downstream_limits.head_bytes = 8191", (1, 32), &["from 8192 to 1048576 bytes"]),
@@ -217,4 +220,40 @@ fn one_mistake_is_told_once() {
         let mistakes = bad(text);
         assert_eq!(mistakes.places(), [place], "{mistakes}");
     }
+}
+
+#[test]
+fn what_a_terminal_would_obey_is_not_printed() {
+    for text in [
+        "drain_timeout = 1_0\0",
+        "client.capacity = 1_0\0",
+        "a\u{7f} = 1",
+        "\"\\u001b[31m\" = 1",
+        "mode = \"\\u0007\"",
+    ] {
+        let said = Config::parse("\u{1b}[31m", text.as_bytes(), Overrides::default());
+        let said = said.unwrap_err().to_string();
+        assert!(said.chars().all(|c| c == '\n' || !c.is_control()), "{said:?}");
+    }
+}
+
+#[test]
+fn rules_and_budgets_are_bounded() {
+    let rules = |n: usize| -> String {
+        (0..n).map(|i| format!("[[rule]]\nname = '{i}'\npath = '/'\n")).collect()
+    };
+    good(&rules(1_000));
+    assert!(bad(&rules(1_001)).to_string().contains("more than 1000 rules"));
+    let budgets = |n: usize| -> String {
+        let quota = "{ rate = '1/s', burst = 1 }";
+        let budget = |i| format!("[budget.b{i}]\nclient = {quota}\nsite = {quota}\n");
+        let rule = |i| format!("[[rule]]\nname = '{i}'\npath = '/'\nbudget = 'b{i}'\n");
+        (3..n).map(budget).chain((3..n).map(rule)).collect()
+    };
+    let config = good(&budgets(64));
+    let names = config.policy().budgets.iter().map(|budget| budget.name.as_str());
+    let expected = ["anonymous", "login", "admin"].map(str::to_owned).into_iter();
+    // In the order of the file, not of the alphabet.
+    assert!(names.eq(expected.chain((3..64).map(|i| format!("b{i}")))));
+    assert!(bad(&budgets(65)).to_string().contains("more than 64 budgets"));
 }
