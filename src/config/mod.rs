@@ -1,1 +1,307 @@
-//! (grows with its module)
+//! The configuration: from TOML to a [`Config`] that cannot be invalid.
+//!
+//! Every mistake in a file is found and told at once ([`Mistakes`]), with its line, its column
+//! and its remedy. Nothing here listens, connects or resolves; all that is read is the file.
+//!
+//! `config/floodwall.toml` is the reference: every key with its default. A test holds it against
+//! `impl Default for Config`, the only place where defaults are stated.
+
+mod address;
+mod budgets;
+mod fault;
+mod pattern;
+mod profile;
+mod quantity;
+mod read;
+mod rules;
+mod sections;
+mod standard;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+pub use address::{Authority, Upstream, listen};
+pub use fault::{Mistakes, nearest};
+pub use profile::Profile;
+pub use quantity::Written;
+
+use crate::guard::policy::Policy;
+
+/// Everything that the operator has decided. Only this module makes one, from a file without
+/// mistakes or from the defaults, so none is invalid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    listen: Vec<SocketAddr>,
+    upstream: Upstream,
+    state: Option<PathBuf>,
+    profile: Profile,
+    policy: Policy,
+    trusted_proxies: Vec<IpNet>,
+    cores: Option<NonZeroUsize>,
+    drain_timeout: Duration,
+    upstream_limits: UpstreamLimits,
+    downstream_limits: DownstreamLimits,
+    log: Log,
+    save_interval: Duration,
+}
+
+/// Limits on the application's side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamLimits {
+    /// Until a connection stands. 10 milliseconds to 5 minutes.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the response. 100 milliseconds to 1 hour.
+    pub response_timeout: Duration,
+    /// After which a pooled connection is closed. 100 milliseconds to 1 hour.
+    pub idle_timeout: Duration,
+    /// Idle connections kept for each core; 0 keeps none. At most 65,536.
+    pub idle_connections: usize,
+}
+
+/// Limits on the clients' side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownstreamLimits {
+    /// For a request's head, and for an idle connection. 100 milliseconds to 5 minutes.
+    pub header_timeout: Duration,
+    /// Request line and headers together. 8 KiB (hyper takes no less) to 1 MiB.
+    pub head_bytes: usize,
+    /// Header lines of a request. 16 to 1,024.
+    pub headers: usize,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: LogLevel,
+    /// Between two reports of one flood. 1 second to 1 day.
+    pub flood_interval: Duration,
+    /// Without an event for this long, a flood has ended. 1 second to 1 day.
+    pub flood_quiet: Duration,
+    /// This many events within `flood_quiet` begin a flood. At most 1,000,000.
+    pub flood_events: NonZeroU32,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON lines elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Text, Self::Json];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// The least important lines that are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+impl LogLevel {
+    pub const ALL: [Self; 4] = [Self::Error, Self::Warn, Self::Info, Self::Debug];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+impl Config {
+    /// Where to listen: at least one address, none twice.
+    pub fn listen(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// Where the application is.
+    pub fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// The file that the state is kept in; `None` keeps nothing over a restart. A relative path
+    /// is relative to the working directory.
+    pub fn state(&self) -> Option<&Path> {
+        self.state.as_deref()
+    }
+
+    /// The framework that the defaults are made for.
+    pub fn profile(&self) -> Profile {
+        self.profile
+    }
+
+    /// What the guard obeys.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The peers whose `X-Forwarded-*` headers are believed. IPv4 is never written as IPv6.
+    pub fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+
+    /// How many runtimes; `None`: one for each CPU. At most 1,024.
+    pub fn cores(&self) -> Option<NonZeroUsize> {
+        self.cores
+    }
+
+    /// How long running exchanges may take after SIGTERM. At most 1 hour.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    pub fn upstream_limits(&self) -> &UpstreamLimits {
+        &self.upstream_limits
+    }
+
+    pub fn downstream_limits(&self) -> &DownstreamLimits {
+        &self.downstream_limits
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// How much of the budgets' history may be lost in a crash. 100 milliseconds to 1 hour.
+    pub fn save_interval(&self) -> Duration {
+        self.save_interval
+    }
+}
+
+/// What the command line says in place of the file. Empty by default.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// In place of all addresses of the file, unless empty.
+    pub listen: Vec<SocketAddr>,
+    pub upstream: Option<Upstream>,
+    /// `Some(None)` keeps nothing.
+    pub state: Option<Option<PathBuf>>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug)]
+pub enum Error {
+    /// The file could not be read.
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is wrong.
+    Mistakes(Mistakes),
+    /// The flags alone make Floodwall its own upstream.
+    Circle { upstream: Upstream },
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Mistakes(_) | Self::Circle { .. } => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable { path, source } => {
+                write!(f, "{}: cannot be read: {source}", path.display())
+            }
+            Self::Mistakes(mistakes) => write!(f, "{mistakes}"),
+            Self::Circle { upstream } => {
+                write!(f, "{upstream} is where Floodwall itself listens: {CIRCLE_REMEDY}")
+            }
+        }
+    }
+}
+
+const CIRCLE_REMEDY: &str = "let the application listen elsewhere, and name that as upstream";
+
+impl Config {
+    /// A longer file is no configuration; /dev/zero is not either.
+    const LONGEST_FILE: u64 = 1 << 20;
+
+    /// Reads the file at `path`, and puts `overrides` in place of what it says.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is longer than 1 MiB, or has mistakes: all of them are told.
+    pub fn load(path: &Path, overrides: Overrides) -> Result<Self, Error> {
+        let unreadable = |source| Error::Unreadable { path: path.to_owned(), source };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(Self::LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > Self::LONGEST_FILE {
+            let why = "longer than 1 MiB, which no configuration is";
+            return Err(unreadable(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+        }
+        Self::parse(&path.display().to_string(), &bytes, overrides).map_err(Error::Mistakes)
+    }
+
+    /// Reads the text of a file; `file` is its name in messages.
+    ///
+    /// # Errors
+    /// All mistakes of the file. Whatever the bytes are, it does not panic.
+    pub fn parse(file: &str, bytes: &[u8], overrides: Overrides) -> Result<Self, Mistakes> {
+        let (text, config, faults) = read::read(bytes, overrides);
+        match faults.finish(file, &text) {
+            None => Ok(config),
+            Some(mistakes) => Err(mistakes),
+        }
+    }
+
+    /// The defaults with `overrides` in place of some.
+    ///
+    /// # Errors
+    /// The upstream is an address that Floodwall listens on.
+    pub fn without_file(overrides: Overrides) -> Result<Self, Error> {
+        let mut config = Self::default();
+        config.put(overrides);
+        match config.circle() {
+            None => Ok(config),
+            Some(_) => Err(Error::Circle { upstream: config.upstream }),
+        }
+    }
+
+    fn put(&mut self, overrides: Overrides) {
+        let Overrides { listen, upstream, state } = overrides;
+        if !listen.is_empty() {
+            self.listen = listen;
+            let mut seen = std::collections::BTreeSet::new();
+            self.listen.retain(|address| seen.insert(*address));
+        }
+        self.upstream = upstream.unwrap_or_else(|| self.upstream.clone());
+        self.state = state.unwrap_or_else(|| self.state.take());
+    }
+
+    /// The address that the upstream shares with a listener, if it does.
+    fn circle(&self) -> Option<SocketAddr> {
+        self.listen.iter().copied().find(|&listen| self.upstream.is(listen))
+    }
+}

@@ -1,0 +1,130 @@
+//! The tables of fixed keys. Each key stands once, with its bounds.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::fault::{Fault, Faults, Unfit};
+use super::table::{Entry, Table};
+use super::value::{boolean, duration, integer, size, text, word};
+use super::{DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
+use super::{address, pattern};
+use crate::guard::policy::{AfterLogout, ClientPolicy, RecyclePolicy, SessionPolicy, Unknown};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Bounds of every table of keys, sessions or clients: below, the site would refuse its own
+/// users; above, the memory is not there.
+const CAPACITY: std::ops::RangeInclusive<usize> = 1_000..=100_000_000;
+
+pub(super) fn session(mut table: Table<'_, '_>, session: &mut SessionPolicy, faults: &mut Faults) {
+    table.read("cookie", &mut session.cookie, faults, text(pattern::cookie_name));
+    table.read("lifetime", &mut session.lifetime, faults, duration(MINUTE..=DAY * 400));
+    table.read("unknown", &mut session.unknown, faults, word(&Unknown::ALL, Unknown::word));
+    let after = word(&AfterLogout::ALL, AfterLogout::word);
+    table.read("after_logout", &mut session.after_logout, faults, after);
+    table.read("cookie_path", &mut session.cookie_path, faults, text(cookie_path));
+    table.read("cookie_domain", &mut session.cookie_domain, faults, text(cookie_domain));
+    table.read("cookie_secure", &mut session.cookie_secure, faults, boolean);
+    table.read("capacity", &mut session.capacity, faults, integer(CAPACITY));
+    table.read("in_flight_per_key", &mut session.in_flight_per_key, faults, integer(1..=1_024));
+    table.read("key_wait", &mut session.key_wait, faults, duration(Duration::ZERO..=SECOND * 30));
+    table.finish(faults);
+}
+
+/// The Path attribute of a cookie (RFC 6265, 4.1.1): anything but controls and semicolons.
+fn cookie_path(text: &str) -> Result<String, Unfit> {
+    let fits = text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b';');
+    if fits && text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(Unfit::new("not a cookie's path: a slash, then ASCII without \";\""))
+    }
+}
+
+/// The Domain attribute of a cookie; the empty string sends none.
+fn cookie_domain(text: &str) -> Result<Option<String>, Unfit> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if address::is_host(text.strip_prefix('.').unwrap_or(text)) {
+        return Ok(Some(text.to_owned()));
+    }
+    Err(Unfit::new("not a domain").remedy("write it as Django's SESSION_COOKIE_DOMAIN has it"))
+}
+
+pub(super) fn recycle(mut table: Table<'_, '_>, recycle: &mut RecyclePolicy, faults: &mut Faults) {
+    table.read("spares", &mut recycle.spares, faults, integer(1..=1_024));
+    table.read("slot_wait", &mut recycle.slot_wait, faults, duration(Duration::ZERO..=SECOND * 30));
+    table.read("gate_for", &mut recycle.gate_for, faults, duration(SECOND..=DAY));
+    table.finish(faults);
+}
+
+pub(super) fn client(mut table: Table<'_, '_>, client: &mut ClientPolicy, faults: &mut Faults) {
+    let before = faults.len();
+    table.read("ipv4_prefix", &mut client.ipv4_prefix, faults, integer(8..=32));
+    let narrow = table.read("ipv6_prefix", &mut client.ipv6_prefix, faults, integer(16..=128));
+    let wide =
+        table.read("ipv6_wide_prefix", &mut client.ipv6_wide_prefix, faults, integer(8..=127));
+    table.read("ipv6_wide_factor", &mut client.ipv6_wide_factor, faults, |entry, faults| {
+        integer(1..=65_536)(entry, faults).and_then(NonZeroU32::new)
+    });
+    table.read("capacity", &mut client.capacity, faults, integer(CAPACITY));
+    let (bits, wide_bits) = (client.ipv6_prefix, client.ipv6_wide_prefix);
+    if wide_bits >= bits && faults.len() == before {
+        let place = wide.or(narrow).unwrap_or_else(|| table.span());
+        let what = format!(
+            "client.ipv6_wide_prefix: {wide_bits} bits are not wider than ipv6_prefix, {bits} bits"
+        );
+        let remedy = format!("write ipv6_wide_prefix = {} or less", bits.saturating_sub(1));
+        faults.add(Fault::new(place, what).remedy(remedy));
+    }
+    table.finish(faults);
+}
+
+pub(super) fn upstream_limits(
+    mut table: Table<'_, '_>,
+    limits: &mut UpstreamLimits,
+    faults: &mut Faults,
+) {
+    let connect = duration(MILLISECOND * 10..=MINUTE * 5);
+    table.read("connect_timeout", &mut limits.connect_timeout, faults, connect);
+    let response = duration(MILLISECOND * 100..=HOUR);
+    table.read("response_timeout", &mut limits.response_timeout, faults, response);
+    let idle = duration(MILLISECOND * 100..=HOUR);
+    table.read("idle_timeout", &mut limits.idle_timeout, faults, idle);
+    table.read("idle_connections", &mut limits.idle_connections, faults, integer(0..=65_536));
+    table.finish(faults);
+}
+
+pub(super) fn downstream_limits(
+    mut table: Table<'_, '_>,
+    limits: &mut DownstreamLimits,
+    faults: &mut Faults,
+) {
+    let header = duration(MILLISECOND * 100..=MINUTE * 5);
+    table.read("header_timeout", &mut limits.header_timeout, faults, header);
+    // hyper panics below 8 KiB (`http1::Builder::max_buf_size`).
+    table.read("head_bytes", &mut limits.head_bytes, faults, size(8 << 10..=1 << 20));
+    table.read("headers", &mut limits.headers, faults, integer(16..=1_024));
+    table.finish(faults);
+}
+
+pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) {
+    table.read("format", &mut log.format, faults, word(&LogFormat::ALL, LogFormat::word));
+    table.read("level", &mut log.level, faults, word(&LogLevel::ALL, LogLevel::word));
+    table.read("flood_interval", &mut log.flood_interval, faults, duration(SECOND..=DAY));
+    table.read("flood_quiet", &mut log.flood_quiet, faults, duration(SECOND..=DAY));
+    table.read("flood_events", &mut log.flood_events, faults, |entry: &Entry<'_, '_>, faults| {
+        integer(1..=1_000_000)(entry, faults).and_then(NonZeroU32::new)
+    });
+    table.finish(faults);
+}
+
+pub(super) fn save(mut table: Table<'_, '_>, interval: &mut Duration, faults: &mut Faults) {
+    table.read("interval", interval, faults, duration(MILLISECOND * 100..=HOUR));
+    table.finish(faults);
+}

@@ -1,0 +1,101 @@
+//! The defaults, all of them.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{
+    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Upstream, UpstreamLimits,
+};
+use crate::guard::policy::{
+    AfterLogout, Budget, ClientPolicy, Mode, Policy, Quota, RecyclePolicy, SessionPolicy, Unknown,
+};
+
+impl Default for Config {
+    /// What an empty file says.
+    fn default() -> Self {
+        let profile = Profile::Django;
+        Self {
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            upstream: Upstream::standard(),
+            state: Some(PathBuf::from("floodwall.state")),
+            profile,
+            policy: policy(profile),
+            trusted_proxies: Vec::new(),
+            cores: None,
+            drain_timeout: Duration::from_secs(30),
+            upstream_limits: UpstreamLimits {
+                connect_timeout: Duration::from_secs(5),
+                response_timeout: Duration::from_secs(60),
+                idle_timeout: Duration::from_secs(30),
+                idle_connections: 64,
+            },
+            downstream_limits: DownstreamLimits {
+                header_timeout: Duration::from_secs(10),
+                head_bytes: 64 << 10,
+                headers: 100,
+            },
+            log: Log {
+                format: LogFormat::Auto,
+                level: LogLevel::Info,
+                flood_interval: Duration::from_secs(60),
+                flood_quiet: Duration::from_secs(30),
+                flood_events: count(20),
+            },
+            save_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+fn policy(profile: Profile) -> Policy {
+    Policy {
+        mode: Mode::Enforce,
+        session: SessionPolicy {
+            cookie: "sessionid".to_owned(),
+            key_shape: profile.key_shape(),
+            lifetime: Duration::from_secs(14 * 86_400),
+            unknown: Unknown::Auto,
+            after_logout: AfterLogout::Delete,
+            cookie_path: "/".to_owned(),
+            cookie_domain: None,
+            cookie_secure: false,
+            capacity: 2_000_000,
+            in_flight_per_key: 16,
+            key_wait: Duration::from_millis(500),
+        },
+        recycle: RecyclePolicy {
+            spares: 16,
+            slot_wait: Duration::from_secs(2),
+            gate_for: Duration::from_secs(600),
+        },
+        client: ClientPolicy {
+            ipv4_prefix: 32,
+            ipv6_prefix: 64,
+            ipv6_wide_prefix: 48,
+            ipv6_wide_factor: count(8),
+            capacity: 1_000_000,
+        },
+        // The order of `profile::budget`: rules refer to budgets by index.
+        budgets: vec![
+            budget("anonymous", per_minute(30, 60), per_minute(120, 600)),
+            budget("login", per_minute(30, 30), per_minute(300, 600)),
+            budget("admin", per_minute(30, 30), per_minute(60, 120)),
+        ],
+        rules: profile.rules(),
+    }
+}
+
+fn budget(name: &str, client: Quota, site: Quota) -> Budget {
+    Budget { name: name.to_owned(), client, site }
+}
+
+/// `burst` at once, then `rate` a minute.
+fn per_minute(rate: u32, burst: u32) -> Quota {
+    let period = Duration::from_secs(60) / count(rate).get();
+    Quota::new(count(burst), period).expect("the default quotas are within their bounds")
+}
+
+fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("no default count is zero")
+}

@@ -1,0 +1,66 @@
+//! What is in force, in a few lines: `floodwall check` prints it.
+
+use std::fmt;
+
+use super::{Config, Written};
+use crate::guard::policy::Quota;
+use crate::guard::route::Rule;
+
+impl Config {
+    /// A few lines that say what is in force; `Display` ends each with a newline.
+    pub fn summary(&self) -> Summary<'_> {
+        Summary(self)
+    }
+}
+
+/// See [`Config::summary`].
+pub struct Summary<'a>(&'a Config);
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let config = self.0;
+        let policy = &config.policy;
+        let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
+        writeln!(f, "  listen    {}", listen.join(", "))?;
+        writeln!(f, "  upstream  {}", config.upstream)?;
+        match &config.state {
+            Some(path) => writeln!(f, "  state     {}", path.display())?,
+            None => writeln!(f, "  state     none: a restart forgets every session")?,
+        }
+        let (mode, profile) = (policy.mode.word(), config.profile.word());
+        writeln!(f, "  mode      {mode}, profile {profile}")?;
+        let session = &policy.session;
+        let (cookie, lifetime) = (&session.cookie, Written(session.lifetime));
+        writeln!(f, "  session   {cookie}, {lifetime}, unknown: {}", session.unknown.word())?;
+        for budget in &policy.budgets {
+            let (client, site) = (Limit(budget.client), Limit(budget.site));
+            writeln!(f, "  budget    {}: client {client}; site {site}", budget.name)?;
+        }
+        for rule in &policy.rules {
+            writeln!(f, "  rule      {}", Line(rule, config))?;
+        }
+        Ok(())
+    }
+}
+
+struct Limit(Quota);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at once, one more each {}", self.0.burst(), Written(self.0.period()))
+    }
+}
+
+struct Line<'a>(&'a Rule, &'a Config);
+
+impl fmt::Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(rule, config) = self;
+        let budget = config.policy.budgets.get(rule.budget).map_or("", |budget| &budget.name);
+        write!(f, "{}: {}, budget {budget}", rule.name, rule.action.word())?;
+        match rule.mode {
+            Some(mode) => write!(f, ", {}", mode.word()),
+            None => Ok(()),
+        }
+    }
+}
