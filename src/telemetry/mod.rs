@@ -1,1 +1,5 @@
-//! (grows with its module)
+//! What happened, told to the operator.
+
+pub mod logs;
+#[cfg(test)]
+mod tests;
