@@ -1,1 +1,151 @@
-//! (grows with its module)
+//! What happened, told to the operator: facts and notices become lines of the log.
+//!
+//! Nobody can flood the log through Floodwall. No line is written for a request: refusals and
+//! absorbed writes become [`flood`] records, some lines a minute for each route; notices and
+//! failures are told once in a while with a count of those left out. What strangers chose (paths,
+//! cookie names, error texts) is encoded and cut before it is written. Session keys are in no
+//! line, and clients in flood records only.
+//!
+//! Time is an argument, except for the timestamps that the log puts before its lines. Knows
+//! nothing of the configuration, of sockets and of runtimes; whoever owns a clock calls
+//! [`Telemetry::tick`] once a second.
+
+mod escape;
+mod failures;
+pub mod flood;
+pub mod logs;
+mod notice;
+mod repeat;
+pub mod sketch;
+pub mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use self::escape::visible;
+use self::failures::Failures;
+use self::flood::{FloodRecord, FloodSettings, Floods};
+use self::notice::Notices;
+use self::tally::SharedTally;
+use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
+use crate::guard::moment::Moment;
+use crate::guard::route::StandingWord;
+
+/// What requests that no rule names are called in a line. No rule of the profile's is called so.
+const UNNAMED: &str = "(no rule)";
+
+/// All that is told of one process. Shared by its cores.
+///
+/// Lines are written by whoever calls, and outside all locks.
+pub struct Telemetry {
+    /// Names of rules, fit for a line.
+    routes: Box<[String]>,
+    floods: Floods,
+    notices: Notices,
+    failures: Failures,
+    tally: SharedTally,
+    /// Exchanges, in the order of `StandingWord::ALL`.
+    standings: [AtomicU64; StandingWord::ALL.len()],
+    started: Moment,
+}
+
+impl Telemetry {
+    /// `route_names` are the names of the rules, in the order of `RouteId::Rule`.
+    pub fn new(route_names: Vec<String>, floods: FloodSettings, now: Moment) -> Self {
+        let routes: Box<[String]> = route_names.iter().map(visible).collect();
+        Self {
+            floods: Floods::new(routes.len(), floods),
+            notices: Notices::new(routes.clone()),
+            failures: Failures::default(),
+            tally: SharedTally::default(),
+            standings: Default::default(),
+            started: now,
+            routes,
+        }
+    }
+
+    /// Counts an exchange. To be called once for each, when its standing is read.
+    pub fn exchange(&self, standing: StandingWord) {
+        self.standings[standing as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes what happened in one exchange. May be called more than once for an exchange, but
+    /// what a verdict consists of (a removed cookie, a refusal) belongs into one call, so that a
+    /// flood counts it once. Writes a line only if a flood begins.
+    pub fn record(&self, facts: &[Fact], now: Moment) {
+        for fact in facts {
+            self.tally.add(fact.event);
+        }
+        self.log(&self.floods.record(facts, now));
+    }
+
+    /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
+    /// minute at most.
+    pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.notices.tell(notice, now);
+    }
+
+    /// Tells of a request that the upstream failed: at most one line a second for each `kind`,
+    /// which must be a word of our own.
+    pub fn upstream_failed(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
+        self.failures.tell(kind, detail, now);
+    }
+
+    /// Writes what has become due. To be called once a second, by one core.
+    pub fn tick(&self, now: Moment) {
+        self.log(&self.floods.tick(now));
+        self.notices.tick(now);
+        self.failures.tick(now);
+    }
+
+    /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
+    /// and a summary. To be called once, after the last exchange.
+    pub fn finish(&self, now: Moment) {
+        self.log(&self.floods.finish(now));
+        self.notices.finish(now);
+        self.failures.finish(now);
+        self.log_summary(now);
+    }
+
+    fn log(&self, records: &[FloodRecord]) {
+        for record in records {
+            record.log(self.name(record.route));
+        }
+    }
+
+    fn name(&self, route: RouteId) -> &str {
+        match route {
+            RouteId::Rule(rule) => self.routes.get(usize::from(rule)).map_or(UNNAMED, |name| name),
+            RouteId::Unnamed => UNNAMED,
+        }
+    }
+
+    fn log_summary(&self, now: Moment) {
+        let standing = |word| self.standings[word as usize].load(Ordering::Relaxed);
+        let tally = self.tally.tally();
+        tracing::info!(
+            uptime_s = now.since(self.started).as_secs(),
+            exchanges = StandingWord::ALL.map(standing).iter().sum::<u64>(),
+            standing_none = standing(StandingWord::None),
+            standing_known = standing(StandingWord::Known),
+            standing_unknown = standing(StandingWord::Unknown),
+            standing_malformed = standing(StandingWord::Malformed),
+            refused = tally.refused(),
+            would_refuse = tally.would_refuse(),
+            would_absorb = tally.count(Event::WouldAbsorb),
+            recycled = tally.count(Event::Recycled),
+            answered = tally.count(Event::Answered),
+            removed = tally.count(Event::Removed),
+            stripped = tally.count(Event::Stripped),
+            deleted = tally.count(Event::Deleted),
+            created = tally.wrote(Write::Created),
+            rotated = tally.wrote(Write::Rotated),
+            renewed = tally.wrote(Write::Renewed),
+            records_deleted = tally.wrote(Write::Deleted),
+            uncertain = tally.wrote(Write::Uncertain),
+            "stopped"
+        );
+    }
+}

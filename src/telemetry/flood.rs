@@ -1,0 +1,304 @@
+//! Floods: one episode of refusals or absorbed writes on one route, from first to last.
+//!
+//! Ten million refusals become some tens of records. Time is an argument, nothing is written
+//! here, and memory is bounded whatever the attacker does: a ring of the latest events for each
+//! route, and one sketch of the clients for each route that was ever flooded. The routes are the
+//! operator's.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use self::record::{FloodRecord, Phase};
+use super::sketch::Clients;
+use super::tally::{EventSet, Tally};
+use crate::guard::client::Client;
+use crate::guard::fact::{Event, Fact, RouteId};
+use crate::guard::moment::Moment;
+
+/// When a flood begins, is told of, and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FloodSettings {
+    /// This many events within `quiet` begin a flood. 1 to [`Self::MOST_EVENTS`]; what is beyond
+    /// is taken as the nearest bound.
+    pub events: u32,
+    /// This long without an event ends a flood. At least a second.
+    pub quiet: Duration,
+    /// The time between two records of a flood that continues. At least a second.
+    pub interval: Duration,
+}
+
+impl FloodSettings {
+    /// The most events that may be asked for to begin a flood. The latest are remembered, 32
+    /// bytes each, for each route.
+    pub const MOST_EVENTS: u32 = 1_000;
+
+    fn within_bounds(self) -> Self {
+        Self {
+            events: self.events.clamp(1, Self::MOST_EVENTS),
+            quiet: self.quiet.max(Duration::from_secs(1)),
+            interval: self.interval.max(Duration::from_secs(1)),
+        }
+    }
+}
+
+/// The floods of all routes. Shared by the cores; one short lock for each route, which exchanges
+/// without a flood event take only while a flood runs.
+pub struct Floods {
+    settings: FloodSettings,
+    /// Indexed by `RouteId::Rule`; the last one is for `RouteId::Unnamed`.
+    routes: Box<[Route]>,
+}
+
+impl Floods {
+    /// No flood on any of the routes `RouteId::Rule(0)` to `RouteId::Rule(rules - 1)`, nor on
+    /// `RouteId::Unnamed`.
+    pub fn new(rules: usize, settings: FloodSettings) -> Self {
+        let settings = settings.within_bounds();
+        let routes = (0..=rules).map(|_| Route::new(settings)).collect();
+        Self { settings, routes }
+    }
+
+    /// Counts what happened in one exchange, and returns the record of each flood that it began.
+    ///
+    /// An exchange is at most one event of a flood, however many of its facts are flood events: a
+    /// request whose invented cookie was removed and that was then refused is one refusal.
+    /// Allocates nothing but the records.
+    pub fn record(&self, facts: &[Fact], now: Moment) -> Vec<FloodRecord> {
+        facts
+            .chunk_by(|one, other| one.route == other.route)
+            .filter_map(|facts| self.record_on_one_route(facts, now))
+            .collect()
+    }
+
+    fn record_on_one_route(&self, facts: &[Fact], now: Moment) -> Option<FloodRecord> {
+        let (index, id) = self.place(facts.first()?.route);
+        let route = self.routes.get(index)?;
+        let seen = Seen::of(facts, now);
+        // A race with the beginning of a flood loses a withheld cookie from its tally, no more.
+        if seen.is_none() && !route.floods.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut state = route.lock();
+        if state.floods {
+            for fact in facts {
+                state.flood.tally.add(fact.event);
+            }
+            if let Some(seen) = seen {
+                state.flood.count(seen);
+            }
+            return None;
+        }
+        if !state.begins(seen?, self.settings) {
+            return None;
+        }
+        route.floods.store(true, Ordering::Relaxed);
+        Some(state.flood.tell(id, Phase::Started, now))
+    }
+
+    /// The records that are due: of floods that continue or have ended. To be called once a
+    /// second; a flood ends, and records are written, no sooner than this is called.
+    pub fn tick(&self, now: Moment) -> Vec<FloodRecord> {
+        self.tell_each(|flood| {
+            if now.since(flood.last) >= self.settings.quiet {
+                Some((Phase::Ended, now))
+            } else if now.since(flood.told) >= self.settings.interval {
+                Some((Phase::Continues, now))
+            } else {
+                None
+            }
+        })
+    }
+
+    /// Ends every flood, and returns its record.
+    pub fn finish(&self, now: Moment) -> Vec<FloodRecord> {
+        self.tell_each(|_| Some((Phase::Ended, now)))
+    }
+
+    fn tell_each(&self, due: impl Fn(&Flood) -> Option<(Phase, Moment)>) -> Vec<FloodRecord> {
+        let mut records = Vec::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            if !route.floods.load(Ordering::Relaxed) {
+                continue;
+            }
+            let mut state = route.lock();
+            if !state.floods {
+                continue;
+            }
+            let Some((phase, now)) = due(&state.flood) else { continue };
+            records.push(state.flood.tell(self.id(index), phase, now));
+            if phase == Phase::Ended {
+                state.floods = false;
+                route.floods.store(false, Ordering::Relaxed);
+            }
+        }
+        records
+    }
+
+    /// Where a route's floods are kept, and the route that they are reported as: a rule that was
+    /// not announced counts as unnamed.
+    fn place(&self, route: RouteId) -> (usize, RouteId) {
+        let unnamed = self.routes.len() - 1;
+        match route {
+            RouteId::Rule(rule) if usize::from(rule) < unnamed => (usize::from(rule), route),
+            RouteId::Rule(_) | RouteId::Unnamed => (unnamed, RouteId::Unnamed),
+        }
+    }
+
+    fn id(&self, index: usize) -> RouteId {
+        match u16::try_from(index) {
+            Ok(rule) if index + 1 < self.routes.len() => RouteId::Rule(rule),
+            _ => RouteId::Unnamed,
+        }
+    }
+}
+
+/// One route.
+struct Route {
+    /// The same as in `state`, to be read without the lock.
+    floods: AtomicBool,
+    state: Mutex<State>,
+}
+
+impl Route {
+    fn new(settings: FloodSettings) -> Self {
+        let latest = VecDeque::with_capacity(settings.events as usize);
+        let state = State { latest, floods: false, flood: Flood::none() };
+        Self { floods: AtomicBool::new(false), state: Mutex::new(state) }
+    }
+
+    /// The counts are telemetry: those that a panic left half made are good enough.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct State {
+    /// The latest events while no flood runs, oldest first: no more than begin one, and none
+    /// older than the quiet time.
+    latest: VecDeque<Seen>,
+    floods: bool,
+    /// The flood that runs; else the last one, kept for its memory.
+    flood: Flood,
+}
+
+impl State {
+    /// Whether a flood begins with `seen`. It began with the oldest of the latest events, and has
+    /// all of them in its tally.
+    fn begins(&mut self, seen: Seen, settings: FloodSettings) -> bool {
+        while let Some(oldest) = self.latest.front()
+            && seen.at.since(oldest.at) > settings.quiet
+        {
+            self.latest.pop_front();
+        }
+        self.latest.push_back(seen);
+        if self.latest.len() < settings.events as usize {
+            return false;
+        }
+        self.floods = true;
+        self.flood.restart(self.latest.front().map_or(seen.at, |oldest| oldest.at));
+        for seen in self.latest.drain(..) {
+            self.flood.tally.add_set(seen.events);
+            self.flood.count(seen);
+        }
+        true
+    }
+}
+
+/// An exchange that is an event of a flood.
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Moment,
+    client: Client,
+    side: Side,
+    /// Everything that happened in it.
+    events: EventSet,
+}
+
+impl Seen {
+    /// What the facts of one exchange on one route are to a flood; `None` if none is an event.
+    fn of(facts: &[Fact], at: Moment) -> Option<Self> {
+        let (client, side) =
+            facts.iter().find_map(|fact| Some((fact.client, Side::of(fact.event)?)))?;
+        let mut events = EventSet::default();
+        for fact in facts {
+            events.insert(fact.event);
+        }
+        Some(Self { at, client, side, events })
+    }
+}
+
+/// Whether the guard acted, or observe mode kept it from acting.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Enforced,
+    Observed,
+}
+
+impl Side {
+    /// The side of a flood event; `None` for an event that makes no flood: withheld cookies and
+    /// writes belong to everyday life, and only add to the tally of a flood that runs.
+    fn of(event: Event) -> Option<Self> {
+        match event {
+            Event::Refused(_) | Event::Recycled | Event::Answered | Event::Removed => {
+                Some(Self::Enforced)
+            }
+            Event::WouldRefuse(_) | Event::WouldAbsorb => Some(Self::Observed),
+            Event::Stripped | Event::Deleted | Event::Wrote(_) => None,
+        }
+    }
+}
+
+/// One flood.
+struct Flood {
+    first: Moment,
+    last: Moment,
+    /// When the last record was made; the beginning, before there was one.
+    told: Moment,
+    events: u64,
+    /// How many of `events` the last record told of.
+    events_told: u64,
+    observed: u64,
+    tally: Tally,
+    /// `None` until the first flood, so that routes without one cost little.
+    clients: Option<Box<Clients>>,
+}
+
+impl Flood {
+    fn none() -> Self {
+        let origin = Moment::from_nanos(0);
+        Self {
+            first: origin,
+            last: origin,
+            told: origin,
+            events: 0,
+            events_told: 0,
+            observed: 0,
+            tally: Tally::default(),
+            clients: None,
+        }
+    }
+
+    /// Begins anew, in the memory of the last one.
+    fn restart(&mut self, first: Moment) {
+        let mut clients = self.clients.take().unwrap_or_else(|| Box::new(Clients::new()));
+        clients.clear();
+        *self = Self { first, last: first, told: first, clients: Some(clients), ..Self::none() };
+    }
+
+    /// Counts an event. Its tally is added by the caller.
+    fn count(&mut self, seen: Seen) {
+        // Cores read the clock before they wait for the lock: the order may be another one.
+        self.last = self.last.max(seen.at);
+        self.events += 1;
+        self.observed += u64::from(seen.side == Side::Observed);
+        if let Some(clients) = &mut self.clients {
+            clients.add(seen.client);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Notices as lines: what each says, and how to remedy it. The same kind on the same route is
+//! told once a minute at most.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::escape::visible;
+use super::repeat::Repeat;
+use crate::guard::fact::{Notice, RouteId, Warmth};
+use crate::guard::moment::Moment;
+
+/// The time between two notices of one kind on one route.
+const SPAN: Duration = Duration::from_secs(60);
+
+/// The notices of the latest minute, by kind and route. As many as there are kinds for each route
+/// at most, each with at most one string of 128 bytes.
+pub(super) struct Notices {
+    /// Names of routes, fit for a line.
+    routes: Box<[String]>,
+    /// For each kind in turn, one for each route and one for no route.
+    slots: Mutex<Box<[Slot]>>,
+}
+
+#[derive(Default)]
+struct Slot {
+    repeat: Repeat,
+    /// The latest that was not told. It is told when the minute is over, so that what was said
+    /// last of a route is also what was true last.
+    untold: Option<(Line, Moment)>,
+}
+
+impl Notices {
+    pub(super) fn new(routes: Box<[String]>) -> Self {
+        let slots = (0..Kind::ALL.len() * (routes.len() + 1)).map(|_| Slot::default()).collect();
+        Self { routes, slots: Mutex::new(slots) }
+    }
+
+    /// Writes the notice, or keeps it until the minute is over.
+    pub(super) fn tell(&self, notice: &Notice, now: Moment) {
+        let line = Line::of(notice);
+        let index =
+            line.kind.counted_as() as usize * (self.routes.len() + 1) + self.place(line.route);
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(slot) = slots.get_mut(index) else { return };
+        let Some(suppressed) = slot.repeat.admit(now, SPAN) else {
+            slot.untold = Some((line, now));
+            return;
+        };
+        slot.untold = None;
+        drop(slots);
+        self.log(&line, suppressed, None);
+    }
+
+    /// Writes what was kept for a minute.
+    pub(super) fn tick(&self, now: Moment) {
+        self.tell_untold(now, SPAN);
+    }
+
+    /// Writes all that was kept.
+    pub(super) fn finish(&self, now: Moment) {
+        self.tell_untold(now, Duration::ZERO);
+    }
+
+    fn tell_untold(&self, now: Moment, span: Duration) {
+        let mut due = Vec::new();
+        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            if let Some(suppressed) = slot.repeat.overdue(now, span)
+                && let Some((line, happened)) = slot.untold.take()
+            {
+                // The line itself is one of those that were suppressed.
+                due.push((line, suppressed - 1, now.since(happened)));
+            }
+        }
+        for (line, suppressed, ago) in due {
+            self.log(&line, suppressed, Some(ago.as_secs()));
+        }
+    }
+
+    fn place(&self, route: Option<RouteId>) -> usize {
+        match route {
+            Some(RouteId::Rule(rule)) => usize::from(rule).min(self.routes.len()),
+            Some(RouteId::Unnamed) | None => self.routes.len(),
+        }
+    }
+
+    /// `ago_s`: how long ago it happened, where it is told late; another line may say meanwhile
+    /// what became of it.
+    fn log(&self, line: &Line, suppressed: u64, ago_s: Option<u64>) {
+        let route = line
+            .route
+            .map(|id| self.routes.get(self.place(Some(id))).map_or(super::UNNAMED, |name| name));
+        let Line { path, cookie, gated_s, remaining_s, .. } = line;
+        let message = line.kind.message();
+        let remedy = line.kind.remedy();
+        let suppressed = (suppressed > 0).then_some(suppressed);
+        // The level of a line of `tracing` is part of its code.
+        match line.kind.gravity() {
+            Gravity::Trouble => tracing::warn!(
+                route,
+                path,
+                cookie,
+                gated_s,
+                remaining_s,
+                remedy,
+                suppressed,
+                ago_s,
+                "{message}"
+            ),
+            Gravity::News => tracing::info!(
+                route,
+                path,
+                cookie,
+                gated_s,
+                remaining_s,
+                remedy,
+                suppressed,
+                ago_s,
+                "{message}"
+            ),
+        }
+    }
+}
+
+/// A notice, fit for a line.
+struct Line {
+    kind: Kind,
+    route: Option<RouteId>,
+    path: Option<String>,
+    cookie: Option<String>,
+    gated_s: Option<u64>,
+    remaining_s: Option<u64>,
+}
+
+impl Line {
+    fn of(notice: &Notice) -> Self {
+        let bare = |kind| Self {
+            kind,
+            route: None,
+            path: None,
+            cookie: None,
+            gated_s: None,
+            remaining_s: None,
+        };
+        let on_path = |kind, route: &RouteId, path: &String, gated: Option<&Duration>| Self {
+            route: Some(*route),
+            path: Some(visible(path)),
+            gated_s: gated.map(Duration::as_secs),
+            ..bare(kind)
+        };
+        let cold = |kind, remaining: &Duration| Self {
+            remaining_s: Some(remaining.as_secs()),
+            ..bare(kind)
+        };
+        match notice {
+            Notice::PathFlushes { route, path } => on_path(Kind::PathFlushes, route, path, None),
+            Notice::PathWrites { route, path, gated } => {
+                on_path(Kind::PathWrites, route, path, Some(gated))
+            }
+            Notice::WritesAfterLogout { route, path, gated } => {
+                on_path(Kind::WritesAfterLogout, route, path, Some(gated))
+            }
+            Notice::OtherCookieLooksLikeKey { route, cookie } => Self {
+                route: Some(*route),
+                cookie: Some(visible(cookie)),
+                ..bare(Kind::OtherCookieLooksLikeKey)
+            },
+            Notice::KeyOfOtherShape { route } => {
+                Self { route: Some(*route), ..bare(Kind::KeyOfOtherShape) }
+            }
+            Notice::LedgerOverflowed => bare(Kind::LedgerOverflowed),
+            Notice::ClientTableFull => bare(Kind::ClientTableFull),
+            Notice::Warmth(Warmth::Warm) => bare(Kind::Warm),
+            Notice::Warmth(Warmth::Cold { remaining }) => cold(Kind::Cold, remaining),
+            Notice::Warmth(Warmth::Overflowed { remaining }) => cold(Kind::Overflowed, remaining),
+            Notice::Warmth(Warmth::IssuedElsewhere { remaining }) => {
+                cold(Kind::IssuedElsewhere, remaining)
+            }
+        }
+    }
+}
+
+/// How a notice concerns the operator.
+enum Gravity {
+    /// There is something to be done.
+    Trouble,
+    /// Good to know.
+    News,
+}
+
+/// The kinds of notices that are counted apart.
+#[derive(Clone, Copy)]
+enum Kind {
+    PathFlushes,
+    PathWrites,
+    WritesAfterLogout,
+    OtherCookieLooksLikeKey,
+    KeyOfOtherShape,
+    LedgerOverflowed,
+    ClientTableFull,
+    Warm,
+    Cold,
+    Overflowed,
+    IssuedElsewhere,
+}
+
+impl Kind {
+    const ALL: [Self; 11] = [
+        Self::PathFlushes,
+        Self::PathWrites,
+        Self::WritesAfterLogout,
+        Self::OtherCookieLooksLikeKey,
+        Self::KeyOfOtherShape,
+        Self::LedgerOverflowed,
+        Self::ClientTableFull,
+        Self::Warm,
+        Self::Cold,
+        Self::Overflowed,
+        Self::IssuedElsewhere,
+    ];
+
+    /// What it is a repeat of. A state of the ledger replaces any other, so that none that has
+    /// passed is told last.
+    const fn counted_as(self) -> Self {
+        match self {
+            Self::Warm | Self::Cold | Self::Overflowed | Self::IssuedElsewhere => Self::Warm,
+            Self::PathFlushes
+            | Self::PathWrites
+            | Self::WritesAfterLogout
+            | Self::OtherCookieLooksLikeKey
+            | Self::KeyOfOtherShape
+            | Self::LedgerOverflowed
+            | Self::ClientTableFull => self,
+        }
+    }
+
+    const fn gravity(self) -> Gravity {
+        match self {
+            Self::PathFlushes | Self::Warm | Self::Cold => Gravity::News,
+            Self::PathWrites
+            | Self::WritesAfterLogout
+            | Self::OtherCookieLooksLikeKey
+            | Self::KeyOfOtherShape
+            | Self::LedgerOverflowed
+            | Self::ClientTableFull
+            | Self::Overflowed
+            | Self::IssuedElsewhere => Gravity::Trouble,
+        }
+    }
+
+    const fn message(self) -> &'static str {
+        match self {
+            Self::PathFlushes => "path ends sessions: anonymous requests to it recycle from now on",
+            Self::PathWrites => "path under a recycling rule writes to the session: gated",
+            Self::WritesAfterLogout => "the site writes to the session after a logout: path gated",
+            Self::OtherCookieLooksLikeKey => "a cookie of another name looks like a session key",
+            Self::KeyOfOtherShape => "the session cookie holds no key of this profile",
+            Self::LedgerOverflowed => "the ledger was full: a live session was forgotten",
+            Self::ClientTableFull => "the client table was full: a client found no place in it",
+            Self::Warm => "ledger warm: unknown session cookies are removed from now on",
+            Self::Cold => "ledger cold: unknown session cookies are forwarded",
+            Self::Overflowed => {
+                "ledger no longer warm, a live session was forgotten: \
+                 unknown session cookies are forwarded"
+            }
+            Self::IssuedElsewhere => {
+                "ledger not warm, a session that was not issued through Floodwall was alive: \
+                 unknown session cookies are forwarded"
+            }
+        }
+    }
+
+    /// What to do about it. Free of double quotes, which both formats would escape.
+    const fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::PathFlushes | Self::Warm | Self::Cold => None,
+            Self::PathWrites => {
+                Some("if its view is meant to write, give it a rule with action = 'gate'")
+            }
+            Self::WritesAfterLogout => Some("set session.after_logout = 'relay'"),
+            Self::OtherCookieLooksLikeKey => {
+                Some("if it is the session cookie (SESSION_COOKIE_NAME), set session.cookie to it")
+            }
+            Self::KeyOfOtherShape => {
+                Some("check that session.cookie is the site's SESSION_COOKIE_NAME, and its profile")
+            }
+            Self::LedgerOverflowed | Self::Overflowed => Some("raise session.capacity"),
+            Self::ClientTableFull => Some("raise client.capacity"),
+            Self::IssuedElsewhere => Some(
+                "let every way to the site lead through Floodwall, \
+                 or set session.unknown = 'forward'",
+            ),
+        }
+    }
+}
