@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use floodwall::config::{self, Config, Overrides, Upstream, nearest};
+use floodwall::config::{self, Config, LogFormat, LogLevel, Overrides, Upstream, nearest};
+use floodwall::telemetry::logs::{self, Format, Level};
 use lexopt::Arg;
 
 /// Something went wrong while it ran.
@@ -89,7 +90,7 @@ fn main() -> ExitCode {
     match parse(lexopt::Parser::from_env()) {
         Ok(Asked::Text(text)) => print(&text),
         Ok(Asked::Run(options)) => match options.config() {
-            Ok(config) => run(config),
+            Ok(config) => run(&config),
             Err(error) => misconfigured(&error),
         },
         Ok(Asked::Check(options)) => match options.config() {
@@ -100,8 +101,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(config: Config) -> ExitCode {
-    match floodwall::proxy::run(config) {
+fn run(config: &Config) -> ExitCode {
+    let format = match config.log().format {
+        LogFormat::Auto => Format::Auto,
+        LogFormat::Text => Format::Text,
+        LogFormat::Json => Format::Json,
+    };
+    let level = match config.log().level {
+        LogLevel::Error => Level::Error,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Info => Level::Info,
+        LogLevel::Debug => Level::Debug,
+    };
+    let outcome =
+        logs::init(format, level).map_err(Into::into).and_then(|()| floodwall::proxy::run(config));
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);

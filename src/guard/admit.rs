@@ -20,6 +20,7 @@ use super::spares::{Asking, Lane, Nature, Unused};
 struct Route<'a> {
     id: RouteId,
     rule: Option<&'a Rule>,
+    standing: StandingWord,
     action: &'a Action,
     budget: usize,
     effect: Effect,
@@ -130,6 +131,7 @@ impl Guard {
             Some((rule, index)) => Route {
                 id: RouteId::Rule(index),
                 rule: Some(rule),
+                standing,
                 action: &rule.action,
                 budget: rule.budget,
                 effect: rule.effect,
@@ -138,6 +140,7 @@ impl Guard {
             None => Route {
                 id: RouteId::Unnamed,
                 rule: None,
+                standing,
                 action: &Action::Gate,
                 budget: Budget::ANONYMOUS,
                 effect: Effect::Write,
@@ -248,7 +251,7 @@ impl Drawing<'_> {
 
     fn refuse(&self, refused: Refused) -> Verdict {
         let Refused { why, retry_after } = refused;
-        let facts = Facts::none(self.route.id, self.request.client).and(Event::Refused(why));
+        let facts = self.facts(false).and(Event::Refused(why));
         Verdict::Refuse { why, retry_after, facts }
     }
 
@@ -274,6 +277,7 @@ impl Drawing<'_> {
         let ticket = Ticket {
             route: self.route.id,
             client: self.request.client,
+            standing: self.route.standing,
             budget: self.route.budget,
             effect: self.route.effect,
             observe: self.route.observe,
@@ -288,7 +292,7 @@ impl Drawing<'_> {
     }
 
     fn facts(&self, removed: bool) -> Facts {
-        let facts = Facts::none(self.route.id, self.request.client);
+        let facts = Facts::none(self.route.id, self.request.client, self.route.standing);
         if removed { facts.and(Event::Removed) } else { facts }
     }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::budget::Hold;
 use super::client::Client;
 use super::cookie::Cookies;
-use super::fact::{Event, Fact, Notice, Refusal, RouteId};
+use super::fact::{Event, Fact, Notice, Refusal, RouteId, Write};
 use super::key::{KeyHash, SessionKey};
 use super::ledger::{KeyLease, KeyRecord};
-use super::route::{Answer, Effect};
+use super::route::{Answer, Effect, StandingWord};
 use super::set_cookie::Evidence;
 use super::spares::{Nature, ProofLease, SpareLease};
 
@@ -71,6 +71,7 @@ pub enum WaitFor {
 pub struct Ticket {
     pub(super) route: RouteId,
     pub(super) client: Client,
+    pub(super) standing: StandingWord,
     pub(super) budget: usize,
     pub(super) effect: Effect,
     pub(super) observe: bool,
@@ -120,10 +121,9 @@ impl Ticket {
         self.observe
     }
 
-    /// Whether this exchange must not be sent twice, nor given up when the client hangs up: its
-    /// answer settles a hold, a spare or a key that is being rotated.
-    pub fn is_weighty(&self) -> bool {
-        self.hold.is_some() || self.effect != Effect::Write
+    /// Whether the same request may have to be sent again, to prove that its path flushes.
+    pub fn may_want_proof(&self) -> bool {
+        matches!(self.sent, Sent::Proof(_))
     }
 }
 
@@ -164,34 +164,35 @@ pub enum RelayCookie {
 /// A few facts about one exchange, without an allocation.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
-    route: RouteId,
-    client: Client,
-    events: [Option<Event>; Self::MOST],
+    standing: StandingWord,
+    facts: [Fact; Self::MOST],
+    number: usize,
 }
 
 impl Facts {
     const MOST: usize = 3;
 
-    pub(super) const fn none(route: RouteId, client: Client) -> Self {
-        Self { route, client, events: [None; Self::MOST] }
+    pub(super) const fn none(route: RouteId, client: Client, standing: StandingWord) -> Self {
+        let blank = Fact { route, client, event: Event::Wrote(Write::None) };
+        Self { standing, facts: [blank; Self::MOST], number: 0 }
     }
 
     pub(super) fn and(mut self, event: Event) -> Self {
-        // No exchange says more than it has room for; a test counts.
-        if let Some(place) = self.events.iter_mut().find(|place| place.is_none()) {
-            *place = Some(event);
+        // No exchange says more than there is room for.
+        if let Some(place) = self.facts.get_mut(self.number) {
+            place.event = event;
+            self.number += 1;
         }
         self
     }
 
     /// The facts, in the order in which they happened.
-    pub fn iter(&self) -> impl Iterator<Item = Fact> + '_ {
-        let Self { route, client, .. } = *self;
-        self.events.iter().flatten().map(move |event| Fact { route, client, event: *event })
+    pub fn as_slice(&self) -> &[Fact] {
+        &self.facts[..self.number]
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.events[0].is_none()
+    /// The standing with which the request came.
+    pub fn standing(&self) -> StandingWord {
+        self.standing
     }
 }

@@ -310,6 +310,11 @@ impl Entry {
     /// Bytes of an encoded record.
     pub const LEN: usize = 21;
 
+    /// Whether it tells of the warm-up, which changes rarely.
+    pub fn is_warm_up(&self) -> bool {
+        self.tag == Self::WARM_UP
+    }
+
     /// A key that was issued, renewed or ended.
     pub fn key(record: KeyRecord, wall: Wall) -> Self {
         let record = wall.key_to_wall(record);

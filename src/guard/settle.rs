@@ -36,7 +36,7 @@ impl Guard {
             guard: self,
             // The application was spared a cookie that the client still has.
             removed: matches!(sent, Sent::Nothing | Sent::Proof(_)) && ticket.carried,
-            facts: Facts::none(ticket.route, ticket.client),
+            facts: Facts::none(ticket.route, ticket.client, ticket.standing),
             notice: None,
             records: [None; 2],
             now,

@@ -7,6 +7,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::guard::image::Wall;
 use crate::guard::moment::Moment;
 
 /// A monotonic clock, started once for each process. Copies read the same clock.
@@ -25,6 +26,14 @@ impl Clock {
     pub fn now(&self) -> Moment {
         let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         Moment::from_nanos(nanos).after(Moment::HEADROOM)
+    }
+
+    /// Where the origin of moments lies on the wall clock, by the wall clock as it stands now.
+    pub fn wall(&self) -> Wall {
+        let (now, wall) = (self.now(), wall());
+        // A duration since 1970 in nanoseconds fits easily.
+        let unix = i128::try_from(wall.as_nanos()).unwrap_or(i128::MAX);
+        Wall { origin_unix_nanos: unix - i128::from(now.as_nanos()) }
     }
 
     /// The wall time of a moment, in seconds since 1970, by the wall clock as it stands now.

@@ -9,11 +9,13 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::live::Live;
 use super::settings::Settings;
+use super::shield::Shield;
 use super::upstream::Upstream;
 
 /// Shared by all cores, and alive after them: what must survive a connection belongs here.
 pub struct App {
     pub clock: Clock,
+    pub shield: Arc<Shield>,
     /// Told of every failed exchange, once, where it is handled. Must not block: it is called on
     /// the threads that move the bytes.
     pub failed: Box<dyn Fn(&Failure) + Send + Sync>,

@@ -2,18 +2,36 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::EXPECT;
+use http::header::{
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, VARY,
+};
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::{Body, Incoming};
+use tokio::time::timeout;
 
 use super::body::{self, DownstreamBody, UpstreamBody};
 use super::core::Core;
 use super::detached::Observed;
+use super::failure::{Failure, Stage};
+use super::headers::tokens;
 use super::replies::{self, Accepts};
+use super::shield::{Admitted, Decision};
 use super::{forwarded, headers};
+use crate::guard::client::Client;
+use crate::guard::cookie::Cookies;
+use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
+use crate::guard::key::SessionKey;
+use crate::guard::path;
+use crate::guard::set_cookie::{Evidence, sets};
 
-/// Identify the client, clean the request, forward it, relay the response.
+/// How long a proof may take: others wait for it.
+const PROOF_TIME: Duration = Duration::from_secs(5);
+
+/// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
+/// relay.
 pub async fn exchange(
     core: &Arc<Core>,
     peer: SocketAddr,
@@ -30,13 +48,26 @@ pub async fn exchange(
     }
     forwarded::announce(&mut parts.headers, &origin);
 
+    let (decision, cookie) = decide(core, &parts, &unread.body, origin.client).await;
+    let admitted = match decision {
+        Decision::Forward(admitted) => admitted,
+        Decision::Refuse { retry_after } => {
+            return unread.refuse(replies::refused(retry_after, &accepts));
+        }
+        Decision::Answer { answer, delete } => {
+            let mut reply = replies::answer(&answer, &accepts);
+            if delete {
+                add_deletion(core, reply.headers_mut());
+            }
+            return unread.refuse(reply);
+        }
+    };
+    cookie.put(&mut parts.headers);
+
     let body =
         UpstreamBody::new(unread.body, core.settings.upstream_limits.response_timeout, core.clock);
     let request = Request::from_parts(parts, body);
-    let forwarding = Observed::new(&core.detached, {
-        let core = Arc::clone(core);
-        async move { core.upstream.send(request).await }
-    });
+    let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
     match forwarding.await {
         Ok(response) => response,
         Err(failure) => {
@@ -48,6 +79,174 @@ pub async fn exchange(
             }
             reply
         }
+    }
+}
+
+/// Cleans the cookies, finds out who has a session, and asks the guard.
+async fn decide(
+    core: &Core,
+    parts: &Parts,
+    body: &Incoming,
+    client: std::net::IpAddr,
+) -> (Decision, CookieLine) {
+    let policy = core.app.shield.guard.policy();
+    let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
+    let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
+    let request = guarded::Request {
+        client: Client::fold(client, &policy.client),
+        method: parts.method.as_str(),
+        path: &path::decode(parts.uri.path()),
+        query: parts.uri.query(),
+        body: !body.is_end_stream(),
+        authorization: parts.headers.contains_key(AUTHORIZATION),
+        cookies: &cookies,
+    };
+    let decision = core.app.shield.admit(&request).await;
+    let line = match &decision {
+        Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
+        Decision::Refuse { .. } | Decision::Answer { .. } => CookieLine::AsCame,
+    };
+    (decision, line)
+}
+
+/// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
+async fn forward(
+    core: Arc<Core>,
+    admitted: Admitted,
+    request: Request<UpstreamBody>,
+) -> Result<Response<DownstreamBody>, Failure> {
+    let again = admitted.may_want_proof().then(|| copy_of(&core, &request));
+    let mut response = match core.upstream.send(request).await {
+        Ok(response) => response,
+        Err(failure) => {
+            let outcome = match failure.stage() {
+                Stage::Request | Stage::Connect => Outcome::Unsent,
+                Stage::Forward | Stage::Relay => Outcome::NoAnswer,
+            };
+            admitted.settle(outcome);
+            return Err(failure);
+        }
+    };
+    let evidence = observe(&core, &response);
+    let second = match admitted.proof_wanted(&evidence).zip(again) {
+        Some((key, request)) => prove(&core, &key, request).await,
+        None => None,
+    };
+    let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
+    match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
+        RelayCookie::Keep => {}
+        RelayCookie::Strip => strip(&core, response.headers_mut()),
+        RelayCookie::Delete => {
+            strip(&core, response.headers_mut());
+            add_deletion(&core, response.headers_mut());
+        }
+    }
+    Ok(response)
+}
+
+fn observe(core: &Core, response: &Response<DownstreamBody>) -> Evidence {
+    let lines = response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
+    Evidence::read(response.status().as_u16(), lines, &core.app.shield.guard.policy().session)
+}
+
+/// A request without content, to be sent a second time.
+fn copy_of(core: &Core, request: &Request<UpstreamBody>) -> Request<UpstreamBody> {
+    let mut copy = Request::new(UpstreamBody::empty(core.clock));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Sends a request again, with the session key that its answer brought: a view that flushes gives
+/// another one, a view that writes the same. Only what this proves is kept of the answer.
+async fn prove(
+    core: &Core,
+    key: &SessionKey,
+    mut request: Request<UpstreamBody>,
+) -> Option<Evidence> {
+    let session = &core.app.shield.guard.policy().session;
+    let lines: Vec<HeaderValue> = request.headers().get_all(COOKIE).iter().cloned().collect();
+    let lines = lines.iter().map(HeaderValue::as_bytes);
+    let line =
+        Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
+    CookieLine::from(line).put(request.headers_mut());
+    let response = timeout(PROOF_TIME, core.upstream.send(request)).await.ok()?.ok()?;
+    Some(observe(core, &response))
+}
+
+/// What goes upstream as the request's cookies: exactly one line, or none.
+enum CookieLine {
+    AsCame,
+    None,
+    One(HeaderValue),
+}
+
+impl CookieLine {
+    fn of(admitted: &Admitted, cookies: &Cookies<'_>, name: &str) -> Self {
+        match admitted.cookie() {
+            None => Self::AsCame,
+            Some(SendCookie::Keep) if cookies.as_came() => Self::AsCame,
+            Some(SendCookie::Keep) => cookies.line().to_vec().into(),
+            Some(SendCookie::Remove) if cookies.as_came() && !cookies.carried() => Self::AsCame,
+            Some(SendCookie::Remove) => cookies.without_session().into(),
+            Some(SendCookie::Replace(key)) => cookies.with_session(name, &key).into(),
+        }
+    }
+
+    fn put(self, headers: &mut HeaderMap) {
+        match self {
+            Self::AsCame => {}
+            Self::None => {
+                headers.remove(COOKIE);
+            }
+            Self::One(line) => {
+                headers.insert(COOKIE, line);
+            }
+        }
+    }
+}
+
+impl From<Vec<u8>> for CookieLine {
+    fn from(line: Vec<u8>) -> Self {
+        if line.is_empty() {
+            return Self::None;
+        }
+        // A clean line is visible ASCII and spaces, which a header value can hold.
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(line)).map_or(Self::None, |mut line| {
+            line.set_sensitive(true);
+            Self::One(line)
+        })
+    }
+}
+
+/// Takes the session cookie out of an answer, and leaves every other one where it is.
+fn strip(core: &Core, headers: &mut HeaderMap) {
+    let name = &core.app.shield.guard.policy().session.cookie;
+    let lines: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
+    headers.remove(SET_COOKIE);
+    for line in lines.into_iter().filter(|line| !sets(line.as_bytes(), name)) {
+        headers.append(SET_COOKIE, line);
+    }
+}
+
+/// Adds a deletion of the session cookie, and keeps it out of caches.
+fn add_deletion(core: &Core, headers: &mut HeaderMap) {
+    // Its attributes were read out of a header value, or out of the checked configuration.
+    if let Ok(deletion) = HeaderValue::try_from(core.app.shield.guard.deletion()) {
+        headers.append(SET_COOKIE, deletion);
+    }
+    let says = |headers: &HeaderMap, name, wanted: &[&str]| {
+        tokens(headers, &name)
+            .any(|token| wanted.iter().any(|known| token.eq_ignore_ascii_case(known.as_bytes())))
+    };
+    if !says(headers, VARY, &["cookie", "*"]) {
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+    if !says(headers, CACHE_CONTROL, &["private", "no-store"]) {
+        // `public` would contradict it.
+        headers.remove(CACHE_CONTROL);
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
     }
 }
 

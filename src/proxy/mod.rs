@@ -19,4 +19,11 @@ pub mod pool;
 pub mod replies;
 pub mod run;
 pub mod settings;
+pub mod shield;
+pub mod state;
 pub mod upstream;
+pub mod waiters;
+
+mod start;
+
+pub use start::run;

@@ -1,0 +1,139 @@
+//! The guard at work: its verdicts waited for, its settlements carried out.
+//!
+//! Shared by all cores. It promises that an admitted exchange is settled exactly once, whatever
+//! becomes of the task that carries it, and that the journal knows of a key before the client
+//! does.
+
+use std::sync::Arc;
+
+use super::clock::Clock;
+use super::state::StateFile;
+use super::waiters::Waiters;
+use crate::guard::Guard;
+use crate::guard::exchange::{
+    Facts, Outcome, Request, SendCookie, Settlement, Ticket, Verdict, WaitFor,
+};
+use crate::guard::key::SessionKey;
+use crate::guard::ledger::Patience;
+use crate::guard::set_cookie::Evidence;
+use crate::telemetry::Telemetry;
+
+/// The guard, and what carries out its decisions.
+pub struct Shield {
+    pub guard: Guard,
+    pub telemetry: Telemetry,
+    /// `None` keeps nothing.
+    pub state: Option<StateFile>,
+    pub clock: Clock,
+    waiters: Waiters,
+}
+
+/// What is done with a request.
+pub enum Decision {
+    Forward(Admitted),
+    Refuse { retry_after: std::time::Duration },
+    Answer { answer: crate::guard::route::Answer, delete: bool },
+}
+
+impl Shield {
+    /// A guard with its surroundings.
+    pub fn new(guard: Guard, telemetry: Telemetry, state: Option<StateFile>, clock: Clock) -> Self {
+        Self { guard, telemetry, state, clock, waiters: Waiters::default() }
+    }
+
+    /// The verdict on a request, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Decision {
+        let policy = self.guard.policy();
+        let (key_wait, slot_wait) = (policy.session.key_wait, policy.recycle.slot_wait);
+        let patience = |what| match what {
+            WaitFor::Key(_) => key_wait,
+            WaitFor::Spare => slot_wait,
+        };
+        let ask = |spent: bool| {
+            let patience = if spent { Patience::Spent } else { Patience::Left };
+            match self.guard.admit(request, patience, self.clock.now()) {
+                Verdict::Wait(what) => Err(what),
+                Verdict::Forward(ticket, facts) => {
+                    self.tell_admission(&facts);
+                    let shield = Arc::clone(self);
+                    Ok(Decision::Forward(Admitted { shield, ticket: Some(ticket) }))
+                }
+                Verdict::Refuse { why: _, retry_after, facts } => {
+                    self.tell_admission(&facts);
+                    Ok(Decision::Refuse { retry_after })
+                }
+                Verdict::Answer { answer, delete, facts } => {
+                    self.tell_admission(&facts);
+                    Ok(Decision::Answer { answer, delete })
+                }
+            }
+        };
+        self.waiters.until_admitted(patience, ask).await
+    }
+
+    fn tell_admission(&self, facts: &Facts) {
+        self.telemetry.exchange(facts.standing());
+        self.tell(facts);
+    }
+
+    fn tell(&self, facts: &Facts) {
+        if !facts.as_slice().is_empty() {
+            self.telemetry.record(facts.as_slice(), self.clock.now());
+        }
+    }
+
+    fn settle(&self, ticket: Ticket, outcome: Outcome<'_>) -> Settlement {
+        let settlement = self.guard.settle(ticket, outcome, self.clock.now());
+        if let Some(state) = &self.state {
+            state.append(&settlement.records);
+        }
+        if let Some(what) = settlement.wake {
+            self.waiters.wake(what);
+        }
+        self.tell(&settlement.facts);
+        if let Some(notice) = &settlement.notice {
+            self.telemetry.notice(notice, self.clock.now());
+        }
+        settlement
+    }
+}
+
+/// An admitted exchange. Dropped without a settlement, it is settled as one without an answer.
+#[must_use = "an exchange that is dropped is settled as one without an answer"]
+pub struct Admitted {
+    shield: Arc<Shield>,
+    ticket: Option<Box<Ticket>>,
+}
+
+impl Admitted {
+    /// What to do with the session cookie on its way upstream; `None` leaves every cookie as it
+    /// came.
+    pub fn cookie(&self) -> Option<SendCookie> {
+        let ticket = self.ticket.as_ref()?;
+        (!ticket.observes()).then(|| ticket.cookie())
+    }
+
+    /// Whether the same request may have to be sent again, for a proof.
+    pub fn may_want_proof(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.may_want_proof())
+    }
+
+    /// The session key to send the same request again with, if its answer calls for that.
+    pub fn proof_wanted(&self, first: &Evidence) -> Option<SessionKey> {
+        self.shield.guard.proof_wanted(self.ticket.as_ref()?, first)
+    }
+
+    /// Settles it.
+    pub fn settle(mut self, outcome: Outcome<'_>) -> Option<Settlement> {
+        let ticket = self.ticket.take()?;
+        Some(self.shield.settle(*ticket, outcome))
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.shield.settle(*ticket, Outcome::NoAnswer);
+        }
+    }
+}

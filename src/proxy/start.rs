@@ -1,0 +1,168 @@
+//! From a configuration to a running proxy, and to its end.
+
+use std::error::Error;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::core::App;
+use super::failure::Side;
+use super::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
+use super::shield::Shield;
+use super::state::{self, StateFile};
+use crate::config::{Config, Upstream};
+use crate::guard::fact::{Notice, Warmth};
+use crate::guard::policy::Mode;
+use crate::guard::route::Rule;
+use crate::telemetry::Telemetry;
+use crate::telemetry::flood::FloodSettings;
+
+/// Between two looks at what has become due.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM or SIGINT, drains, and saves the state. Everything that is shared is made
+/// here, before the first connection, and saved after the last exchange.
+pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+    let clock = Clock::start();
+    let shield = Arc::new(shield(config, clock)?);
+    announce(config);
+    let failed = Arc::clone(&shield);
+    let app = App {
+        clock,
+        shield: Arc::clone(&shield),
+        failed: Box::new(move |failure| {
+            // What a client does wrong is its own affair, and nobody's line in the log.
+            if failure.side() == Side::Upstream {
+                failed.telemetry.upstream_failed(failure.word(), failure, clock.now());
+            }
+        }),
+    };
+    let (stop, stopped) = mpsc::channel();
+    let interval = config.save_interval();
+    let keeper = {
+        let shield = Arc::clone(&shield);
+        thread::Builder::new()
+            .name(String::from("keeper"))
+            .spawn(move || keep(&shield, interval, &stopped))?
+    };
+    let served = super::run::run(settings(config), Arc::new(app));
+    drop(stop);
+    let kept = keeper.join();
+    shield.telemetry.finish(clock.now());
+    if let Some(state) = &shield.state {
+        state.close(&shield.guard)?;
+        tracing::info!("the state is saved");
+    }
+    served?;
+    kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// The guard with what it remembers, and what tells of it.
+pub fn shield(config: &Config, clock: Clock) -> Result<Shield, Box<dyn Error>> {
+    let policy = config.policy().clone();
+    let names = policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect();
+    let log = config.log();
+    let floods = FloodSettings {
+        events: log.flood_events.get(),
+        quiet: log.flood_quiet,
+        interval: log.flood_interval,
+    };
+    let telemetry = Telemetry::new(names, floods, clock.now());
+    let (state, guard) = match config.state() {
+        Some(path) => {
+            let (state, guard) = StateFile::open(path, policy, clock)?;
+            (Some(state), guard)
+        }
+        None => {
+            let seed = u64::from_le_bytes(state::random()?);
+            (None, state::begin(policy, clock, seed)?)
+        }
+    };
+    Ok(Shield::new(guard, telemetry, state, clock))
+}
+
+fn announce(config: &Config) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        upstream = %config.upstream(),
+        mode = config.policy().mode.word(),
+        "floodwall starts"
+    );
+    if config.policy().mode == Mode::Observe {
+        tracing::warn!(
+            "observing only: every request is forwarded, and the store is not protected"
+        );
+    }
+    if config.state().is_none() {
+        tracing::warn!(
+            "no state is kept: a restart forgets every session, and refills every budget"
+        );
+    }
+}
+
+/// Saves the state once each interval, and says what has become due once a second, until told to
+/// stop. On a thread of its own: disks block.
+fn keep(shield: &Shield, interval: Duration, stopped: &mpsc::Receiver<()>) {
+    let mut warmth = None;
+    let (mut ticked, mut saved) = (shield.clock.now(), shield.clock.now());
+    loop {
+        match stopped.recv_timeout(interval.min(TICK)) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+        }
+        let now = shield.clock.now();
+        if now.since(saved) >= interval
+            && let Some(state) = &shield.state
+        {
+            state.save(&shield.guard);
+            saved = now;
+        }
+        if now.since(ticked) >= TICK {
+            shield.telemetry.tick(now);
+            tell_warmth(shield, &mut warmth);
+            ticked = now;
+        }
+    }
+}
+
+/// Says so when the ledger has become warm, or has ceased to be.
+fn tell_warmth(shield: &Shield, told: &mut Option<std::mem::Discriminant<Warmth>>) {
+    let now = shield.clock.now();
+    let warmth = shield.guard.warmth(now);
+    let kind = std::mem::discriminant(&warmth);
+    if *told != Some(kind) {
+        *told = Some(kind);
+        shield.telemetry.notice(&Notice::Warmth(warmth), now);
+    }
+}
+
+/// What the shell must know of a configuration.
+pub fn settings(config: &Config) -> Settings {
+    let (up, down) = (config.upstream_limits(), config.downstream_limits());
+    Settings {
+        listen: config.listen().to_vec(),
+        upstream: match config.upstream() {
+            Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
+            }
+            Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        trusted_proxies: config.trusted_proxies().to_vec(),
+        cores: config.cores().map_or(0, NonZeroUsize::get),
+        drain_timeout: config.drain_timeout(),
+        upstream_limits: UpstreamLimits {
+            connect_timeout: up.connect_timeout,
+            response_timeout: up.response_timeout,
+            idle_timeout: up.idle_timeout,
+            idle_connections: up.idle_connections,
+        },
+        downstream_limits: DownstreamLimits {
+            header_timeout: down.header_timeout,
+            head_bytes: down.head_bytes,
+            headers: down.headers,
+        },
+    }
+}

@@ -1,0 +1,380 @@
+//! The state file: what the guard remembers over a restart, a kill and an upgrade.
+//!
+//! `FILE` is a snapshot, replaced in one rename and checksummed; `FILE.journal.N` has what changed
+//! since the snapshot of generation N; `FILE.lock` keeps a second process away. A record of a key
+//! is written before its answer is relayed, so that a kill forgets none; only a crash of the whole
+//! machine can lose the last seconds, because the journal is not synced.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::clock::Clock;
+use crate::guard::Guard;
+use crate::guard::image::{Entry, Image};
+use crate::guard::key::Secret;
+use crate::guard::ledger::KeyRecord;
+use crate::guard::policy::Policy;
+
+/// A snapshot is taken when the journal has grown past this and past the snapshot before it.
+const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
+
+/// The state of one site, open for writing.
+#[derive(Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    clock: Clock,
+    journal: Mutex<Journal>,
+    /// Held as long as the process lives.
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Journal {
+    file: File,
+    generation: u64,
+    bytes: u64,
+    snapshot_bytes: u64,
+    /// What the journal was last told of the warm-up.
+    told: Vec<Entry>,
+    /// Something could not be written: only a new snapshot makes the state whole again.
+    broken: bool,
+}
+
+impl StateFile {
+    /// Opens a state file, or begins one, and brings the guard back that it remembers. A damaged
+    /// file is set aside under another name, with a warning; the guard then starts empty.
+    pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Self, Guard), StateError> {
+        let lock = lock(path)?;
+        let seed = u64::from_le_bytes(random()?);
+        let (guard, last) = match read(path)? {
+            Some(bytes) => match Image::decode(&bytes) {
+                Ok(image) => revive(path, image, policy, clock, seed)?,
+                Err(damage) => {
+                    let aside = set_aside(path, clock)?;
+                    tracing::warn!(
+                        file = %path.display(), set_aside = %aside.display(), reason = %damage,
+                        "the state file is damaged: starting without it, with no session known"
+                    );
+                    (begin(policy, clock, seed)?, 0)
+                }
+            },
+            None => {
+                tracing::info!(file = %path.display(), "no state file yet: no session is known");
+                (begin(policy, clock, seed)?, 0)
+            }
+        };
+        let generation = journals(path)?.last().map_or(last, |(latest, _)| last.max(*latest)) + 1;
+        let file = create(&journal_path(path, generation), false)
+            .map_err(StateError::at(path, "write"))?;
+        let state = Self {
+            path: path.to_owned(),
+            clock,
+            journal: Mutex::new(Journal {
+                file,
+                generation,
+                bytes: 0,
+                snapshot_bytes: 0,
+                told: Vec::new(),
+                broken: false,
+            }),
+            _lock: lock,
+        };
+        // The spares have been loaded: the snapshot that replaces the file has none.
+        state.snapshot(&guard, generation, false).map_err(StateError::at(path, "write"))?;
+        Ok((state, guard))
+    }
+
+    /// Notes what became of keys. Written when this returns, but not synced.
+    pub fn append(&self, records: &[Option<KeyRecord>]) {
+        if records.iter().all(Option::is_none) {
+            return;
+        }
+        let wall = self.clock.wall();
+        let mut bytes = Vec::with_capacity(2 * Entry::LEN);
+        for record in records.iter().flatten() {
+            bytes.extend_from_slice(&Entry::key(*record, wall).encode());
+        }
+        self.journal().write(&bytes);
+    }
+
+    /// Notes what changed in the budgets, and takes a snapshot where the journal has grown long,
+    /// or is broken. To be called once each interval, from a thread that may block.
+    pub fn save(&self, guard: &Guard) {
+        let (wall, now) = (self.clock.wall(), self.clock.now());
+        let mut bytes = Vec::new();
+        let mut journal = self.journal();
+        let (warm_up, owed): (Vec<Entry>, Vec<Entry>) =
+            guard.changes(wall, now).into_iter().partition(Entry::is_warm_up);
+        for entry in owed {
+            bytes.extend_from_slice(&entry.encode());
+        }
+        if journal.told != warm_up {
+            for entry in &warm_up {
+                bytes.extend_from_slice(&entry.encode());
+            }
+            journal.told = warm_up;
+        }
+        journal.write(&bytes);
+        let long = journal.bytes > JOURNAL_BYTES.max(journal.snapshot_bytes);
+        let broken = journal.broken;
+        drop(journal);
+        if (long || broken)
+            && let Err(error) = self.rotate(guard)
+        {
+            tracing::error!(
+                file = %self.path.display(), %error,
+                "the state cannot be saved: a restart would forget what happened since; make room"
+            );
+        }
+    }
+
+    /// The last snapshot, with the spares; the journal goes.
+    pub fn close(&self, guard: &Guard) -> Result<(), StateError> {
+        let generation = self.journal().generation + 1;
+        self.snapshot(guard, generation, true).map_err(StateError::at(&self.path, "write"))
+    }
+
+    /// A new journal first, then a snapshot: what happens meanwhile is in both, which is no harm.
+    fn rotate(&self, guard: &Guard) -> io::Result<()> {
+        let generation = {
+            let mut journal = self.journal();
+            let generation = journal.generation + 1;
+            journal.file = create(&journal_path(&self.path, generation), false)?;
+            journal.generation = generation;
+            journal.bytes = 0;
+            generation
+        };
+        self.snapshot(guard, generation, false)?;
+        let mut journal = self.journal();
+        if journal.broken {
+            tracing::info!(file = %self.path.display(), "the state can be saved again");
+        }
+        journal.broken = false;
+        Ok(())
+    }
+
+    /// Writes a snapshot beside the file, syncs it, renames it over the file, and removes the
+    /// journals that it has made needless.
+    fn snapshot(&self, guard: &Guard, generation: u64, with_spares: bool) -> io::Result<()> {
+        let bytes = guard.snapshot(generation, self.clock.wall(), with_spares, self.clock.now());
+        let beside = with_suffix(&self.path, ".new");
+        let mut file = create(&beside, true)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, &self.path)?;
+        sync_folder(&self.path)?;
+        self.journal().snapshot_bytes = bytes.len() as u64;
+        for (older, path) in journals(&self.path).unwrap_or_default() {
+            if older < generation {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Journal {
+    fn write(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        match self.file.write_all(bytes) {
+            Ok(()) => self.bytes += bytes.len() as u64,
+            // Said by whoever tries to mend it, once each interval.
+            Err(_) => self.broken = true,
+        }
+    }
+}
+
+/// A guard that remembers nothing.
+pub fn begin(policy: Policy, clock: Clock, seed: u64) -> Result<Guard, StateError> {
+    Ok(Guard::new(policy, Secret::new(random()?), seed, clock.now()))
+}
+
+/// Bytes of the operating system's random source.
+pub fn random<const N: usize>() -> Result<[u8; N], StateError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| StateError::Random)?;
+    Ok(bytes)
+}
+
+fn revive(
+    path: &Path,
+    image: Image,
+    policy: Policy,
+    clock: Clock,
+    seed: u64,
+) -> Result<(Guard, u64), StateError> {
+    let (wall, now) = (clock.wall(), clock.now());
+    let generation = image.generation;
+    let guard = Guard::restored(policy, image, wall, seed, now);
+    for (number, journal) in journals(path)? {
+        if number < generation {
+            continue;
+        }
+        let bytes = read(&journal)?.unwrap_or_default();
+        let (records, rest) = bytes.as_chunks::<{ Entry::LEN }>();
+        let mut lost = usize::from(!rest.is_empty());
+        for record in records {
+            match Entry::decode(record) {
+                Some(entry) => guard.replay(entry, wall, now),
+                None => lost += 1,
+            }
+        }
+        if lost > 0 {
+            tracing::warn!(
+                file = %journal.display(), records = records.len(), lost,
+                "records of the journal cannot be read: what they said is forgotten"
+            );
+        }
+    }
+    let (keys, _) = guard.sizes();
+    tracing::info!(file = %path.display(), keys, "the state was loaded");
+    Ok((guard, generation))
+}
+
+fn lock(path: &Path) -> Result<File, StateError> {
+    let beside = with_suffix(path, ".lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(StateError::at(path, "open"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(StateError::at(path, "lock")(source)),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    let mut bytes = Vec::new();
+    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StateError::at(path, "read")(source)),
+    }
+}
+
+/// Renames a damaged file and the journals that belong to it. Nothing is thrown away: what is in
+/// them may still be of use to somebody.
+fn set_aside(path: &Path, clock: Clock) -> Result<PathBuf, StateError> {
+    let suffix = format!(".damaged-{}", clock.unix(clock.now()));
+    let aside = with_suffix(path, &suffix);
+    fs::rename(path, &aside).map_err(StateError::at(path, "rename"))?;
+    for (_, journal) in journals(path)? {
+        fs::rename(&journal, with_suffix(&journal, &suffix))
+            .map_err(StateError::at(&journal, "rename"))?;
+    }
+    Ok(aside)
+}
+
+/// The journals beside a state file, in the order of their generations.
+fn journals(path: &Path) -> Result<Vec<(u64, PathBuf)>, StateError> {
+    let mut prefix = path.file_name().unwrap_or_default().to_os_string();
+    prefix.push(".journal.");
+    let failed = StateError::at(path, "list the folder of");
+    let entries = fs::read_dir(folder(path)).map_err(failed)?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StateError::at(path, "list the folder of"))?;
+        let name = entry.file_name();
+        let number = name
+            .as_encoded_bytes()
+            .strip_prefix(prefix.as_encoded_bytes())
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        if let Some(number) = number {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn create(path: &Path, anew: bool) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(anew).write(anew).append(!anew).mode(0o600).open(path)
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) | None => Path::new("."),
+    }
+}
+
+/// A rename is there after a power cut only when its folder was synced.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(folder(path))?.sync_all()
+}
+
+fn journal_path(path: &Path, generation: u64) -> PathBuf {
+    with_suffix(path, &format!(".journal.{generation}"))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Why there is no state to work with.
+#[derive(Debug)]
+pub enum StateError {
+    /// Another process has it.
+    InUse {
+        path: PathBuf,
+    },
+    File {
+        path: PathBuf,
+        what: &'static str,
+        source: io::Error,
+    },
+    /// The operating system gave no random bytes.
+    Random,
+}
+
+impl StateError {
+    fn at(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self::File { path, what, source }
+    }
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse { path } => write!(
+                f,
+                "the state file {} is in use by another floodwall: stop that one, or give this \
+                 one another file with --state",
+                path.display()
+            ),
+            Self::File { path, what, source } => write!(
+                f,
+                "cannot {what} the state file {}: {source}; its folder must exist and be writable, \
+                 --state names another file, and --state \"\" keeps no state",
+                path.display()
+            ),
+            Self::Random => f.write_str("the operating system gave no random bytes"),
+        }
+    }
+}
+
+impl std::error::Error for StateError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } => Some(source),
+            Self::InUse { .. } | Self::Random => None,
+        }
+    }
+}
