@@ -130,9 +130,15 @@ pub enum Notice {
 pub enum Warmth {
     Warm,
     /// A cookie lifetime has not been seen yet; this much is missing.
-    Cold { remaining: Duration },
+    Cold {
+        remaining: Duration,
+    },
     /// A live session was forgotten for lack of room; warm again after this.
-    Overflowed { remaining: Duration },
+    Overflowed {
+        remaining: Duration,
+    },
     /// A session that was not issued through Floodwall was alive; warm again after this.
-    IssuedElsewhere { remaining: Duration },
+    IssuedElsewhere {
+        remaining: Duration,
+    },
 }

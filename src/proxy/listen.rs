@@ -47,18 +47,13 @@ pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
     Ok(socket.into())
 }
 
-/// Accepts connections until told to stop. A failure to accept is waited out, and said at most
-/// once a minute.
-pub async fn accept(core: Arc<Core>, listener: TcpListener, mut stop: watch::Receiver<()>) {
+/// Accepts connections until it is dropped; `stop` is what the connections listen to. A failure to
+/// accept is waited out, and said at most once a minute.
+pub async fn accept(core: Arc<Core>, listener: TcpListener, stop: watch::Receiver<()>) {
     let builder = server(&core.settings.downstream_limits);
     let mut trouble = Trouble::default();
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.changed() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, peer)) => {
                 let token = core.connections.token();
                 let core = Arc::clone(&core);

@@ -179,8 +179,9 @@ async fn serve(
     tokio::spawn(expire(Arc::clone(core)));
     // An error says that the `Running` was dropped: that is a stop, too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    // First the sockets, so that who is sent away finds the port closed and not this process again.
+    accepting.shutdown().await;
     stop.send_replace(());
-    while accepting.join_next().await.is_some() {}
     let settled = async {
         core.connections.emptied().await;
         core.detached.emptied().await;

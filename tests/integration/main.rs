@@ -2,3 +2,6 @@
 
 mod proxying;
 mod raw;
+mod stopping;
+mod streaming;
+mod trouble;

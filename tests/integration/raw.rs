@@ -13,15 +13,20 @@ use std::time::Duration;
 
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
+use floodwall::proxy::failure::Failure;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
 
 /// How long anything may take before the test has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A response, whole.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// A proxy within the test's process.
 pub struct Proxy {
     running: Option<Running>,
+    upstream_host: String,
     failures: Receiver<&'static str>,
 }
 
@@ -49,15 +54,20 @@ pub fn settings(upstream: Address) -> Settings {
 
 impl Proxy {
     pub fn start(settings: Settings) -> Self {
+        Self::telling(settings, |_| {})
+    }
+
+    /// Tells `also` of every failure.
+    pub fn telling(settings: Settings, also: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
         let (failed, failures) = mpsc::channel();
-        let app = App {
-            clock: Clock::start(),
-            failed: Box::new(move |failure| {
-                let _ = failed.send(failure.word());
-            }),
-        };
+        let failed = Box::new(move |failure: &Failure| {
+            let _ = failed.send(failure.word());
+            also(failure);
+        });
+        let app = App { clock: Clock::start(), failed };
+        let upstream_host = settings.upstream.host();
         let running = Bound::new(settings).unwrap().start(Arc::new(app)).unwrap();
-        Self { running: Some(running), failures }
+        Self { running: Some(running), upstream_host, failures }
     }
 
     /// In front of an application, with what is usual.
@@ -69,13 +79,22 @@ impl Proxy {
         self.running().addresses()[0]
     }
 
+    /// What the upstream is called in `Host` where the client calls it nothing.
+    pub fn upstream_host(&self) -> &str {
+        &self.upstream_host
+    }
+
     pub fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
 
     /// A client's connection.
     pub fn connect(&self) -> Wire {
-        Wire::tcp(TcpStream::connect(self.address()).unwrap())
+        self.connect_to(self.address())
+    }
+
+    pub fn connect_to(&self, address: SocketAddr) -> Wire {
+        Wire::tcp(TcpStream::connect(address).unwrap())
     }
 
     /// The word of the next failure that is told.
@@ -202,15 +221,21 @@ impl Wire {
         .unwrap();
     }
 
-    /// Bytes up to and with `end`.
+    /// Text up to and with `end`.
     pub fn until(&mut self, end: &str) -> String {
+        String::from_utf8(self.bytes_until(end)).expect("what was sent is text")
+    }
+
+    /// Bytes up to and with `end`.
+    pub fn bytes_until(&mut self, end: &str) -> Vec<u8> {
+        let mut searched = 0;
         loop {
-            if let Some(at) = find(&self.read, end.as_bytes()) {
-                let rest = self.read.split_off(at + end.len());
-                return String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+            if let Some(at) = find(&self.read[searched..], end.as_bytes()) {
+                let rest = self.read.split_off(searched + at + end.len());
+                return std::mem::replace(&mut self.read, rest);
             }
-            let before = String::from_utf8_lossy(&self.read).into_owned();
-            assert!(self.fill(), "ended before {end:?}, after {before:?}");
+            searched = self.read.len().saturating_sub(end.len());
+            assert!(self.fill(), "ended before {end:?}, after {} bytes", self.read.len());
         }
     }
 
@@ -250,6 +275,14 @@ impl Wire {
             Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
         }
     }
+}
+
+/// An empty directory of this test's own.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("floodwall-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
 }
 
 /// Whether a head has this header line, name in any case.
