@@ -65,9 +65,10 @@ impl Bound {
     pub fn new(settings: Settings) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let stall_limit = settings.upstream_limits.response_timeout;
         for address in &settings.listen {
             let failed = |source| RunError::Bind { address: *address, source };
-            let listener = listen::bind(*address).map_err(failed)?;
+            let listener = listen::bind(*address, stall_limit).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push(listener);
         }

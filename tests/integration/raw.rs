@@ -174,7 +174,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    fn tcp(stream: TcpStream) -> Self {
+    pub fn tcp(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -196,7 +196,7 @@ impl Wire {
     }
 
     /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
-    /// `patience`; how much that was.
+    /// `patience`, or hangs up; how much that was.
     pub fn flood(&mut self, limit: usize, patience: Duration) -> usize {
         let Stream::Tcp(stream) = &mut self.stream else { panic!("flooding is for TCP") };
         stream.set_write_timeout(Some(patience)).unwrap();
@@ -206,6 +206,7 @@ impl Wire {
             match stream.write(&piece[..piece.len().min(limit - sent)]) {
                 Ok(written) => sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_end(error.kind()) => break,
                 Err(error) => panic!("flooding failed: {error}"),
             }
         }
@@ -271,7 +272,7 @@ impl Wire {
                 self.read.extend_from_slice(&piece[..length]);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if is_end(error.kind()) => false,
             Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
         }
     }
@@ -297,6 +298,10 @@ pub fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
         .filter(|(found, _)| found.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.trim())
         .collect()
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

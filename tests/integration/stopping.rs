@@ -1,11 +1,16 @@
 //! Starting and stopping.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
-use floodwall::proxy::run::{Bound, RunError};
+use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
+use floodwall::proxy::run::{Bound, RunError, run};
 
-use crate::raw::{Application, OK, Proxy, settings};
+use crate::raw::{Application, OK, Proxy, Wire, settings};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.example\r\n\r\n";
 
@@ -62,6 +67,35 @@ fn a_stop_lets_running_exchanges_end_and_takes_no_new_ones() {
     wire.send("ng");
     assert_eq!(client.rest(), "long");
     assert_eq!(proxy.wait(), 0);
+}
+
+#[test]
+fn sigterm_drains() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    // `run` tells nobody its port: one that was free a moment ago.
+    settings.listen = vec![TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()];
+    let address = settings.listen[0];
+    let app = App { clock: Clock::start(), failed: Box::new(|_| {}) };
+    let running = thread::spawn(move || run(settings, Arc::new(app)));
+    let mut client = loop {
+        // Once it listens it has taken the signals over.
+        match TcpStream::connect(address) {
+            Ok(stream) => break Wire::tcp(stream),
+            Err(_) => assert!(!running.is_finished()),
+        }
+    };
+    client.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    let process = std::process::id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    while TcpStream::connect(address).is_ok() {
+        thread::yield_now();
+    }
+    wire.send(OK);
+    assert!(client.rest().ends_with("ok"));
+    running.join().unwrap().unwrap();
 }
 
 #[test]

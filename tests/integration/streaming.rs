@@ -160,6 +160,21 @@ fn a_client_that_does_not_read_holds_the_application_back() {
 }
 
 #[test]
+fn a_client_that_never_reads_is_cut_off() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.upstream_limits.response_timeout = Duration::from_secs(1);
+    let proxy = Proxy::start(settings);
+    let mut client = proxy.connect();
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut wire = application.accept();
+    wire.head();
+    wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {ENDLESS}\r\n\r\n"));
+    wire.flood(ENDLESS, PATIENCE);
+    assert_eq!(wire.rest(), "", "the application is let go");
+}
+
+#[test]
 fn an_application_that_does_not_read_holds_the_client_back() {
     let application = Application::tcp();
     let proxy = Proxy::before(&application);
