@@ -202,9 +202,13 @@ impl DownstreamBody {
 
 impl Relayed {
     fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(lease) = self.lease.take()
-        {
+        if self.incoming.is_end_stream() {
+            self.give_back();
+        }
+    }
+
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
             lease.give_back();
         }
     }
@@ -213,7 +217,12 @@ impl Relayed {
         match Pin::new(&mut self.incoming).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.moved();
-                self.give_back_at_end();
+                if frame.is_trailers() {
+                    // The last frame: hyper's server does not ask for another.
+                    self.give_back();
+                } else {
+                    self.give_back_at_end();
+                }
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
@@ -221,9 +230,7 @@ impl Relayed {
                 Poll::Ready(Some(Err(Failure::Body(error))))
             }
             Poll::Ready(None) => {
-                if let Some(lease) = self.lease.take() {
-                    lease.give_back();
-                }
+                self.give_back();
                 Poll::Ready(None)
             }
             Poll::Pending => self.stall.poll(cx).map(|()| {

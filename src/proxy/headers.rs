@@ -203,7 +203,9 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>,
     }
     let path = match uri.path_and_query() {
         Some(path) if path.as_str().starts_with('/') => path.clone(),
-        Some(path) => PathAndQuery::try_from(format!("/{path}")).map_err(|_| Fault::Target)?,
+        Some(path) => {
+            PathAndQuery::try_from(format!("/{}", path.as_str())).map_err(|_| Fault::Target)?
+        }
         None => PathAndQuery::from_static("/"),
     };
     let host = HeaderValue::from_str(host).map_err(|_| Fault::Target)?;

@@ -34,31 +34,32 @@ const SMALLEST_BUFFER: usize = 8192;
 
 /// Binds one listening socket. `[::]` does not take IPv4 too: what listens where is what the
 /// configuration says, on every system.
-pub fn bind(address: SocketAddr) -> io::Result<StdListener> {
+///
+/// A client that takes nothing of what was sent to it for `stall_limit` is cut off by the kernel:
+/// the application must not be held by somebody who does not read.
+pub fn bind(address: SocketAddr, stall_limit: Duration) -> io::Result<StdListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     // Without it a restart has to wait for the connections of the process before it.
     socket.set_reuse_address(true)?;
+    // Connections inherit these, which saves two system calls for each.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_user_timeout(Some(stall_limit))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
 }
 
-/// Accepts connections until told to stop. A failure to accept is waited out, and said at most
-/// once a minute.
-pub async fn accept(core: Arc<Core>, listener: TcpListener, mut stop: watch::Receiver<()>) {
+/// Accepts connections until it is dropped; `stop` is what the connections listen to. A failure to
+/// accept is waited out, and said at most once a minute.
+pub async fn accept(core: Arc<Core>, listener: TcpListener, stop: watch::Receiver<()>) {
     let builder = server(&core.settings.downstream_limits);
     let mut trouble = Trouble::default();
     loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stop.changed() => return,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
+        match listener.accept().await {
             Ok((stream, peer)) => {
                 let token = core.connections.token();
                 let core = Arc::clone(&core);
@@ -84,8 +85,6 @@ async fn connection(
     mut stop: watch::Receiver<()>,
     _running: Token,
 ) {
-    // It fails only if the connection is gone already, which hyper will notice.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(|request| {
         let core = Arc::clone(&core);
         async move {
@@ -151,5 +150,25 @@ impl Trouble {
         tracing::warn!(error = %error, failures = self.untold, "connections cannot be accepted");
         self.said = Some(now);
         self.untold = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream as StdStream;
+
+    use socket2::SockRef;
+
+    use super::*;
+
+    #[test]
+    fn connections_inherit_the_options_of_their_listening_socket() {
+        let limit = Duration::from_secs(7);
+        let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), limit).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        assert!(accepted.nodelay().unwrap());
+        assert_eq!(SockRef::from(&accepted).tcp_user_timeout().unwrap(), Some(limit));
     }
 }

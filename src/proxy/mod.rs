@@ -20,10 +20,9 @@ pub mod replies;
 pub mod run;
 pub mod settings;
 pub mod shield;
+pub mod start;
 pub mod state;
 pub mod upstream;
 pub mod waiters;
-
-mod start;
 
 pub use start::run;

@@ -48,7 +48,7 @@ pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
         }
     });
     let cut = running.wait()?;
-    tracing::info!(exchanges_cut = cut, "stopped");
+    tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
 }
 
@@ -65,9 +65,10 @@ impl Bound {
     pub fn new(settings: Settings) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let stall_limit = settings.upstream_limits.response_timeout;
         for address in &settings.listen {
             let failed = |source| RunError::Bind { address: *address, source };
-            let listener = listen::bind(*address).map_err(failed)?;
+            let listener = listen::bind(*address, stall_limit).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push(listener);
         }
@@ -179,8 +180,9 @@ async fn serve(
     tokio::spawn(expire(Arc::clone(core)));
     // An error says that the `Running` was dropped: that is a stop, too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    // First the sockets, so that who is sent away finds the port closed and not this process again.
+    accepting.shutdown().await;
     stop.send_replace(());
-    while accepting.join_next().await.is_some() {}
     let settled = async {
         core.connections.emptied().await;
         core.detached.emptied().await;

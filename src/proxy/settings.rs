@@ -49,8 +49,9 @@ impl Address {
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,
-    /// Until the head of the response, counted from the last progress of the request's body; and
-    /// between two pieces of a body, in either direction.
+    /// Until the head of the response, counted from the last progress of the request's body;
+    /// between two pieces of a body, in either direction; and until a client takes some of what
+    /// was sent to it.
     pub response_timeout: Duration,
     /// A pooled connection is closed after this.
     pub idle_timeout: Duration,

@@ -27,8 +27,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// here, before the first connection, and saved after the last exchange.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let clock = Clock::start();
-    let shield = Arc::new(shield(config, clock)?);
     announce(config);
+    let shield = Arc::new(shield(config, clock)?);
     let failed = Arc::clone(&shield);
     let app = App {
         clock,

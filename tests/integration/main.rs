@@ -2,3 +2,7 @@
 
 mod proxying;
 mod raw;
+mod stopping;
+mod streaming;
+mod support;
+mod trouble;

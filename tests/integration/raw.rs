@@ -11,17 +11,25 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
+use floodwall::proxy::failure::Failure;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
+use floodwall::proxy::shield::Shield;
+use floodwall::proxy::start;
 
 /// How long anything may take before the test has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A response, whole.
+pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// A proxy within the test's process.
 pub struct Proxy {
     running: Option<Running>,
+    upstream_host: String,
     failures: Receiver<&'static str>,
 }
 
@@ -47,17 +55,28 @@ pub fn settings(upstream: Address) -> Settings {
     }
 }
 
+/// The guard as it is without a configuration file, keeping nothing.
+pub fn shield() -> Arc<Shield> {
+    let config = Config::parse("test", b"state = ''", Overrides::default()).unwrap();
+    Arc::new(start::shield(&config, Clock::start()).unwrap())
+}
+
 impl Proxy {
     pub fn start(settings: Settings) -> Self {
+        Self::telling(settings, |_| {})
+    }
+
+    /// Tells `also` of every failure.
+    pub fn telling(settings: Settings, also: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
         let (failed, failures) = mpsc::channel();
-        let app = App {
-            clock: Clock::start(),
-            failed: Box::new(move |failure| {
-                let _ = failed.send(failure.word());
-            }),
-        };
+        let failed = Box::new(move |failure: &Failure| {
+            let _ = failed.send(failure.word());
+            also(failure);
+        });
+        let app = App { clock: Clock::start(), shield: shield(), failed };
+        let upstream_host = settings.upstream.host();
         let running = Bound::new(settings).unwrap().start(Arc::new(app)).unwrap();
-        Self { running: Some(running), failures }
+        Self { running: Some(running), upstream_host, failures }
     }
 
     /// In front of an application, with what is usual.
@@ -69,13 +88,22 @@ impl Proxy {
         self.running().addresses()[0]
     }
 
+    /// What the upstream is called in `Host` where the client calls it nothing.
+    pub fn upstream_host(&self) -> &str {
+        &self.upstream_host
+    }
+
     pub fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
 
     /// A client's connection.
     pub fn connect(&self) -> Wire {
-        Wire::tcp(TcpStream::connect(self.address()).unwrap())
+        self.connect_to(self.address())
+    }
+
+    pub fn connect_to(&self, address: SocketAddr) -> Wire {
+        Wire::tcp(TcpStream::connect(address).unwrap())
     }
 
     /// The word of the next failure that is told.
@@ -155,7 +183,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    fn tcp(stream: TcpStream) -> Self {
+    pub fn tcp(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -177,7 +205,7 @@ impl Wire {
     }
 
     /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
-    /// `patience`; how much that was.
+    /// `patience`, or hangs up; how much that was.
     pub fn flood(&mut self, limit: usize, patience: Duration) -> usize {
         let Stream::Tcp(stream) = &mut self.stream else { panic!("flooding is for TCP") };
         stream.set_write_timeout(Some(patience)).unwrap();
@@ -187,6 +215,7 @@ impl Wire {
             match stream.write(&piece[..piece.len().min(limit - sent)]) {
                 Ok(written) => sent += written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_end(error.kind()) => break,
                 Err(error) => panic!("flooding failed: {error}"),
             }
         }
@@ -202,15 +231,21 @@ impl Wire {
         .unwrap();
     }
 
-    /// Bytes up to and with `end`.
+    /// Text up to and with `end`.
     pub fn until(&mut self, end: &str) -> String {
+        String::from_utf8(self.bytes_until(end)).expect("what was sent is text")
+    }
+
+    /// Bytes up to and with `end`.
+    pub fn bytes_until(&mut self, end: &str) -> Vec<u8> {
+        let mut searched = 0;
         loop {
-            if let Some(at) = find(&self.read, end.as_bytes()) {
-                let rest = self.read.split_off(at + end.len());
-                return String::from_utf8(std::mem::replace(&mut self.read, rest)).unwrap();
+            if let Some(at) = find(&self.read[searched..], end.as_bytes()) {
+                let rest = self.read.split_off(searched + at + end.len());
+                return std::mem::replace(&mut self.read, rest);
             }
-            let before = String::from_utf8_lossy(&self.read).into_owned();
-            assert!(self.fill(), "ended before {end:?}, after {before:?}");
+            searched = self.read.len().saturating_sub(end.len());
+            assert!(self.fill(), "ended before {end:?}, after {} bytes", self.read.len());
         }
     }
 
@@ -246,10 +281,18 @@ impl Wire {
                 self.read.extend_from_slice(&piece[..length]);
                 true
             }
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) if is_end(error.kind()) => false,
             Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
         }
     }
+}
+
+/// An empty directory of this test's own.
+pub fn scratch(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("floodwall-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&path);
+    std::fs::create_dir_all(&path).unwrap();
+    path
 }
 
 /// Whether a head has this header line, name in any case.
@@ -264,6 +307,10 @@ pub fn values<'a>(head: &'a str, name: &str) -> Vec<&'a str> {
         .filter(|(found, _)| found.eq_ignore_ascii_case(name))
         .map(|(_, value)| value.trim())
         .collect()
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe)
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {

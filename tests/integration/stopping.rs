@@ -1,0 +1,146 @@
+//! Starting and stopping.
+
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
+use floodwall::proxy::run::{Bound, RunError, run};
+
+use crate::raw::{Application, OK, Proxy, Wire, settings, shield};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: site.example\r\n\r\n";
+
+#[test]
+fn a_port_in_use_is_named_with_its_remedy() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let mut settings = settings(Application::tcp().address);
+    settings.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)), address];
+    let error = Bound::new(settings).unwrap_err();
+    assert!(matches!(error, RunError::Bind { .. }), "{error:?}");
+    let text = error.to_string();
+    assert!(text.contains(&address.to_string()) && text.contains("`listen`"), "{text}");
+}
+
+#[test]
+fn all_cores_and_all_addresses_serve() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.cores = 3;
+    settings.listen.push(settings.listen[0]);
+    let proxy = Proxy::start(settings);
+    assert_eq!(proxy.running().addresses().len(), 2);
+    for address in proxy.running().addresses().to_vec() {
+        for _ in 0..10 {
+            let mut client = proxy.connect_to(address);
+            client.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert!(client.head().starts_with("HTTP/1.1 400 "));
+        }
+    }
+    proxy.running().stop();
+    assert_eq!(proxy.wait(), 0);
+}
+
+#[test]
+fn a_stop_lets_running_exchanges_end_and_takes_no_new_ones() {
+    let application = Application::tcp();
+    let proxy = Proxy::before(&application);
+    let address = proxy.address();
+    let mut idle = proxy.connect();
+    idle.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
+    idle.head();
+    idle.until("\n");
+    let mut client = proxy.connect();
+    client.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+
+    proxy.running().stop();
+    assert_eq!(idle.rest(), "", "an idle connection is closed at once");
+    assert!(TcpStream::connect(address).is_err(), "the port is free");
+    wire.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlo");
+    assert!(client.head().contains("connection: close\r\n"));
+    wire.send("ng");
+    assert_eq!(client.rest(), "long");
+    assert_eq!(proxy.wait(), 0);
+}
+
+#[test]
+fn sigterm_drains() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    // `run` tells nobody its port: one that was free a moment ago.
+    settings.listen = vec![TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()];
+    let address = settings.listen[0];
+    let app = App { clock: Clock::start(), shield: shield(), failed: Box::new(|_| {}) };
+    let running = thread::spawn(move || run(settings, Arc::new(app)));
+    let mut client = loop {
+        // Once it listens it has taken the signals over.
+        match TcpStream::connect(address) {
+            Ok(stream) => break Wire::tcp(stream),
+            Err(_) => assert!(!running.is_finished()),
+        }
+    };
+    client.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    let process = std::process::id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &process]).status().unwrap().success());
+    while TcpStream::connect(address).is_ok() {
+        thread::yield_now();
+    }
+    wire.send(OK);
+    assert!(client.rest().ends_with("ok"));
+    running.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_stop_waits_for_exchanges_whose_client_is_gone() {
+    let application = Application::tcp();
+    let proxy = Proxy::before(&application);
+    let mut gone = proxy.connect();
+    gone.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    let mut idle = proxy.connect();
+    drop(gone);
+    proxy.running().stop();
+    // It is closed after the hang-up was noticed, and the exchange is still there.
+    assert_eq!(idle.rest(), "");
+    wire.send(OK);
+    assert_eq!(proxy.wait(), 0);
+}
+
+#[test]
+fn what_outlasts_the_drain_is_cut_and_counted() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.drain_timeout = Duration::from_millis(50);
+    let proxy = Proxy::start(settings);
+    let mut client = proxy.connect();
+    client.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    proxy.running().stop();
+    assert_eq!(proxy.wait(), 1);
+    assert_eq!(client.rest(), "");
+    assert_eq!(wire.rest(), "");
+}
+
+#[test]
+fn a_second_request_to_stop_ends_at_once() {
+    let application = Application::tcp();
+    let proxy = Proxy::before(&application);
+    let mut client = proxy.connect();
+    client.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    proxy.running().stop();
+    proxy.running().abort();
+    assert_eq!(proxy.wait(), 1);
+    assert_eq!(client.rest(), "");
+}

@@ -1,0 +1,120 @@
+//! The program itself, as an operator runs it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use super::django::Folder;
+
+/// How long anything may take that is expected to happen.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running floodwall. Killed with the test, if it has not ended.
+pub struct Floodwall {
+    child: Child,
+    pub address: String,
+    log: PathBuf,
+}
+
+impl Floodwall {
+    /// Starts it in front of `upstream` (`127.0.0.1:PORT` or `unix:PATH`), with its files in
+    /// `folder` and this configuration besides; waits until it listens.
+    pub fn start(folder: &Folder, upstream: &str, configuration: &str) -> Self {
+        Self::start_at(folder, upstream, configuration, &free_address())
+    }
+
+    /// The same at a given address, as a restart is.
+    pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
+        let file = folder.path().join("floodwall.toml");
+        let upstream = match upstream.strip_prefix("unix:") {
+            Some(_) => upstream.to_owned(),
+            None => format!("http://{upstream}"),
+        };
+        fs::write(&file, configuration).expect("the configuration can be written");
+        let log = folder.path().join("log");
+        let stderr = File::options().create(true).append(true).open(&log).expect("a log");
+        let said = fs::metadata(&log).map_or(0, |log| log.len());
+        let child = Command::new(env!("CARGO_BIN_EXE_floodwall"))
+            .arg("run")
+            .args(["--config".as_ref(), file.as_os_str()])
+            .args(["--upstream", &upstream, "--listen", listen, "--state"])
+            .arg(folder.path().join("state"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("floodwall runs");
+        let mut floodwall = Self { child, address: listen.to_owned(), log };
+        floodwall.await_log(said, "\"message\":\"listening\"");
+        floodwall
+    }
+
+    /// Everything that it has logged.
+    pub fn log(&self) -> String {
+        read(&self.log)
+    }
+
+    /// Waits until the log says something.
+    pub fn await_said(&mut self, what: &str) {
+        self.await_log(0, what);
+    }
+
+    fn await_log(&mut self, from: u64, what: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        let from = usize::try_from(from).expect("logs are short");
+        loop {
+            let log = read(&self.log);
+            if log.get(from..).is_some_and(|log| log.contains(what)) {
+                return;
+            }
+            if let Some(status) = self.child.try_wait().expect("it can be waited for") {
+                panic!("floodwall ended with {status}: {log}");
+            }
+            assert!(Instant::now() < deadline, "{what:?} was not said: {log}");
+            std::thread::yield_now();
+        }
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("-TERM");
+        self.child.wait().expect("it can be waited for")
+    }
+
+    /// SIGKILL.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        let _ = self.child.wait();
+    }
+
+    /// Sends a signal to this process alone.
+    pub fn signal(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+    }
+}
+
+impl Drop for Floodwall {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn read(path: &Path) -> String {
+    let mut text = String::new();
+    let _ = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    text
+}
+
+/// A port that was free a moment ago. Floodwall sets SO_REUSEADDR, so nothing lingers on it.
+pub fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    listener.local_addr().expect("it has an address").to_string()
+}
