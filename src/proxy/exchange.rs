@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::EXPECT;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 
 use super::body::{self, DownstreamBody, UpstreamBody};
@@ -30,8 +30,9 @@ pub async fn exchange(
     }
     forwarded::announce(&mut parts.headers, &origin);
 
-    let body =
-        UpstreamBody::new(unread.body, core.settings.upstream_limits.response_timeout, core.clock);
+    let uploads = !unread.body.is_end_stream();
+    let pause = core.settings.upstream_limits.response_timeout;
+    let body = UpstreamBody::new(unread.body, pause, core.clock);
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(&core.detached, {
         let core = Arc::clone(core);
@@ -43,10 +44,7 @@ pub async fn exchange(
             core.failed(&failure);
             let reply = replies::status(failure.status(), &accepts);
             // Of an upload that was cut short nobody knows where the next request would begin.
-            if failure.status() == StatusCode::REQUEST_TIMEOUT {
-                return replies::closing(reply);
-            }
-            reply
+            if uploads { replies::closing(reply) } else { reply }
         }
     }
 }
