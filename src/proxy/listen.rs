@@ -162,6 +162,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_of_ipv6_leaves_the_port_free_in_ipv4() {
+        let limit = Duration::from_secs(7);
+        // A machine without IPv6 has nothing to show here.
+        let Ok(listener) = bind("[::]:0".parse().unwrap(), limit) else { return };
+        let port = listener.local_addr().unwrap().port();
+        bind(SocketAddr::from(([0, 0, 0, 0], port)), limit).unwrap();
+    }
+
+    #[test]
     fn connections_inherit_the_options_of_their_listening_socket() {
         let limit = Duration::from_secs(7);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), limit).unwrap();
