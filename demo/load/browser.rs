@@ -87,7 +87,7 @@ impl Browser {
             hops.push((format!("{method} {path}"), response.status));
             let location = response.header("location").next().map(str::to_owned);
             match location {
-                Some(location) if matches!(response.status, 301 | 302 | 303) => {
+                Some(location) if matches!(response.status, 301..=303) => {
                     if hops.len() > MAX_REDIRECTS {
                         return Err(io::Error::other("too many redirects"));
                     }

@@ -142,7 +142,7 @@ impl Reader<'_> {
             self.exactly(length.parse().map_err(|_| malformed("Content-Length"))?)?
         } else {
             reusable = false;
-            self.to_end()?
+            self.rest()?
         };
         Ok((response, reusable))
     }
@@ -196,7 +196,7 @@ impl Reader<'_> {
         Ok(self.buffer.drain(..length).collect())
     }
 
-    fn to_end(&mut self) -> io::Result<Vec<u8>> {
+    fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.buffer.len() <= MAX_BODY {
             match self.fill() {
                 Ok(()) => {}

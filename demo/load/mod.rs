@@ -7,6 +7,8 @@
 //! Threads and blocking sockets, because a flood here is some tens of connections, and what it
 //! measures should not depend on the runtime that the proxy uses.
 
+#![allow(clippy::disallowed_methods, reason = "what is measured here is real time")]
+
 pub mod browser;
 pub mod flood;
 pub mod http;
