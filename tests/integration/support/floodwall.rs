@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::django::Folder;
+use super::folder::Folder;
+use super::load::Target;
 
 /// How long anything may take that is expected to happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -15,13 +16,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A running floodwall. Killed with the test, if it has not ended.
 pub struct Floodwall {
     child: Child,
-    pub address: String,
+    address: String,
     log: PathBuf,
 }
 
 impl Floodwall {
-    /// Starts it in front of `upstream` (`127.0.0.1:PORT` or `unix:PATH`), with its files in
-    /// `folder` and this configuration besides; waits until it listens.
+    /// Starts it in front of `upstream` (as in `--upstream`), with its files in `folder` and this
+    /// configuration besides; waits until it listens.
     pub fn start(folder: &Folder, upstream: &str, configuration: &str) -> Self {
         Self::start_at(folder, upstream, configuration, &free_address())
     }
@@ -29,10 +30,6 @@ impl Floodwall {
     /// The same at a given address, as a restart is.
     pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
         let file = folder.path().join("floodwall.toml");
-        let upstream = match upstream.strip_prefix("unix:") {
-            Some(_) => upstream.to_owned(),
-            None => format!("http://{upstream}"),
-        };
         fs::write(&file, configuration).expect("the configuration can be written");
         let log = folder.path().join("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log");
@@ -40,7 +37,7 @@ impl Floodwall {
         let child = Command::new(env!("CARGO_BIN_EXE_floodwall"))
             .arg("run")
             .args(["--config".as_ref(), file.as_os_str()])
-            .args(["--upstream", &upstream, "--listen", listen, "--state"])
+            .args(["--upstream", upstream, "--listen", listen, "--state"])
             .arg(folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -50,6 +47,16 @@ impl Floodwall {
         let mut floodwall = Self { child, address: listen.to_owned(), log };
         floodwall.await_log(said, "\"message\":\"listening\"");
         floodwall
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where to send a flood, or a user.
+    pub fn target(&self) -> Target {
+        self.address.parse().expect("it listens on loopback")
     }
 
     /// Everything that it has logged.
