@@ -1,5 +1,6 @@
 //! Tests from outside: bytes in, bytes out, and genuine Django behind.
 
+mod django_floods;
 mod django_rig;
 mod proxying;
 mod raw;

@@ -7,3 +7,4 @@ pub mod folder;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
+pub mod warm;
