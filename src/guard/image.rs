@@ -188,7 +188,7 @@ impl Guard {
         let guard = Self::new(policy, image.secret, seed, now);
         guard.set_warm_up(image.warm_up, wall, now);
         if image.signed {
-            guard.set_issues_signed();
+            guard.set_issues_signed(true);
         }
         *guard.dress.lock() = image.dress;
         for record in image.keys {
@@ -283,7 +283,8 @@ impl Guard {
                     0 => longest = entry.b,
                     1 => overflowed = entry.b,
                     2 => elsewhere = entry.b,
-                    _ if entry.b != 0 => self.set_issues_signed(),
+                    3 => self.set_issues_signed(entry.b != 0),
+                    // A later version's.
                     _ => {}
                 }
                 self.set_warm_up([since, longest, overflowed, elsewhere], wall, now);
