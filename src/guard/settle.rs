@@ -4,7 +4,7 @@
 //! | the answer's session cookie | key known | key unknown, dead, or none |
 //! |---|---|---|
 //! | none, status < 500 | nothing written | nothing written |
-//! | none, status ≥ 500, or no answer | uncertain | uncertain: the charge stays |
+//! | none, status ≥ 500, or no answer | uncertain; a second flush is charged | uncertain: the charge stays |
 //! | same key | renewed | **created** |
 //! | another key | rotated, free, once for each key; then **created** | **created** |
 //! | empty value | deleted | nothing written |
@@ -240,12 +240,18 @@ impl Settling<'_> {
         }
     }
 
+    /// The first flush of a known key that ends so has replaced a record by one that nobody sees;
+    /// every further one has added one.
     fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
+        if let Some((_, hash)) = sent {
+            let (gone, record) = self.guard.ledger.uncertain(hash, ticket.effect);
+            self.records[0] = record;
+            if gone && ticket.effect == Effect::Flush {
+                self.pay(ticket);
+            }
+        }
         self.keep(ticket);
         self.wrote(Write::Uncertain);
-        if let Some((_, hash)) = sent {
-            self.records[0] = self.guard.ledger.spend_rotation(hash);
-        }
     }
 
     fn same_key(
