@@ -385,14 +385,16 @@ impl Shard {
     }
 
     /// Where a hash stands, or the first place as good as fresh, other than `taken`, where it can.
+    /// What is as good as fresh may have been taken although the hash stands there.
     fn place(&self, hash: CellHash, taken: Option<Found>, now: Moment) -> Found {
         let taken = taken.and_then(|found| found.cell);
+        let free = |index: &usize| Some(*index) != taken;
         let fresh = |index: &usize| {
             let cell = self.read(*index);
-            Some(*index) != taken && cell.until <= now && cell.held == 0
+            free(index) && cell.until <= now && cell.held == 0
         };
-        let cell = self.find(hash).or_else(|| self.candidates(hash).find(fresh));
-        Found { hash, cell }
+        let cell = self.find(hash).filter(free);
+        Found { hash, cell: cell.or_else(|| self.candidates(hash).find(fresh)) }
     }
 
     fn read(&self, index: usize) -> Cell {
