@@ -325,6 +325,7 @@ impl Settling<'_> {
             (None, _) => false,
         };
         flushed
+            && !ticket.observe
             && ticket.effect == Effect::Flush
             && !ticket.body
             && self.guard.policy.session.after_logout == AfterLogout::Delete

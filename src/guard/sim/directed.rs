@@ -1,8 +1,12 @@
 //! Attacks with the source in hand, one at a time, with scripted answers.
 
+use std::num::NonZeroU32;
+use std::time::Duration;
+
 use super::super::UnderWay;
-use super::super::exchange::Outcome;
-use super::super::fact::Refusal;
+use super::super::exchange::{Outcome, RelayCookie};
+use super::super::fact::{Refusal, Warmth};
+use super::super::policy::{Mode, Policy};
 use super::support::*;
 
 /// `request.session.clear()` adopts whatever name a client made up, and echoes it: that must not
@@ -85,4 +89,40 @@ fn a_failing_page_takes_nothing_from_a_paid_key_but_its_free_rotation() {
         Ask::get(v4(1), "/cart/").answered(&guard, 500, "-", now);
     }
     assert_eq!(Ask::get(v4(1), "/cart/").refusal(&guard, now), Some(Refusal::ClientBudget));
+}
+
+/// In observe mode the key that an old Django hands out after a logout reaches the client, so the
+/// ledger must know it: else every such client passes for a sign of sessions issued elsewhere, and
+/// the ledger is never warm.
+#[test]
+fn what_observe_mode_relays_after_a_logout_is_in_the_ledger() {
+    let guard = guard(Policy { mode: Mode::Observe, ..policy() });
+    Ask::get(v4(1), "/login/").answered(&guard, 200, &text(&key(1)), START);
+    let logout = Ask::get(v4(1), "/logout/").with(&key(1));
+    assert_eq!(logout.relayed(&guard, 200, &text(&key(2)), START), RelayCookie::Keep);
+    let later = START.after(LIFETIME - SECOND);
+    Ask::get(v4(1), "/cart/").with(&key(2)).answered(&guard, 200, &text(&key(2)), later);
+    assert_eq!(guard.warmth(later.after(SECOND)), Warmth::Warm);
+}
+
+/// A /64's cell must not take the place where its /48's stands: what either owes would be lost.
+#[test]
+fn a_client_never_shares_a_place_with_its_wide_prefix() {
+    let mut policy = policy();
+    policy.client.capacity = 1000;
+    policy.client.ipv6_wide_factor = NonZeroU32::new(60_000).expect("not zero");
+    for budget in &mut policy.budgets {
+        budget.client = quota(1, SECOND);
+        budget.site = quota(1_000_000, Duration::from_micros(1));
+    }
+    let guard = guard(policy);
+    for wide in 0..300 {
+        // The wide cell stands, and owes nothing any more.
+        let now = START.after(20 * SECOND * u32::from(wide));
+        Ask::get(v6(wide, 0), "/").answered(&guard, 200, &text(&key(u64::from(wide))), now);
+        let later = now.after(10 * SECOND);
+        let ask = Ask::get(v6(wide, 1), "/");
+        ask.answered(&guard, 200, &text(&key(1000 + u64::from(wide))), later);
+        assert_ne!(ask.refusal(&guard, later), None, "/48 number {wide}");
+    }
 }
