@@ -274,10 +274,16 @@ impl Budgets {
         Owed { cell: hash, until }
     }
 
+    /// Debts deeper than a whole burst and this are not believed after a restart: the wall clock
+    /// was set back meanwhile, and nobody may be shut out until it has caught up.
+    const DEEPEST: Duration = Duration::from_secs(3600);
+
     /// Puts back what was owed before a restart. Of several debts of a cell the last one stands,
     /// as the journal tells them in their order.
     pub fn restore(&self, owed: Owed, now: Moment) {
-        let cell = Cell { until: owed.until, held: 0 };
+        let longest = self.lines.iter().flat_map(|line| [line.client.whole(), line.site.whole()]);
+        let latest = now.after(longest.max().unwrap_or_default() + Self::DEEPEST);
+        let cell = Cell { until: owed.until.min(latest), held: 0 };
         if let Some(index) = self.lines.iter().position(|line| line.site_hash == owed.cell) {
             self.site.lock()[index].site = cell;
             return;
