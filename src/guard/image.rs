@@ -279,10 +279,11 @@ impl Guard {
             Entry::WARM_UP => {
                 let [since, mut longest, mut overflowed, mut elsewhere] =
                     self.warm_up_on_wall(wall);
+                // What is later stands, in whatever order it is told: the snapshot may be newer.
                 match entry.a {
-                    0 => longest = entry.b,
-                    1 => overflowed = entry.b,
-                    2 => elsewhere = entry.b,
+                    0 => longest = longest.max(entry.b),
+                    1 => overflowed = overflowed.max(entry.b),
+                    2 => elsewhere = elsewhere.max(entry.b),
                     3 => self.set_issues_signed(entry.b != 0),
                     // A later version's.
                     _ => {}
