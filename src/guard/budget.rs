@@ -274,10 +274,16 @@ impl Budgets {
         Owed { cell: hash, until }
     }
 
+    /// Debts deeper than a whole burst and this are not believed after a restart: the wall clock
+    /// was set back meanwhile, and nobody may be shut out until it has caught up.
+    const DEEPEST: Duration = Duration::from_secs(3600);
+
     /// Puts back what was owed before a restart. Of several debts of a cell the last one stands,
     /// as the journal tells them in their order.
     pub fn restore(&self, owed: Owed, now: Moment) {
-        let cell = Cell { until: owed.until, held: 0 };
+        let longest = self.lines.iter().flat_map(|line| [line.client.whole(), line.site.whole()]);
+        let latest = now.after(longest.max().unwrap_or_default() + Self::DEEPEST);
+        let cell = Cell { until: owed.until.min(latest), held: 0 };
         if let Some(index) = self.lines.iter().position(|line| line.site_hash == owed.cell) {
             self.site.lock()[index].site = cell;
             return;
@@ -385,14 +391,16 @@ impl Shard {
     }
 
     /// Where a hash stands, or the first place as good as fresh, other than `taken`, where it can.
+    /// What is as good as fresh may have been taken although the hash stands there.
     fn place(&self, hash: CellHash, taken: Option<Found>, now: Moment) -> Found {
         let taken = taken.and_then(|found| found.cell);
+        let free = |index: &usize| Some(*index) != taken;
         let fresh = |index: &usize| {
             let cell = self.read(*index);
-            Some(*index) != taken && cell.until <= now && cell.held == 0
+            free(index) && cell.until <= now && cell.held == 0
         };
-        let cell = self.find(hash).or_else(|| self.candidates(hash).find(fresh));
-        Found { hash, cell }
+        let cell = self.find(hash).filter(free);
+        Found { hash, cell: cell.or_else(|| self.candidates(hash).find(fresh)) }
     }
 
     fn read(&self, index: usize) -> Cell {

@@ -51,6 +51,11 @@ impl Gcra {
         self.period
     }
 
+    /// How long a burst that was spent takes to be there again.
+    pub fn whole(&self) -> Duration {
+        Duration::from_nanos(self.period).saturating_mul(self.quota.burst_size().get())
+    }
+
     /// The arrival time of a cell after one more is taken from it, if that is allowed.
     pub fn take(&self, arrival: Moment, now: Moment) -> Result<Moment, Short> {
         let view = View(Cell::new(Nanos::from(arrival.since(now))));

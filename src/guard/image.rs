@@ -188,7 +188,7 @@ impl Guard {
         let guard = Self::new(policy, image.secret, seed, now);
         guard.set_warm_up(image.warm_up, wall, now);
         if image.signed {
-            guard.set_issues_signed();
+            guard.set_issues_signed(true);
         }
         *guard.dress.lock() = image.dress;
         for record in image.keys {
@@ -279,11 +279,13 @@ impl Guard {
             Entry::WARM_UP => {
                 let [since, mut longest, mut overflowed, mut elsewhere] =
                     self.warm_up_on_wall(wall);
+                // What is later stands, in whatever order it is told: the snapshot may be newer.
                 match entry.a {
-                    0 => longest = entry.b,
-                    1 => overflowed = entry.b,
-                    2 => elsewhere = entry.b,
-                    _ if entry.b != 0 => self.set_issues_signed(),
+                    0 => longest = longest.max(entry.b),
+                    1 => overflowed = overflowed.max(entry.b),
+                    2 => elsewhere = elsewhere.max(entry.b),
+                    3 => self.set_issues_signed(entry.b != 0),
+                    // A later version's.
                     _ => {}
                 }
                 self.set_warm_up([since, longest, overflowed, elsewhere], wall, now);

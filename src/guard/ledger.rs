@@ -38,7 +38,8 @@ pub enum Entered {
 #[must_use = "a lease that is not given back keeps its key busy"]
 pub struct KeyLease {
     pub key: KeyHash,
-    /// Whether the creation of the key was charged to a budget that had it.
+    /// Whether the creation of the key was charged to a budget that had it, and no flush of it
+    /// ended uncertainly.
     pub paid: bool,
     held: Held,
 }
@@ -82,8 +83,12 @@ impl KeyRecord {
     /// The free rotation is used up.
     pub const ROTATED: u8 = 1 << 2;
     pub const PRESENTED: u8 = 1 << 3;
+    /// A flush of it ended without an answer that tells: there may be no record behind it, and
+    /// every further flush may add one that nobody sees. It needs a hold, paid or not.
+    pub const UNCERTAIN: u8 = 1 << 7;
     /// All flags that outlive the process.
-    pub const LASTING: u8 = Self::DEAD | Self::PAID | Self::ROTATED | Self::PRESENTED;
+    pub const LASTING: u8 =
+        Self::DEAD | Self::PAID | Self::ROTATED | Self::PRESENTED | Self::UNCERTAIN;
 }
 
 /// What became of the ledger's room when a key was entered.
@@ -141,7 +146,7 @@ impl Ledger {
             Held::Flushing => entry.flags |= Entry::FLUSHING,
         }
         entry.in_flight = entry.in_flight.saturating_add(1);
-        let paid = entry.is(KeyRecord::PAID);
+        let paid = entry.is(KeyRecord::PAID) && !entry.is(KeyRecord::UNCERTAIN);
         let first = !entry.is(KeyRecord::PRESENTED);
         entry.flags |= KeyRecord::PRESENTED | Entry::RECENT;
         if first {
@@ -223,13 +228,21 @@ impl Ledger {
         Renewal::Alive(changed.then(|| entry.record(key)))
     }
 
-    /// After an answer that does not tell, a key has no free rotation left.
-    pub fn spend_rotation(&self, key: KeyHash) -> Option<KeyRecord> {
+    /// After an answer that does not tell, a key has no free rotation left; after a flush, its
+    /// record may be gone as well. Says whether it may have been gone before: then this exchange
+    /// may have added one.
+    pub fn uncertain(&self, key: KeyHash, effect: Effect) -> (bool, Option<KeyRecord>) {
         let mut shard = self.shard(key).lock();
-        let entry = shard.keys.get_mut(&key)?;
-        let first = !entry.is(KeyRecord::ROTATED);
+        let Some(entry) = shard.keys.get_mut(&key) else { return (true, None) };
+        let before = entry.flags;
+        let gone = entry.is(KeyRecord::DEAD) || entry.is(KeyRecord::UNCERTAIN);
         entry.flags |= KeyRecord::ROTATED;
-        first.then(|| entry.record(key))
+        match effect {
+            Effect::Flush => entry.flags |= KeyRecord::UNCERTAIN,
+            Effect::Write | Effect::Rotate => {}
+        }
+        let changed = entry.flags != before;
+        (gone, changed.then(|| entry.record(key)))
     }
 
     /// Puts back what a snapshot or a journal remembers. Later records of a key follow earlier

@@ -88,10 +88,28 @@ fn an_uncertain_exchange_uses_the_free_rotation_up() {
             ledger.leave(write);
             ledger.leave(forced);
         } else {
-            assert!(ledger.spend_rotation(key(0)).is_some());
+            assert!(ledger.uncertain(key(0), Effect::Write).1.is_some());
         }
         assert_eq!(ledger.rotate(key(0)).0, Rotation::Further);
     }
+}
+
+#[test]
+fn a_key_whose_flush_ended_uncertainly_is_not_paid_even_after_a_restart() {
+    let ledger = ledger_with(1);
+    assert!(!ledger.uncertain(key(0), Effect::Rotate).0);
+    assert!(lease(enter(&ledger, Effect::Write)).paid);
+    let (gone, record) = ledger.uncertain(key(0), Effect::Flush);
+    assert!(!gone);
+    assert!(ledger.uncertain(key(0), Effect::Flush).0);
+    assert!(!lease(enter(&ledger, Effect::Write)).paid);
+    // The journal's older record of it does not undo that.
+    let (older, _) = ledger_with(1).issue(key(0), NOW.after(DAY), true, NOW);
+    let after = Ledger::new(100, 4);
+    for record in [record.expect("it changed"), older] {
+        after.restore(record, NOW);
+    }
+    assert!(!lease(after.enter(key(0), Effect::Write, NOW, Patience::Left)).paid);
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub mod warmth;
 mod admit;
 mod settle;
 
+#[cfg(test)]
+mod sim;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -125,9 +128,9 @@ impl Guard {
         self.signed.load(Ordering::Relaxed)
     }
 
-    fn set_issues_signed(&self) {
-        if !self.issues_signed() {
-            self.signed.store(true, Ordering::Relaxed);
+    fn set_issues_signed(&self, signed: bool) {
+        if self.issues_signed() != signed {
+            self.signed.store(signed, Ordering::Relaxed);
         }
     }
 }

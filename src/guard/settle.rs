@@ -4,7 +4,7 @@
 //! | the answer's session cookie | key known | key unknown, dead, or none |
 //! |---|---|---|
 //! | none, status < 500 | nothing written | nothing written |
-//! | none, status ≥ 500, or no answer | uncertain | uncertain: the charge stays |
+//! | none, status ≥ 500, or no answer | uncertain; a second flush is charged | uncertain: the charge stays |
 //! | same key | renewed | **created** |
 //! | another key | rotated, free, once for each key; then **created** | **created** |
 //! | empty value | deleted | nothing written |
@@ -26,9 +26,9 @@ impl Guard {
     /// Settles an exchange, however it ended.
     pub fn settle(&self, mut ticket: Ticket, outcome: Outcome<'_>, now: Moment) -> Settlement {
         if let Outcome::Answered(first, second) = outcome {
-            self.learn(first);
+            self.learn(first, ticket.carried);
             if let Some(second) = second {
-                self.learn(second);
+                self.learn(second, ticket.carried);
             }
         }
         let sent = std::mem::replace(&mut ticket.sent, Sent::Nothing);
@@ -71,8 +71,9 @@ impl Guard {
         Settlement { cookie, facts, notice, records, wake }
     }
 
-    /// What every answer teaches, whosever exchange it was.
-    fn learn(&self, evidence: &Evidence) {
+    /// What every answer teaches, whosever exchange it was. Where the client sent a session cookie
+    /// the value may be an echo of it: `clear()` adopts whatever name a client makes up.
+    fn learn(&self, evidence: &Evidence, carried: bool) {
         if let Some(dress) = &evidence.dress {
             let mut known = self.dress.lock();
             if *known != *dress {
@@ -80,17 +81,19 @@ impl Guard {
             }
         }
         match &evidence.session {
-            SetSession::Signed { .. } => self.set_issues_signed(),
-            SetSession::Key { max_age: Some(age), .. } => {
+            SetSession::Signed { .. } if !carried => self.set_issues_signed(true),
+            SetSession::Key { max_age, .. } => {
+                self.set_issues_signed(false);
                 // Half a minute of slack: ages are counted down by applications that compute them.
                 let mut warm_up = self.warm_up.lock();
-                if *age > warm_up.longest + Duration::from_secs(30) {
-                    warm_up.longest = (*age).min(Self::LONGEST_AGE);
+                let age = max_age.unwrap_or_default();
+                if age > warm_up.longest + Duration::from_secs(30) {
+                    warm_up.longest = age.min(Self::LONGEST_AGE);
                 }
             }
             SetSession::Nothing
             | SetSession::Deletion
-            | SetSession::Key { max_age: None, .. }
+            | SetSession::Signed { .. }
             | SetSession::OtherShape => {}
         }
     }
@@ -199,6 +202,8 @@ impl Settling<'_> {
                 self.refund(ticket);
                 RelayCookie::Delete
             }
+            // Stored under the name that the client made up.
+            SetSession::Signed { .. } if !self.guard.issues_signed() => self.other_shape(ticket),
             SetSession::Signed { empty } => {
                 self.refund(ticket);
                 match (empty, ticket.carried) {
@@ -207,18 +212,20 @@ impl Settling<'_> {
                     (true, true) => self.told_of(RelayCookie::Delete),
                 }
             }
-            SetSession::OtherShape => {
-                self.pay(ticket);
-                self.wrote(Write::Created);
-                self.notice = Some(Notice::KeyOfOtherShape { route: ticket.route });
-                RelayCookie::Keep
-            }
+            SetSession::OtherShape => self.other_shape(ticket),
             SetSession::Key { key, max_age } => match sent {
                 Some((same, hash)) if same == *key => self.same_key(ticket, hash, known, *max_age),
                 Some((_, old)) => self.other_key(ticket, Some((old, known)), key, *max_age),
                 None => self.other_key(ticket, None, key, *max_age),
             },
         }
+    }
+
+    fn other_shape(&mut self, ticket: &mut Ticket) -> RelayCookie {
+        self.pay(ticket);
+        self.wrote(Write::Created);
+        self.notice = Some(Notice::KeyOfOtherShape { route: ticket.route });
+        RelayCookie::Keep
     }
 
     fn nothing_written(&mut self, ticket: &mut Ticket, evidence: &Evidence) {
@@ -233,12 +240,18 @@ impl Settling<'_> {
         }
     }
 
+    /// The first flush of a known key that ends so has replaced a record by one that nobody sees;
+    /// every further one has added one.
     fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
+        if let Some((_, hash)) = sent {
+            let (gone, record) = self.guard.ledger.uncertain(hash, ticket.effect);
+            self.records[0] = record;
+            if gone && ticket.effect == Effect::Flush {
+                self.pay(ticket);
+            }
+        }
         self.keep(ticket);
         self.wrote(Write::Uncertain);
-        if let Some((_, hash)) = sent {
-            self.records[0] = self.guard.ledger.spend_rotation(hash);
-        }
     }
 
     fn same_key(
@@ -312,6 +325,7 @@ impl Settling<'_> {
             (None, _) => false,
         };
         flushed
+            && !ticket.observe
             && ticket.effect == Effect::Flush
             && !ticket.body
             && self.guard.policy.session.after_logout == AfterLogout::Delete

@@ -1,0 +1,128 @@
+//! Attacks with the source in hand, one at a time, with scripted answers.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::super::UnderWay;
+use super::super::exchange::{Outcome, RelayCookie};
+use super::super::fact::{Refusal, Warmth};
+use super::super::policy::{Mode, Policy};
+use super::support::*;
+
+/// `request.session.clear()` adopts whatever name a client made up, and echoes it: that must not
+/// pass for an application that keeps its sessions in signed cookies, whose values need no budget.
+#[test]
+fn an_echoed_cookie_is_no_proof_of_signed_sessions() {
+    let guard = guard(policy());
+    let clear = Ask::get(v4(1), "/clear/").with_text("a:b:c");
+    clear.answered(&guard, 200, "a:b:c", START);
+    for number in 0..3 {
+        let value = format!("a:b:{number}");
+        Ask::get(v4(1), "/clear/").with_text(&value).answered(&guard, 200, &value, START);
+    }
+    assert_eq!(clear.refusal(&guard, START), Some(Refusal::ClientBudget));
+}
+
+#[test]
+fn values_that_the_application_signed_itself_need_no_budget() {
+    let guard = guard(policy());
+    let mine = Ask::get(v4(1), "/").with_text("eyJhIjoxfQ:1bCdEf:c2lnbmF0dXJl");
+    Ask::get(v4(2), "/").answered(&guard, 200, "eyJhIjoxfQ:1bCdEg:c2lnbmF0dXJl", START);
+    for _ in 0..20 {
+        let ticket = mine.ticket(&guard, START);
+        assert!(ticket.hold.is_none());
+        let nothing = evidence(&guard, 200, "-");
+        let _ = guard.settle(ticket, Outcome::Answered(&nothing, None), START);
+    }
+    // One that issues keys has another backend now.
+    Ask::get(v4(2), "/").answered(&guard, 200, &text(&key(1)), START);
+    assert!(mine.ticket(&guard, START).hold.is_some());
+}
+
+/// `?next=http://[` makes the stock 1.7 logout raise after the flush: the record that was made has
+/// no cookie, and the key that asked for it has no record any more. Asking again with the same key
+/// makes another one each time, so only the first is free.
+#[test]
+fn a_paid_key_ends_uncertainly_once_and_needs_a_hold_from_then_on() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
+    let now = START.after(10 * SECOND);
+    let raise = Ask::get(v4(1), "/logout/?next=http://[").with(&key(1));
+    raise.answered(&guard, 500, "-", now);
+    let mut more = 0;
+    while raise.refusal(&guard, now).is_none() {
+        raise.answered(&guard, 500, "-", now);
+        more += 1;
+        assert!(more < 100, "a record for each request, and none is charged");
+    }
+    assert_eq!(more, 4, "the burst of a client");
+}
+
+/// Those that lost patience with each other are under way at once: all but one of them may have
+/// added a record.
+#[test]
+fn of_several_uncertain_flushes_at_once_all_but_one_are_charged() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
+    let now = START.after(10 * SECOND);
+    let raise = Ask::get(v4(1), "/logout/?next=http://[").with(&key(1));
+    let tickets: Vec<_> = (0..5).map(|_| raise.ticket(&guard, now)).collect();
+    for ticket in tickets {
+        let _ = guard.settle(ticket, Outcome::NoAnswer, now);
+    }
+    assert_eq!(Ask::get(v4(1), "/cart/").refusal(&guard, now), Some(Refusal::ClientBudget));
+    assert_eq!(guard.under_way(), UnderWay::default());
+}
+
+/// Nobody is punished for a page that fails: a paid key stays paid after it, and it is not charged.
+#[test]
+fn a_failing_page_takes_nothing_from_a_paid_key_but_its_free_rotation() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
+    let now = START.after(10 * SECOND);
+    for _ in 0..50 {
+        let page = Ask::get(v4(1), "/broken/").with(&key(1));
+        assert!(page.ticket(&guard, now).hold.is_none());
+        page.answered(&guard, 500, "-", now);
+    }
+    for _ in 0..4 {
+        Ask::get(v4(1), "/cart/").answered(&guard, 500, "-", now);
+    }
+    assert_eq!(Ask::get(v4(1), "/cart/").refusal(&guard, now), Some(Refusal::ClientBudget));
+}
+
+/// In observe mode the key that an old Django hands out after a logout reaches the client, so the
+/// ledger must know it: else every such client passes for a sign of sessions issued elsewhere, and
+/// the ledger is never warm.
+#[test]
+fn what_observe_mode_relays_after_a_logout_is_in_the_ledger() {
+    let guard = guard(Policy { mode: Mode::Observe, ..policy() });
+    Ask::get(v4(1), "/login/").answered(&guard, 200, &text(&key(1)), START);
+    let logout = Ask::get(v4(1), "/logout/").with(&key(1));
+    assert_eq!(logout.relayed(&guard, 200, &text(&key(2)), START), RelayCookie::Keep);
+    let later = START.after(LIFETIME - SECOND);
+    Ask::get(v4(1), "/cart/").with(&key(2)).answered(&guard, 200, &text(&key(2)), later);
+    assert_eq!(guard.warmth(later.after(SECOND)), Warmth::Warm);
+}
+
+/// A /64's cell must not take the place where its /48's stands: what either owes would be lost.
+#[test]
+fn a_client_never_shares_a_place_with_its_wide_prefix() {
+    let mut policy = policy();
+    policy.client.capacity = 1000;
+    policy.client.ipv6_wide_factor = NonZeroU32::new(60_000).expect("not zero");
+    for budget in &mut policy.budgets {
+        budget.client = quota(1, SECOND);
+        budget.site = quota(1_000_000, Duration::from_micros(1));
+    }
+    let guard = guard(policy);
+    for wide in 0..300 {
+        // The wide cell stands, and owes nothing any more.
+        let now = START.after(20 * SECOND * u32::from(wide));
+        Ask::get(v6(wide, 0), "/").answered(&guard, 200, &text(&key(u64::from(wide))), now);
+        let later = now.after(10 * SECOND);
+        let ask = Ask::get(v6(wide, 1), "/");
+        ask.answered(&guard, 200, &text(&key(1000 + u64::from(wide))), later);
+        assert_ne!(ask.refusal(&guard, later), None, "/48 number {wide}");
+    }
+}
