@@ -33,7 +33,7 @@ Usage: flood TARGET --scenario NAME [OPTIONS]
   --user NAME          this user of the rig's site browses meanwhile, from 127.0.0.1
   --user-pause MS      how long the user looks at a page [50]
   --tsv                one line for a script: requests, errors, refused, the user's successes,
-                       steps, logouts, p50 and p99 in ms; progress goes to standard error
+                       steps, p50 and p99 in ms; what went wrong goes to standard error
 
 Scenarios:
 ";
@@ -171,7 +171,6 @@ fn tsv(report: &Report, transcript: &Transcript) -> String {
         report.refused().to_string(),
         transcript.successes().to_string(),
         transcript.steps.len().to_string(),
-        transcript.rounds.to_string(),
         ms(50),
         ms(99),
     ]
