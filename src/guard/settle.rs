@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use super::Guard;
 use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, WaitFor};
-use super::fact::{Event, Notice, Write};
-use super::key::{KeyHash, SessionKey};
+use super::fact::{Event, Fact, Notice, Write};
+use super::key::{ClassHash, KeyHash, SessionKey};
+use super::learned::Lesson;
 use super::ledger::{KeyRecord, Renewal, Room, Rotation};
 use super::moment::Moment;
 use super::policy::AfterLogout;
@@ -41,6 +42,9 @@ impl Guard {
             records: [None; 2],
             now,
         };
+        if ticket.passes {
+            self.learned.passed();
+        }
         let (cookie, wake) = match sent {
             Sent::Spare(lease) => {
                 let cookie = settling.spare(&mut ticket, Unused::Spare(lease), outcome);
@@ -66,9 +70,23 @@ impl Guard {
                 (cookie, None)
             }
         };
+        if let (Some(class), Outcome::Answered(evidence, _)) = (ticket.class, outcome) {
+            self.learn_class(class, evidence, &settling.facts, now);
+        }
         let Settling { facts, notice, records, .. } = settling;
         let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
         Settlement { cookie, facts, notice, records, wake }
+    }
+
+    /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
+    /// made-up paths would fill the table with them.
+    fn learn_class(&self, class: ClassHash, evidence: &Evidence, facts: &Facts, now: Moment) {
+        let created = |fact: &Fact| fact.event == Event::Wrote(Write::Created);
+        if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
+            self.learned.note(class, Lesson::Created, now);
+        } else if evidence.status < 400 {
+            self.learned.note(class, Lesson::Clean, now);
+        }
     }
 
     /// What every answer teaches, whosever exchange it was. Where the client sent a session cookie

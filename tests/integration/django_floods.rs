@@ -87,7 +87,7 @@ fn flood_with_users(
     thread::scope(|scope| {
         let users = ["user1", "user2"].map(|name| {
             let over = &over;
-            let visit = Visit { pause: Duration::from_millis(20), ..Visit::new(target, name) };
+            let visit = Visit { pause: Duration::from_millis(150), ..Visit::new(target, name) };
             scope.spawn(move || visit.until(|| over.load(Ordering::Relaxed)))
         });
         let time_limit = Duration::from_secs(600);
@@ -139,7 +139,7 @@ fn failing_logouts_cost_what_the_budgets_allow(release: Release) {
     }
     let site = Django::start_with(release, &["--threads", "2"]);
     let requests = release.requests(REQUESTS);
-    let budget = "[budget.anonymous]\nclient = { rate = \"30/min\", burst = 10 }\n\
+    let budget = "[budget.logout]\nclient = { rate = \"30/min\", burst = 10 }\n\
                   site = { rate = \"60/min\", burst = 50 }\n";
     let outcome = flood(&site, requests, Scenario::FailingLogout, budget, false);
     let seconds = outcome.report.elapsed.as_secs() + 2;
