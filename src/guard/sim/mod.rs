@@ -4,3 +4,8 @@
 pub(super) mod support;
 
 mod directed;
+mod django;
+mod floods;
+mod naive;
+mod people;
+mod world;
