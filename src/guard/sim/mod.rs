@@ -8,4 +8,5 @@ mod django;
 mod floods;
 mod naive;
 mod people;
+mod rules;
 mod world;
