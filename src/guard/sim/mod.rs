@@ -4,3 +4,9 @@
 pub(super) mod support;
 
 mod directed;
+mod django;
+mod floods;
+mod naive;
+mod people;
+mod rules;
+mod world;
