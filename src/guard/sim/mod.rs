@@ -4,3 +4,4 @@
 pub(super) mod support;
 
 mod directed;
+mod filled;
