@@ -31,12 +31,16 @@ Usage: flood TARGET --scenario NAME [OPTIONS]
   --seed N             the same seed sends the same requests [1]
   --time-limit S       seconds after which it ends, at most 3600 [120]
   --user NAME          this user of the rig's site browses meanwhile, from 127.0.0.1
-  --user-pause MS      how long the user looks at a page [50]
+  --user-pause MS      how long the user looks at a page [200]
   --tsv                one line for a script: requests, errors, refused, the user's successes,
                        steps, p50 and p99 in ms; what went wrong goes to standard error
 
 Scenarios:
 ";
+
+/// A round from login to logout then takes over two seconds. Nobody logs in more often than that,
+/// and Floodwall's default budget for logins (30 a minute for each client) expects it.
+const USER_PAUSE: Duration = Duration::from_millis(200);
 
 struct Options {
     flood: Flood,
@@ -82,12 +86,8 @@ fn help() -> String {
 fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, Box<dyn Error>> {
     let (mut target, mut scenario) = (None, None);
     let placeholder = Flood::new("127.0.0.1:1".parse()?, Scenario::AnonymousLogout);
-    let mut options = Options {
-        flood: placeholder,
-        user: None,
-        user_pause: Duration::from_millis(50),
-        tsv: false,
-    };
+    let mut options =
+        Options { flood: placeholder, user: None, user_pause: USER_PAUSE, tsv: false };
     let flood = &mut options.flood;
     while let Some(arg) = parser.next()? {
         match arg {

@@ -19,7 +19,8 @@ pub struct Visit {
     /// The address that the user comes from.
     pub source: Ipv4Addr,
     pub user: String,
-    /// Between two steps: a person reads what came.
+    /// Between two steps: a person reads what came. Without one a user logs in several times a
+    /// second, which any budget for logins takes for an attack before long.
     pub pause: Duration,
     /// What the browser calls the site; `None`: by its address.
     pub host: Option<String>,

@@ -221,7 +221,7 @@ fn values_are_read_as_they_are_written() {
     assert_eq!(cart.client.period(), Duration::from_nanos(8_571_428_572));
     let one = NonZeroU32::new(9).unwrap();
     assert_eq!(Some(cart.site), Quota::new(one, Duration::from_secs(3_600)));
-    assert_eq!(config.policy().rules[0].budget, 3);
+    assert_eq!(config.policy().rules[0].budget, 4);
     assert_eq!(config.policy().rules[0].effect, Effect::Rotate);
 }
 

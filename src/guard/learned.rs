@@ -17,6 +17,7 @@ use super::route::StandingWord;
 use super::sharded::Locked;
 
 /// The classes of a site.
+#[derive(Default)]
 pub struct Learned {
     classes: Locked<HashMap<ClassHash, Class>>,
     passes: AtomicUsize,
@@ -45,10 +46,6 @@ impl Learned {
     const QUIET: Duration = Duration::from_secs(600);
     /// Exchanges at once that pass because their class is clean.
     pub const PASSES: usize = 32;
-
-    pub fn new() -> Self {
-        Self { classes: Locked::new(HashMap::new()), passes: AtomicUsize::new(0) }
-    }
 
     /// The class of a request. Segments with a digit in them are taken for identifiers, so that
     /// `/item/1/` and `/item/2/` are one class. HEAD is answered by the view that answers GET.
@@ -129,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_class_passes_after_enough_clean_answers_and_not_while_it_creates() {
-        let learned = Learned::new();
+        let learned = Learned::default();
         learn(&learned, "/item/1/", Lesson::Clean, 7);
         assert!(!learned.pass(class("/item/1/"), NOW));
         learn(&learned, "/item/22/", Lesson::Clean, 1);
@@ -150,7 +147,7 @@ mod tests {
 
     #[test]
     fn only_so_many_pass_at_once() {
-        let learned = Learned::new();
+        let learned = Learned::default();
         learn(&learned, "/a/", Lesson::Clean, 8);
         let passed = (0..100).filter(|_| learned.pass(class("/a/"), NOW)).count();
         assert_eq!((passed, learned.passing()), (Learned::PASSES, Learned::PASSES));
@@ -160,7 +157,7 @@ mod tests {
 
     #[test]
     fn made_up_paths_cannot_push_a_creating_class_out() {
-        let learned = Learned::new();
+        let learned = Learned::default();
         learn(&learned, "/cart/", Lesson::Created, 1);
         for number in 0..3 * Learned::CAPACITY {
             let letters: String = number.to_string().bytes().map(|b| char::from(b + 49)).collect();

@@ -73,7 +73,7 @@ impl Guard {
             ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
             budgets: Budgets::new(&policy.budgets, &policy.client, secret),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
-            learned: Learned::new(),
+            learned: Learned::default(),
             warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
             dress: Locked::new(Dress::configured(&policy.session)),
             signed: AtomicBool::new(false),

@@ -1,7 +1,9 @@
 //! Tests from outside: bytes in, bytes out, and genuine Django behind.
 
 mod django_floods;
+mod django_restarts;
 mod django_rig;
+mod django_trouble;
 mod proxying;
 mod raw;
 mod stopping;
