@@ -219,6 +219,9 @@ impl Settling<'_> {
                 if let Some((_, hash)) = sent.filter(|_| known) {
                     self.records[0] = self.guard.ledger.kill(hash);
                     self.wrote(Write::Deleted);
+                    if ticket.effect == Effect::Flush {
+                        self.guard.spares.saw_deletion();
+                    }
                 }
                 self.refund(ticket);
                 RelayCookie::Delete
@@ -337,8 +340,9 @@ impl Settling<'_> {
     }
 
     /// Whether a new key is the empty session that an old Django hands out after a logout. A
-    /// request with content may be a login to the same path, and a view that was seen to write
-    /// fills the session: their keys are relayed.
+    /// request with content may be a login to the same path, a view that was seen to write fills
+    /// the session, and so did the view of an application that would have deleted an empty one:
+    /// their keys are relayed.
     fn is_after_logout(&self, ticket: &Ticket, old: Option<(KeyHash, bool)>) -> bool {
         let flushed = match (old, ticket.nature) {
             (Some((_, true)), nature) => nature != Nature::Writes,
@@ -349,6 +353,7 @@ impl Settling<'_> {
             && !ticket.observe
             && ticket.effect == Effect::Flush
             && !ticket.body
+            && !self.guard.spares.application_deletes()
             && self.guard.policy.session.after_logout == AfterLogout::Delete
     }
 
