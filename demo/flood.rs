@@ -3,6 +3,8 @@
 //! `demo/run` drives it, and it can be run by hand:
 //! `cargo run --release --example flood -- 127.0.0.1:8080 --scenario anonymous-logout`.
 
+#![allow(clippy::disallowed_methods, reason = "a load is measured by the real clock")]
+
 #[allow(dead_code, reason = "shared with the integration tests, which use more of it")]
 mod load;
 

@@ -33,6 +33,8 @@ enum Standing {
     /// The application gets no session from it.
     Sessionless {
         removed: bool,
+        /// What was removed had been replaced by another key.
+        replaced: bool,
     },
     Known(SessionKey, KeyLease),
     /// Forwarded as it came.
@@ -45,12 +47,13 @@ impl Guard {
     /// patience spent it gets another verdict.
     pub fn admit(&self, request: &Request<'_>, patience: Patience, now: Moment) -> Verdict {
         let (route, standing) = self.standing(request, patience, now);
-        let ticket = Drawing { guard: self, request, route, now };
+        let replaced = matches!(standing, Standing::Sessionless { replaced: true, .. });
+        let ticket = Drawing { guard: self, request, route, replaced, now };
         match standing {
             Standing::Busy(wait) => Verdict::Wait(wait),
             Standing::Known(key, lease) => ticket.known(key, lease),
             Standing::Unproven(sent) => ticket.unproven(sent),
-            Standing::Sessionless { removed } => ticket.sessionless(removed, patience),
+            Standing::Sessionless { removed, .. } => ticket.sessionless(removed, patience),
         }
     }
 
@@ -63,16 +66,17 @@ impl Guard {
     ) -> (Route<'_>, Standing) {
         let route = |word| self.route(request, word);
         match request.cookies.presented() {
-            Presented::Nothing => {
-                (route(StandingWord::None), Standing::Sessionless { removed: false })
-            }
+            Presented::Nothing => (
+                route(StandingWord::None),
+                Standing::Sessionless { removed: false, replaced: false },
+            ),
             Presented::Key(key) => self.key_standing(request, key, patience, now),
             Presented::Signed if self.issues_signed() => {
                 (route(StandingWord::Known), Standing::Unproven(Sent::Foreign))
             }
             Presented::Signed | Presented::Malformed => {
                 let standing = if self.drops_unknown(now) {
-                    Standing::Sessionless { removed: true }
+                    Standing::Sessionless { removed: true, replaced: false }
                 } else {
                     Standing::Unproven(Sent::Foreign)
                 };
@@ -95,19 +99,19 @@ impl Guard {
         let dead = match self.ledger.enter(hash, known.effect, now, patience) {
             Entered::Alive(lease) => return (known, Standing::Known(key, lease)),
             Entered::Busy => return (known, Standing::Busy(WaitFor::Key(hash))),
-            Entered::Dead => true,
-            Entered::Unknown => false,
+            Entered::Dead { replaced } => Some(replaced),
+            Entered::Unknown => None,
         };
         // A dead key is no honest user's whatever the ledger has seen so far, and a spare was
         // given to nobody.
         let remove = match self.policy.session.unknown {
             Unknown::Forward => self.spares.holds(hash),
             Unknown::Auto | Unknown::Drop => {
-                dead || self.drops_unknown(now) || self.spares.holds(hash)
+                dead.is_some() || self.drops_unknown(now) || self.spares.holds(hash)
             }
         };
         let standing = if remove {
-            Standing::Sessionless { removed: true }
+            Standing::Sessionless { removed: true, replaced: dead == Some(true) }
         } else {
             Standing::Unproven(Sent::Unknown(key))
         };
@@ -156,6 +160,7 @@ struct Drawing<'a> {
     guard: &'a Guard,
     request: &'a Request<'a>,
     route: Route<'a>,
+    replaced: bool,
     now: Moment,
 }
 
@@ -290,6 +295,7 @@ impl Drawing<'_> {
             observe: self.route.observe,
             body: self.request.body,
             carried: self.request.cookies.carried(),
+            replaced: self.replaced,
             nature,
             path: recycles.then(|| self.request.path.into()),
             sent,

@@ -77,6 +77,8 @@ pub struct Ticket {
     pub(super) observe: bool,
     pub(super) body: bool,
     pub(super) carried: bool,
+    /// The key that was taken out of the request had been replaced by another.
+    pub(super) replaced: bool,
     pub(super) nature: Nature,
     /// The path, where the rule recycles.
     pub(super) path: Option<Box<[u8]>>,

@@ -26,7 +26,10 @@ pub enum Entered {
     /// Not in the ledger.
     Unknown,
     /// Ended by the application: no record stands behind it.
-    Dead,
+    Dead {
+        /// It was given another key, which the client may have got meanwhile.
+        replaced: bool,
+    },
     /// Alive, and the exchange may go on.
     Alive(KeyLease),
     /// Alive, but other exchanges of the key must end first.
@@ -122,7 +125,7 @@ impl Ledger {
             return Entered::Unknown;
         }
         if entry.is(KeyRecord::DEAD) {
-            return Entered::Dead;
+            return Entered::Dead { replaced: entry.is(KeyRecord::ROTATED) };
         }
         let alone = entry.is(Entry::FLUSHING) || entry.in_flight >= self.in_flight_per_key;
         let free = match effect {

@@ -34,7 +34,7 @@ fn an_issued_key_is_alive_until_it_expires_or_is_ended() {
     let late = NOW.after(2 * DAY);
     assert!(matches!(ledger.enter(key(0), Effect::Write, late, Patience::Left), Entered::Unknown));
     assert!(ledger.kill(key(0)).is_some());
-    assert!(matches!(enter(&ledger, Effect::Write), Entered::Dead));
+    assert!(matches!(enter(&ledger, Effect::Write), Entered::Dead { .. }));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn dead_is_final() {
     assert_eq!(ledger.renew(key(0), NOW.after(DAY), true, NOW), Renewal::NotAlive);
     let alive = KeyRecord { flags: KeyRecord::PAID, ..record };
     ledger.restore(alive, NOW);
-    assert!(matches!(enter(&ledger, Effect::Write), Entered::Dead));
+    assert!(matches!(enter(&ledger, Effect::Write), Entered::Dead { .. }));
 }
 
 #[test]
@@ -169,6 +169,6 @@ fn what_was_known_before_a_restart_is_known_after_it() {
     }
     assert_eq!(after.len(), 100);
     let enter = |number| after.enter(key(number), Effect::Write, NOW, Patience::Left);
-    assert!(matches!(enter(3), Entered::Dead));
+    assert!(matches!(enter(3), Entered::Dead { .. }));
     assert!(lease(enter(4)).paid);
 }

@@ -35,8 +35,11 @@ impl Guard {
         let sent = std::mem::replace(&mut ticket.sent, Sent::Nothing);
         let mut settling = Settling {
             guard: self,
-            // The application was spared a cookie that the client still has.
-            removed: matches!(sent, Sent::Nothing | Sent::Proof(_)) && ticket.carried,
+            // The application was spared a cookie that the client still has; unless it was
+            // replaced: the client may have the new one by now, and a deletion would take that.
+            removed: matches!(sent, Sent::Nothing | Sent::Proof(_))
+                && ticket.carried
+                && !ticket.replaced,
             facts: Facts::none(ticket.route, ticket.client, ticket.standing),
             notice: None,
             records: [None; 2],

@@ -126,3 +126,18 @@ fn a_client_never_shares_a_place_with_its_wide_prefix() {
         assert_ne!(ask.refusal(&guard, later), None, "/48 number {wide}");
     }
 }
+
+/// A page that polls while its user logs in sends the old key a little later. Its answer arrives
+/// after the one with the new key, and must not make the browser forget that.
+#[test]
+fn a_request_that_was_overtaken_by_a_login_does_not_log_out() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
+    let poll = Ask::get(v4(1), "/poll/").with(&key(1));
+    Ask::get(v4(1), "/login/").with(&key(1)).answered(&guard, 200, &text(&key(2)), START);
+    assert_eq!(poll.relayed(&guard, 200, "-", START), RelayCookie::Keep);
+    // A key that was deleted has none after it.
+    let late = Ask::get(v4(1), "/poll/").with(&key(2));
+    late.answered(&guard, 200, "", START);
+    assert_eq!(late.relayed(&guard, 200, "-", START), RelayCookie::Delete);
+}

@@ -4,4 +4,10 @@
 pub(super) mod support;
 
 mod directed;
+mod django;
 mod filled;
+mod floods;
+mod naive;
+mod people;
+mod rules;
+mod world;

@@ -23,7 +23,6 @@ use super::super::set_cookie::Evidence;
 
 pub const START: Moment = Moment::from_nanos(1 << 60);
 pub const SECOND: Duration = Duration::from_secs(1);
-pub const DAY: Duration = Duration::from_secs(86_400);
 pub const LIFETIME: Duration = Duration::from_secs(14 * 86_400);
 
 /// Index of the budget that logins draw on.

@@ -1,0 +1,381 @@
+//! Sequences of operations against a naive ledger and naive budgets: plain maps, no shards, no
+//! caches, no bounds, written from the rules and not from the guard. Failures shrink.
+
+use std::collections::HashMap;
+
+use proptest::prelude::*;
+
+use super::super::client::Client;
+use super::super::exchange::{Outcome, Sent, Ticket, Verdict};
+use super::super::fact::Refusal;
+use super::super::ledger::Patience;
+use super::super::moment::Moment;
+use super::super::{Guard, UnderWay};
+use super::support::{key as session_key, *};
+
+/// A cell owes until then, and this many are held.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    until: u64,
+    held: u64,
+}
+
+impl Cell {
+    fn has_room(self, burst: u64, period: u64, now: u64) -> bool {
+        self.until.max(now) + self.held * period + period <= now + burst * period
+    }
+}
+
+/// The budgets of `support::policy`, by what they belong to: 4 and one a second for a client, twice
+/// that for an IPv6 /48, 8 and two a second for the site.
+#[derive(Default)]
+struct Budgets(HashMap<(usize, Whose), Cell>);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Whose {
+    Client(Client),
+    Wide(Client),
+    Site,
+}
+
+impl Budgets {
+    const NANOS: u64 = 1_000_000_000;
+
+    fn cells(budget: usize, client: Client) -> Vec<((usize, Whose), u64, u64, Refusal)> {
+        let wide = client.wide(&policy().client);
+        let own = ((budget, Whose::Client(client)), 4, Self::NANOS, Refusal::ClientBudget);
+        let wide =
+            wide.map(|wide| ((budget, Whose::Wide(wide)), 8, Self::NANOS / 2, Refusal::WideBudget));
+        let site = ((budget, Whose::Site), 8, Self::NANOS / 2, Refusal::SiteBudget);
+        [Some(own), wide, Some(site)].into_iter().flatten().collect()
+    }
+
+    fn reserve(&mut self, budget: usize, client: Client, now: u64) -> Option<Refusal> {
+        let cells = Self::cells(budget, client);
+        for (name, burst, period, why) in &cells {
+            if !self.0.entry(*name).or_default().has_room(*burst, *period, now) {
+                return Some(*why);
+            }
+        }
+        for (name, ..) in cells {
+            self.0.entry(name).or_default().held += 1;
+        }
+        None
+    }
+
+    fn end_hold(&mut self, budget: usize, client: Client, keep: bool, now: u64) {
+        for (name, ..) in Self::cells(budget, client) {
+            self.0.entry(name).or_default().held -= 1;
+        }
+        if keep {
+            self.charge(budget, client, now);
+        }
+    }
+
+    fn charge(&mut self, budget: usize, client: Client, now: u64) {
+        for (name, _, period, _) in Self::cells(budget, client) {
+            let cell = self.0.entry(name).or_default();
+            cell.until = cell.until.max(now) + period;
+        }
+    }
+
+    /// Says whether there was room for it.
+    fn charge_late(&mut self, budget: usize, client: Client, now: u64) -> bool {
+        let room = self.reserve(budget, client, now).is_none();
+        if room {
+            self.end_hold(budget, client, false, now);
+        }
+        self.charge(budget, client, now);
+        room
+    }
+}
+
+/// What is known of an issued key.
+#[derive(Clone, Copy, Default)]
+struct Key {
+    dead: bool,
+    paid: bool,
+    rotated: bool,
+    uncertain: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    /// An ordinary page; it may write.
+    Any,
+    Login,
+    /// With content, so that whatever key comes back is the client's.
+    Logout,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Reply {
+    Unsent,
+    None,
+    Failed,
+    Nothing,
+    Deletion,
+    Same,
+    Other,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A request of this client for this page, with none or one of the keys issued or made up.
+    Ask {
+        client: usize,
+        page: Page,
+        key: Option<usize>,
+        other: bool,
+    },
+    /// One of the exchanges under way ends so.
+    End {
+        which: usize,
+        reply: Reply,
+    },
+    Pass {
+        millis: u64,
+    },
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let page = prop_oneof![Just(Page::Any), Just(Page::Login), Just(Page::Logout)];
+    let reply = prop_oneof![
+        1 => Just(Reply::Unsent),
+        1 => Just(Reply::None),
+        1 => Just(Reply::Failed),
+        1 => Just(Reply::Nothing),
+        1 => Just(Reply::Deletion),
+        1 => Just(Reply::Same),
+        3 => Just(Reply::Other),
+    ];
+    let ask = (0..5usize, page, proptest::option::of(0..12usize), proptest::bool::weighted(0.1))
+        .prop_map(|(client, page, key, other)| Op::Ask { client, page, key, other });
+    let end = (0..8usize, reply).prop_map(|(which, reply)| Op::End { which, reply });
+    let op =
+        prop_oneof![4 => ask, 4 => end, 1 => (0..1500u64).prop_map(|millis| Op::Pass { millis })];
+    proptest::collection::vec(op, 1..120)
+}
+
+struct Flight {
+    ticket: Option<Ticket>,
+    client: Client,
+    budget: usize,
+    page: Page,
+    /// The key that was sent, and whether the ledger knew it.
+    sent: Option<(u64, bool)>,
+    held: bool,
+}
+
+struct Model {
+    keys: HashMap<u64, Key>,
+    budgets: Budgets,
+    /// In the order in which they were issued, and made-up ones.
+    names: Vec<u64>,
+    next: u64,
+}
+
+impl Model {
+    /// What must become of a request: the key that is sent, and whether it needs a hold.
+    fn expect(&self, key: Option<u64>) -> (Option<(u64, bool)>, bool) {
+        match key.map(|key| (key, self.keys.get(&key))) {
+            None => (None, true),
+            Some((_, Some(known))) if known.dead => (None, true),
+            Some((key, Some(known))) => (Some((key, true)), !known.paid || known.uncertain),
+            Some((key, None)) => (Some((key, false)), true),
+        }
+    }
+
+    /// Charges a record that came into being; says whether a budget had it.
+    fn pay(&mut self, flight: &mut Flight, now: u64) -> bool {
+        if std::mem::take(&mut flight.held) {
+            self.budgets.end_hold(flight.budget, flight.client, true, now);
+            return true;
+        }
+        self.budgets.charge_late(flight.budget, flight.client, now)
+    }
+
+    fn end(&mut self, flight: &mut Flight, keep: bool, now: u64) {
+        if std::mem::take(&mut flight.held) {
+            self.budgets.end_hold(flight.budget, flight.client, keep, now);
+        }
+    }
+
+    fn created(&mut self, flight: &mut Flight, key: u64, now: u64) {
+        let paid = self.pay(flight, now);
+        self.keys.entry(key).or_default().paid |= paid;
+    }
+
+    /// The rules of keys, as the table has them. Returns the key that the answer sets.
+    fn settle(&mut self, flight: &mut Flight, reply: Reply, now: u64) -> Option<String> {
+        let flushes = matches!(flight.page, Page::Logout);
+        match (reply, flight.sent) {
+            (Reply::Unsent | Reply::Nothing, _) => self.end(flight, false, now),
+            (Reply::None | Reply::Failed, sent) => {
+                if let Some((key, _)) = sent {
+                    let known = self.keys.get(&key).copied();
+                    let gone = known.is_none_or(|key| key.dead || key.uncertain);
+                    if let Some(known) = self.keys.get_mut(&key) {
+                        known.rotated = true;
+                        known.uncertain |= flushes;
+                    }
+                    if gone && flushes {
+                        self.pay(flight, now);
+                    }
+                }
+                self.end(flight, true, now);
+            }
+            (Reply::Deletion, sent) => {
+                if let Some((key, true)) = sent {
+                    self.keys.get_mut(&key).expect("known").dead = true;
+                }
+                self.end(flight, false, now);
+                return Some(String::new());
+            }
+            (Reply::Same, Some((key, _))) => {
+                match self.keys.get(&key).filter(|known| !known.dead) {
+                    Some(_) => {
+                        let pays = flight.held;
+                        self.end(flight, true, now);
+                        self.keys.get_mut(&key).expect("known").paid |= pays;
+                    }
+                    None => self.created(flight, key, now),
+                }
+                return Some(text(&session_key(key)));
+            }
+            (Reply::Same | Reply::Other, sent) => {
+                self.next += 1;
+                let new = self.next;
+                self.names.push(new);
+                let old = sent.filter(|(_, known)| *known).map(|(key, _)| key);
+                let before = old.and_then(|old| self.keys.get(&old).copied());
+                if let Some(old) = old.and_then(|old| self.keys.get_mut(&old)) {
+                    (old.dead, old.rotated) = (true, true);
+                }
+                match before {
+                    Some(before) if !before.dead && !before.rotated => {
+                        let paid = before.paid || flight.held;
+                        self.end(flight, true, now);
+                        self.keys.entry(new).or_default().paid |= paid;
+                    }
+                    Some(_) | None => self.created(flight, new, now),
+                }
+                return Some(text(&session_key(new)));
+            }
+        }
+        None
+    }
+}
+
+fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
+    // Logouts are not recycled here, and nobody waits: spares have tests of their own.
+    let mut policy = policy();
+    policy.rules[0].action = super::super::route::Action::Gate;
+    policy.session.after_logout = super::super::policy::AfterLogout::Relay;
+    policy.session.in_flight_per_key = 1000;
+    let guard = guard(policy);
+    let clients = [v4(1), v4(2), v6(1, 1), v6(1, 2), v6(2, 1)];
+    let mut model = Model {
+        keys: HashMap::new(),
+        budgets: Budgets::default(),
+        names: vec![1, 2, 3],
+        next: 100,
+    };
+    let mut flights: Vec<Flight> = Vec::new();
+    let mut now = START;
+    for op in ops {
+        match op {
+            Op::Pass { millis } => now = now.after(std::time::Duration::from_millis(millis)),
+            Op::Ask { client, page, key, other } => {
+                let number = key.map(|index| model.names[index % model.names.len()]);
+                // One exchange of a key at a time here: concurrency has its own tests.
+                if flights.iter().any(|f| f.sent.is_some_and(|(key, _)| Some(key) == number))
+                    && !other
+                {
+                    continue;
+                }
+                let (target, budget) = match page {
+                    Page::Any => ("/any/", 0),
+                    Page::Login => ("/login/", LOGIN),
+                    Page::Logout => ("/logout/", 0),
+                };
+                let client = clients[client];
+                let cookie = number.map(|number| text(&session_key(number)));
+                let ask = Ask { cookie, body: true, ..Ask::get(client, target) };
+                let (sent, needs) = model.expect(number);
+                let refused =
+                    needs.then(|| model.budgets.reserve(budget, client, now.as_nanos())).flatten();
+                match ask.admit(&guard, Patience::Left, now) {
+                    Verdict::Forward(ticket, _) => {
+                        prop_assert_eq!(refused, None);
+                        prop_assert_eq!(ticket.hold.is_some(), needs);
+                        let kind = match &ticket.sent {
+                            Sent::Known(..) => Some(true),
+                            Sent::Unknown(_) => Some(false),
+                            Sent::Nothing => None,
+                            Sent::Foreign | Sent::Spare(_) | Sent::Proof(_) => {
+                                return Err(TestCaseError::fail("neither key nor nothing"));
+                            }
+                        };
+                        prop_assert_eq!(kind, sent.map(|(_, known)| known));
+                        let ticket = Some(*ticket);
+                        flights.push(Flight { ticket, client, budget, page, sent, held: needs });
+                    }
+                    Verdict::Refuse { why, .. } => prop_assert_eq!(Some(why), refused),
+                    Verdict::Wait(_) if refused.is_none() => {
+                        if needs {
+                            model.budgets.end_hold(budget, client, false, now.as_nanos());
+                        }
+                    }
+                    Verdict::Wait(_) => {}
+                    Verdict::Answer { .. } => return Err(TestCaseError::fail("no rule answers")),
+                }
+            }
+            Op::End { which, reply } if !flights.is_empty() => {
+                let mut flight = flights.swap_remove(which % flights.len());
+                end(&guard, &mut model, &mut flight, reply, now);
+            }
+            Op::End { .. } => {}
+        }
+        prop_assert_eq!(guard.under_way().keys, known(&flights));
+        prop_assert_eq!(guard.under_way().held, held(&flights));
+    }
+    for mut flight in flights {
+        end(&guard, &mut model, &mut flight, Reply::Nothing, now);
+    }
+    prop_assert_eq!(guard.under_way(), UnderWay::default());
+    prop_assert_eq!(guard.sizes().0, model.keys.len());
+    Ok(())
+}
+
+fn known(flights: &[Flight]) -> usize {
+    flights.iter().filter(|flight| flight.sent.is_some_and(|(_, known)| known)).count()
+}
+
+fn held(flights: &[Flight]) -> u64 {
+    flights.iter().filter(|flight| flight.held).count() as u64
+}
+
+fn end(guard: &Guard, model: &mut Model, flight: &mut Flight, reply: Reply, now: Moment) {
+    let ticket = flight.ticket.take().expect("ends once");
+    let set = model.settle(flight, reply, now.as_nanos());
+    let status = if matches!(reply, Reply::Failed) { 500 } else { 200 };
+    let evidence = evidence(guard, status, set.as_deref().unwrap_or("-"));
+    let outcome = match reply {
+        Reply::Unsent => Outcome::Unsent,
+        Reply::None => Outcome::NoAnswer,
+        Reply::Failed | Reply::Nothing | Reply::Deletion | Reply::Same | Reply::Other => {
+            Outcome::Answered(&evidence, None)
+        }
+    };
+    let _ = guard.settle(ticket, outcome, now);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(seeds(400, 50_000).end as u32))]
+
+    #[test]
+    fn the_guard_decides_as_naive_tables_do(ops in ops()) {
+        play(ops)?;
+    }
+}
