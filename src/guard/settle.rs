@@ -16,7 +16,7 @@ use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, Wai
 use super::fact::{Event, Fact, Notice, Write};
 use super::key::{ClassHash, KeyHash, SessionKey};
 use super::learned::Lesson;
-use super::ledger::{KeyRecord, Renewal, Room, Rotation};
+use super::ledger::{KeyRecord, Renewal, Room, Rotation, Successor};
 use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
@@ -315,7 +315,8 @@ impl Settling<'_> {
         let withheld = self.is_after_logout(ticket, old);
         let rotation = match old {
             Some((old, true)) => {
-                let (rotation, record) = self.guard.ledger.rotate(old);
+                let successor = if withheld { Successor::Withheld } else { Successor::Relayed };
+                let (rotation, record) = self.guard.ledger.rotate(old, successor);
                 self.records[1] = record;
                 rotation
             }

@@ -6,6 +6,7 @@ mod django_floods;
 mod django_restarts;
 mod django_rig;
 mod django_trouble;
+mod patch;
 mod proxying;
 mod raw;
 mod stopping;
