@@ -143,3 +143,55 @@ impl Drop for Admitted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::guard::UnderWay;
+    use crate::guard::client::Client;
+    use crate::guard::cookie::Cookies;
+    use crate::guard::key::Secret;
+    use crate::guard::sim::support::policy;
+    use crate::telemetry::flood::FloodSettings;
+
+    /// Two sessions for a client: a guard of its tests' own policy.
+    fn shield() -> Arc<Shield> {
+        let clock = Clock::start();
+        let second = Duration::from_secs(1);
+        let floods = FloodSettings { events: 20, quiet: second, interval: second };
+        let guard = Guard::new(policy(), Secret::new([1; 16]), 1, clock.now());
+        Arc::new(Shield::new(guard, Telemetry::new(Vec::new(), floods, clock.now()), None, clock))
+    }
+
+    async fn admit(shield: &Arc<Shield>) -> Decision {
+        let policy = shield.guard.policy();
+        let none = std::iter::empty();
+        let cookies = Cookies::read(none, &policy.session.cookie, policy.session.key_shape);
+        let request = Request {
+            client: Client::fold(IpAddr::V4(Ipv4Addr::LOCALHOST), &policy.client),
+            method: "GET",
+            path: b"/cart/",
+            query: None,
+            body: false,
+            authorization: false,
+            cookies: &cookies,
+        };
+        shield.admit(&request).await
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_is_dropped_is_settled_and_charged() {
+        let shield = shield();
+        let mut admitted = 0;
+        while let Decision::Forward(exchange) = admit(&shield).await {
+            assert_eq!(shield.guard.under_way().held, 1);
+            drop(exchange);
+            assert_eq!(shield.guard.under_way(), UnderWay::default());
+            admitted += 1;
+            assert!(admitted < 10_000, "nothing is charged");
+        }
+        assert!(admitted > 0);
+    }
+}
