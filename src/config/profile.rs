@@ -16,6 +16,7 @@ pub enum Profile {
 pub(super) mod budget {
     pub(crate) const LOGIN: usize = 1;
     pub(crate) const ADMIN: usize = 2;
+    pub(crate) const LOGOUT: usize = 3;
 }
 
 const LOGOUT: [&str; 11] = [
@@ -72,7 +73,7 @@ fn django() -> Vec<Rule> {
             action: Action::Recycle,
             effect: Effect::Flush,
             query: vec!["next".to_owned()],
-            ..gate("logout", segments(&LOGOUT), Budget::ANONYMOUS)
+            ..gate("logout", segments(&LOGOUT), budget::LOGOUT)
         },
         Rule { effect: Effect::Rotate, ..gate("login", segments(&LOGIN), budget::LOGIN) },
         Rule {

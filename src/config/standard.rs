@@ -79,8 +79,9 @@ fn policy(profile: Profile) -> Policy {
         // The order of `profile::budget`: rules refer to budgets by index.
         budgets: vec![
             budget("anonymous", per_minute(30, 60), per_minute(120, 600)),
-            budget("login", per_minute(30, 30), per_minute(300, 600)),
+            budget("login", per_minute(120, 200), per_minute(300, 1000)),
             budget("admin", per_minute(30, 30), per_minute(60, 120)),
+            budget("logout", per_minute(30, 60), per_minute(60, 300)),
         ],
         rules: profile.rules(),
     }

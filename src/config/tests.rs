@@ -81,7 +81,7 @@ fn the_reference_names_every_key_and_no_other() {
     let mut written = BTreeSet::new();
     keys(table.get_ref(), "", &mut written);
     // Names, not keys.
-    for name in ["budget.anonymous", "budget.login", "budget.admin"] {
+    for name in ["budget.anonymous", "budget.login", "budget.admin", "budget.logout"] {
         assert!(written.remove(name), "{name} is not in the reference");
     }
     assert_eq!(written, faults.known_keys());
@@ -215,13 +215,13 @@ fn values_are_read_as_they_are_written() {
     assert_eq!(trusted, ["10.1.2.3/32", "10.0.0.0/8", "2001:db8::/32"]);
     assert_eq!(config.policy().session.key_wait, Duration::from_millis(250));
     assert_eq!(config.policy().session.key_shape, KeyShape::Hex32);
-    let cart = &config.policy().budgets[3];
+    let cart = &config.policy().budgets[4];
     assert_eq!(cart.name, "cart");
     // Rounded up: 60 s / 7 = 8.571428571428… s, and never more is granted than is written.
     assert_eq!(cart.client.period(), Duration::from_nanos(8_571_428_572));
     let one = NonZeroU32::new(9).unwrap();
     assert_eq!(Some(cart.site), Quota::new(one, Duration::from_secs(3_600)));
-    assert_eq!(config.policy().rules[0].budget, 3);
+    assert_eq!(config.policy().rules[0].budget, 4);
     assert_eq!(config.policy().rules[0].effect, Effect::Rotate);
 }
 
@@ -250,8 +250,8 @@ fn the_profile_tells_logouts_and_logins_from_admin_pages() {
         let budget = config.policy.budgets[rule.budget].name.as_str();
         (rule.name.as_str(), rule.action.word(), rule.effect, budget)
     };
-    assert_eq!(first("/admin/logout/"), ("logout", "recycle", Effect::Flush, "anonymous"));
-    assert_eq!(first("/accounts/sign-out"), ("logout", "recycle", Effect::Flush, "anonymous"));
+    assert_eq!(first("/admin/logout/"), ("logout", "recycle", Effect::Flush, "logout"));
+    assert_eq!(first("/accounts/sign-out"), ("logout", "recycle", Effect::Flush, "logout"));
     assert_eq!(first("/admin/login/"), ("login", "gate", Effect::Rotate, "login"));
     assert_eq!(first("/admin/auth/user/"), ("admin", "gate", Effect::Rotate, "admin"));
     assert_eq!(first("/i18n/setlang/"), ("setlang", "gate", Effect::Write, "anonymous"));

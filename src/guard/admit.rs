@@ -7,7 +7,8 @@ use super::budget::Refused;
 use super::cookie::Presented;
 use super::exchange::{Facts, Request, Sent, Ticket, Verdict, WaitFor};
 use super::fact::{Event, Refusal, RouteId, Warmth};
-use super::key::SessionKey;
+use super::key::{ClassHash, SessionKey};
+use super::learned::Learned;
 use super::ledger::{Entered, KeyLease, Patience};
 use super::moment::Moment;
 use super::path::only_parameters;
@@ -126,8 +127,8 @@ impl Guard {
         }
     }
 
-    /// The first rule that matches. What none matches is gated; this is where learned path
-    /// classes will have their say.
+    /// The first rule that matches. What none matches is gated; what was learned of it
+    /// matters once the budget is spent.
     fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
         let matching = |rule: &&Rule| rule.matches(request.path, request.method, standing);
         let site = self.policy.mode == Mode::Observe;
@@ -250,6 +251,10 @@ impl Drawing<'_> {
         match reserved {
             Ok(hold) => Ok(Hold::Taken(hold)),
             Err(refused) if self.route.observe => Ok(Hold::Missing(refused.why)),
+            // Who is out of budget still reaches pages that create nothing.
+            Err(_) if self.class().is_some_and(|c| self.guard.learned.pass(c, self.now)) => {
+                Ok(Hold::Pass)
+            }
             Err(refused) => Err(refused),
         }
     }
@@ -274,8 +279,10 @@ impl Drawing<'_> {
             Sent::Known(..) | Sent::Unknown(_) | Sent::Foreign => false,
         };
         let facts = self.facts(removed);
+        let passes = matches!(hold, Hold::Pass);
+        let class = (!matches!(hold, Hold::Needless)).then(|| self.class()).flatten();
         let (hold, facts) = match hold {
-            Hold::Needless => (None, facts),
+            Hold::Needless | Hold::Pass => (None, facts),
             Hold::Taken(hold) => (Some(hold), facts),
             Hold::Missing(why) => (None, facts.and(Event::WouldRefuse(why))),
         };
@@ -293,8 +300,17 @@ impl Drawing<'_> {
             path: recycles.then(|| self.request.path.into()),
             sent,
             hold,
+            class,
+            passes,
         };
         Verdict::Forward(Box::new(ticket), facts)
+    }
+
+    /// The path class of a request that no rule names.
+    fn class(&self) -> Option<ClassHash> {
+        let Request { method, path, .. } = *self.request;
+        (self.route.id == RouteId::Unnamed)
+            .then(|| Learned::class(self.guard.secret, method, self.route.standing, path))
     }
 
     fn facts(&self, removed: bool) -> Facts {
@@ -320,6 +336,8 @@ enum Hold {
     /// It needs none.
     Needless,
     Taken(super::budget::Hold),
+    /// None was left; the class of the request is clean.
+    Pass,
     /// There was none left; observe mode lets it pass.
     Missing(Refusal),
 }

@@ -7,7 +7,7 @@ use super::budget::Hold;
 use super::client::Client;
 use super::cookie::Cookies;
 use super::fact::{Event, Fact, Notice, Refusal, RouteId, Write};
-use super::key::{KeyHash, SessionKey};
+use super::key::{ClassHash, KeyHash, SessionKey};
 use super::ledger::{KeyLease, KeyRecord};
 use super::route::{Answer, Effect, StandingWord};
 use super::set_cookie::Evidence;
@@ -84,6 +84,10 @@ pub struct Ticket {
     pub(super) path: Option<Box<[u8]>>,
     pub(super) sent: Sent,
     pub(super) hold: Option<Hold>,
+    /// The path class, where no rule names the request and it had no live session.
+    pub(super) class: Option<ClassHash>,
+    /// It went without a hold because its class is clean.
+    pub(super) passes: bool,
 }
 
 /// What the application gets as the session of a request.

@@ -46,6 +46,10 @@ pub struct KeyHash(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellHash(pub u64);
 
+/// The hash of a path class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClassHash(u64);
+
 /// The secret behind all hashes and placeholders. Kept in the state file, so that what was
 /// remembered before a restart is found again after it.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,6 +96,26 @@ impl Secret {
         hasher.write_u8(b's');
         hasher.write(budget.as_bytes());
         CellHash(hasher.finish())
+    }
+
+    /// The hash of a path class.
+    pub fn class<'a>(
+        self,
+        method: &str,
+        standing: &str,
+        segments: impl Iterator<Item = &'a [u8]>,
+    ) -> ClassHash {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'r');
+        let mut part = |bytes: &[u8]| {
+            hasher.write(bytes);
+            // No segment has a slash in it, so no two classes are written alike.
+            hasher.write_u8(b'/');
+        };
+        part(method.as_bytes());
+        part(standing.as_bytes());
+        segments.for_each(part);
+        ClassHash(hasher.finish())
     }
 
     /// The `counter`-th placeholder: a key of 32 hex digits, which every release takes for one,

@@ -71,6 +71,14 @@ pub enum Rotation {
     Further,
 }
 
+/// What the client got of the key that took another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    Relayed,
+    /// A deletion instead: the old key has ended as by one.
+    Withheld,
+}
+
 /// A key as the journal and the snapshot keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
@@ -204,12 +212,15 @@ impl Ledger {
 
     /// The application answered this key with another one: ends it, and says whether that was its
     /// one free rotation.
-    pub fn rotate(&self, key: KeyHash) -> (Rotation, Option<KeyRecord>) {
+    pub fn rotate(&self, key: KeyHash, successor: Successor) -> (Rotation, Option<KeyRecord>) {
         let mut shard = self.shard(key).lock();
         let Some(entry) = shard.keys.get_mut(&key) else { return (Rotation::Further, None) };
         let free = !entry.is(KeyRecord::DEAD) && !entry.is(KeyRecord::ROTATED);
         let paid = entry.is(KeyRecord::PAID);
-        entry.flags |= KeyRecord::DEAD | KeyRecord::ROTATED;
+        entry.flags |= match successor {
+            Successor::Relayed => KeyRecord::DEAD | KeyRecord::ROTATED,
+            Successor::Withheld => KeyRecord::DEAD,
+        };
         let rotation = if free { Rotation::Free { paid } } else { Rotation::Further };
         (rotation, Some(entry.record(key)))
     }

@@ -15,6 +15,7 @@ pub mod fact;
 pub mod gcra;
 pub mod image;
 pub mod key;
+pub mod learned;
 pub mod ledger;
 pub mod moment;
 pub mod path;
@@ -37,6 +38,7 @@ use std::time::Duration;
 use budget::Budgets;
 use fact::Warmth;
 use key::Secret;
+use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
 use policy::Policy;
@@ -52,6 +54,7 @@ pub struct Guard {
     ledger: Ledger,
     budgets: Budgets,
     spares: Spares,
+    learned: Learned,
     warm_up: Locked<WarmUp>,
     dress: Locked<Dress>,
     /// Whether the application was seen to keep its sessions in signed cookies.
@@ -70,6 +73,7 @@ impl Guard {
             ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
             budgets: Budgets::new(&policy.budgets, &policy.client, secret),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
+            learned: Learned::default(),
             warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
             dress: Locked::new(Dress::configured(&policy.session)),
             signed: AtomicBool::new(false),
@@ -116,6 +120,7 @@ impl Guard {
             held: self.budgets.held(),
             keys: self.ledger.in_flight(),
             spares: self.spares.leased(),
+            passes: self.learned.passing(),
         }
     }
 
@@ -141,4 +146,5 @@ pub struct UnderWay {
     pub held: u64,
     pub keys: usize,
     pub spares: usize,
+    pub passes: usize,
 }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use super::Guard;
 use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, WaitFor};
-use super::fact::{Event, Notice, Write};
-use super::key::{KeyHash, SessionKey};
-use super::ledger::{KeyRecord, Renewal, Room, Rotation};
+use super::fact::{Event, Fact, Notice, Write};
+use super::key::{ClassHash, KeyHash, SessionKey};
+use super::learned::Lesson;
+use super::ledger::{KeyRecord, Renewal, Room, Rotation, Successor};
 use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
@@ -44,6 +45,9 @@ impl Guard {
             records: [None; 2],
             now,
         };
+        if ticket.passes {
+            self.learned.passed();
+        }
         let (cookie, wake) = match sent {
             Sent::Spare(lease) => {
                 let cookie = settling.spare(&mut ticket, Unused::Spare(lease), outcome);
@@ -69,9 +73,23 @@ impl Guard {
                 (cookie, None)
             }
         };
+        if let (Some(class), Outcome::Answered(evidence, _)) = (ticket.class, outcome) {
+            self.learn_class(class, evidence, &settling.facts, now);
+        }
         let Settling { facts, notice, records, .. } = settling;
         let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
         Settlement { cookie, facts, notice, records, wake }
+    }
+
+    /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
+    /// made-up paths would fill the table with them.
+    fn learn_class(&self, class: ClassHash, evidence: &Evidence, facts: &Facts, now: Moment) {
+        let created = |fact: &Fact| fact.event == Event::Wrote(Write::Created);
+        if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
+            self.learned.note(class, Lesson::Created, now);
+        } else if evidence.status < 400 {
+            self.learned.note(class, Lesson::Clean, now);
+        }
     }
 
     /// What every answer teaches, whosever exchange it was. Where the client sent a session cookie
@@ -201,6 +219,9 @@ impl Settling<'_> {
                 if let Some((_, hash)) = sent.filter(|_| known) {
                     self.records[0] = self.guard.ledger.kill(hash);
                     self.wrote(Write::Deleted);
+                    if ticket.effect == Effect::Flush {
+                        self.guard.spares.saw_deletion();
+                    }
                 }
                 self.refund(ticket);
                 RelayCookie::Delete
@@ -294,7 +315,8 @@ impl Settling<'_> {
         let withheld = self.is_after_logout(ticket, old);
         let rotation = match old {
             Some((old, true)) => {
-                let (rotation, record) = self.guard.ledger.rotate(old);
+                let successor = if withheld { Successor::Withheld } else { Successor::Relayed };
+                let (rotation, record) = self.guard.ledger.rotate(old, successor);
                 self.records[1] = record;
                 rotation
             }
@@ -319,8 +341,9 @@ impl Settling<'_> {
     }
 
     /// Whether a new key is the empty session that an old Django hands out after a logout. A
-    /// request with content may be a login to the same path, and a view that was seen to write
-    /// fills the session: their keys are relayed.
+    /// request with content may be a login to the same path, a view that was seen to write fills
+    /// the session, and so did the view of an application that would have deleted an empty one:
+    /// their keys are relayed.
     fn is_after_logout(&self, ticket: &Ticket, old: Option<(KeyHash, bool)>) -> bool {
         let flushed = match (old, ticket.nature) {
             (Some((_, true)), nature) => nature != Nature::Writes,
@@ -331,6 +354,7 @@ impl Settling<'_> {
             && !ticket.observe
             && ticket.effect == Effect::Flush
             && !ticket.body
+            && !self.guard.spares.application_deletes()
             && self.guard.policy.session.after_logout == AfterLogout::Delete
     }
 

@@ -121,6 +121,8 @@ struct Table {
     keys: HashSet<KeyHash>,
     /// For placeholders; never used twice.
     counter: u64,
+    /// The application was seen to delete an empty session rather than replace it, wherever.
+    deletes: bool,
 }
 
 struct Path {
@@ -169,13 +171,30 @@ impl Spares {
 
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
-        let table = Table { paths: Vec::new(), promised: 0, keys: HashSet::new(), counter: seed };
+        let table = Table {
+            paths: Vec::new(),
+            promised: 0,
+            keys: HashSet::new(),
+            counter: seed,
+            deletes: false,
+        };
         Self { policy: policy.clone(), lifetime, secret, table: Locked::new(table) }
     }
 
     /// Whether a key that a client presents is a spare, which no client can have by right.
     pub fn holds(&self, key: KeyHash) -> bool {
         self.table.lock().keys.contains(&key)
+    }
+
+    /// Whether the application is one that deletes an empty session (1.8, and what is patched), so
+    /// that the new key in its answer to a logout is that of a session that somebody filled.
+    pub fn application_deletes(&self) -> bool {
+        self.table.lock().deletes
+    }
+
+    /// The application answered the logout of a live key with a deletion.
+    pub fn saw_deletion(&self) {
+        self.table.lock().deletes = true;
     }
 
     /// Finds a sessionless exchange its lane.
@@ -234,7 +253,7 @@ impl Spares {
         now: Moment,
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
-        let Table { paths, keys, .. } = &mut *table;
+        let Table { paths, keys, deletes: application_deletes, .. } = &mut *table;
         let path = &mut paths[lease.path];
         let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
             // A lease is only given on a proved path, and proved paths stay.
@@ -266,7 +285,7 @@ impl Spares {
                 empty(slot);
                 (End::Lost, Some(self.gate(path, now)))
             }
-            SetSession::Key { .. } if *deletes => {
+            SetSession::Key { .. } if *deletes || *application_deletes => {
                 empty(slot);
                 if !writers.contains(&client) && writers.len() < Self::WRITERS {
                     writers.push(client);
@@ -309,7 +328,7 @@ impl Spares {
         now: Moment,
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
-        let Table { paths, keys, promised, .. } = &mut *table;
+        let Table { paths, keys, promised, deletes: application_deletes, .. } = &mut *table;
         let path = &mut paths[lease.path];
         if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
             *busy = false;
@@ -325,10 +344,19 @@ impl Spares {
             return (End::Ordinary, None);
         };
         let Some(second) = second else { return (End::Ordinary, None) };
-        let (spare, deletes) = match &second.session {
-            SetSession::Deletion => (None, true),
+        let (spare, deletes, end) = match &second.session {
+            SetSession::Deletion => {
+                *application_deletes = true;
+                (None, true, End::Whole)
+            }
+            // It flushes, and then fills the new session, which nobody gets.
+            SetSession::Key { key, .. }
+                if *application_deletes && key != first_key && !second.failed() =>
+            {
+                (None, true, End::Lost)
+            }
             SetSession::Key { key, .. } if key != first_key && !second.failed() => {
-                (Some((*key, now.after(self.lifetime))), false)
+                (Some((*key, now.after(self.lifetime))), false, End::Whole)
             }
             SetSession::Key { .. }
             | SetSession::Nothing
@@ -338,13 +366,13 @@ impl Spares {
         let share = self.share(promised);
         if share == 0 {
             // Another path took the last slots meanwhile.
-            return (if deletes { End::Whole } else { End::Lost }, None);
+            return (if spare.is_none() { end } else { End::Lost }, None);
         }
         if let Some((key, _)) = &spare {
             keys.insert(self.secret.key(key));
         }
         path.prove(share, deletes, spare);
-        (End::Whole, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
+        (end, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
     }
 
     /// Gives back what an exchange took and did not use.

@@ -8,7 +8,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 
@@ -64,8 +64,9 @@ pub async fn exchange(
     };
     cookie.put(&mut parts.headers);
 
-    let body =
-        UpstreamBody::new(unread.body, core.settings.upstream_limits.response_timeout, core.clock);
+    let uploads = !unread.body.is_end_stream();
+    let pause = core.settings.upstream_limits.response_timeout;
+    let body = UpstreamBody::new(unread.body, pause, core.clock);
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
     match forwarding.await {
@@ -74,10 +75,7 @@ pub async fn exchange(
             core.failed(&failure);
             let reply = replies::status(failure.status(), &accepts);
             // Of an upload that was cut short nobody knows where the next request would begin.
-            if failure.status() == StatusCode::REQUEST_TIMEOUT {
-                return replies::closing(reply);
-            }
-            reply
+            if uploads { replies::closing(reply) } else { reply }
         }
     }
 }

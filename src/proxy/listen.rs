@@ -162,6 +162,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn all_of_ipv6_leaves_the_port_free_in_ipv4() {
+        let limit = Duration::from_secs(7);
+        // Somebody else may have a port in IPv4 alone; nobody has all of these.
+        let free = (0..20).any(|_| {
+            let listener = bind("[::]:0".parse().unwrap(), limit).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            bind(SocketAddr::from(([0, 0, 0, 0], port)), limit).is_ok()
+        });
+        assert!(free, "IPv4 is taken together with IPv6");
+    }
+
+    #[test]
     fn connections_inherit_the_options_of_their_listening_socket() {
         let limit = Duration::from_secs(7);
         let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), limit).unwrap();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 
 use crate::guard::exchange::WaitFor;
 
@@ -48,7 +48,8 @@ impl Waiters {
             Ok(answer) => return answer,
             Err(what) => what,
         };
-        let began = Instant::now();
+        let patience = sleep(patience(what));
+        tokio::pin!(patience);
         let mut spent = false;
         loop {
             let rung = self.bell(what).notified();
@@ -58,7 +59,10 @@ impl Waiters {
             match ask(spent) {
                 Ok(answer) => return answer,
                 Err(other) if other != what => what = other,
-                Err(_) => spent = timeout_at(began + patience(what), rung).await.is_err(),
+                Err(_) => tokio::select! {
+                    () = rung => {}
+                    () = patience.as_mut(), if !spent => spent = true,
+                },
             }
         }
     }

@@ -1,5 +1,12 @@
-//! Tests from outside: bytes in, bytes out.
+//! Tests from outside: bytes in, bytes out, and genuine Django behind.
 
+#![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
+
+mod django_floods;
+mod django_restarts;
+mod django_rig;
+mod django_trouble;
+mod patch;
 mod proxying;
 mod raw;
 mod stopping;

@@ -132,6 +132,22 @@ fn what_outlasts_the_drain_is_cut_and_counted() {
 }
 
 #[test]
+fn an_exchange_without_a_client_is_cut_and_counted_too() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.drain_timeout = Duration::from_millis(50);
+    let proxy = Proxy::start(settings);
+    let mut gone = proxy.connect();
+    gone.send(GET);
+    let mut wire = application.accept();
+    wire.head();
+    drop(gone);
+    proxy.running().stop();
+    assert_eq!(proxy.wait(), 1);
+    assert_eq!(wire.rest(), "");
+}
+
+#[test]
 fn a_second_request_to_stop_ends_at_once() {
     let application = Application::tcp();
     let proxy = Proxy::before(&application);

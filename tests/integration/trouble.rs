@@ -199,7 +199,8 @@ fn an_upload_that_stalls_is_the_clients_fault() {
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\npart");
     let mut wire = application.accept();
     wire.head();
-    assert!(client.head().starts_with("HTTP/1.1 408 "));
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 408 ") && head.contains("connection: close\r\n"), "{head}");
     client.rest();
     assert_eq!(proxy.failure(), "upload-stalled");
     assert_eq!(wire.rest(), "part");

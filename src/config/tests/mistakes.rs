@@ -98,9 +98,9 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("[budget.login]\nclient = { rate = '0/min' }", (2, 19), &["at least \"1/d\""]),
     ("[budget.login]\nclient = { rate = '2000000/s' }", (2, 19), &["more than a million a second"]),
     ("[budget.login]\nclient = { burst = 0 }", (2, 20), &["1 to 4294967295"]),
-    ("[budget.login]\nsite = { rate = '1/d' }", (2, 17), &["600 at once, and one more each 1d", "over a year"]),
-    ("[budget.login]\nsite = { burst = 29 }", (2, 18), &["whole site may create 29", "client alone 30"]),
-    ("[budget.login]\nclient = { burst = 601 }", (2, 20), &["whole site may create 600"]),
+    ("[budget.login]\nsite = { rate = '1/d' }", (2, 17), &["1000 at once, and one more each 1d", "over a year"]),
+    ("[budget.admin]\nsite = { burst = 29 }", (2, 18), &["whole site may create 29", "client alone 30"]),
+    ("[budget.login]\nclient = { burst = 1001 }", (2, 20), &["whole site may create 1000"]),
     ("[budget.Cart]\nclient = 1", (1, 9), &["not a budget's name"]),
     ("budget.logins.client = { rate = '1/s', burst = 1 }\nbudget.logins.site = { rate = '1/s', burst = 1 }", (1, 8), &["no rule has the budget \"logins\"", "did you mean `login`?"]),
     // Rules.
@@ -209,7 +209,7 @@ fn one_mistake_is_told_once() {
     for (text, place) in [
         ("listen = '127.0.0.1:8000'\nupstream = 'https://app'", (2, 12)),
         ("[client]\nipv6_prefix = 40\nipv6_wide_prefix = 200", (3, 20)),
-        ("[budget.login]\nclient = { burst = 900 }\nsite = { burst = '1000' }", (3, 18)),
+        ("[budget.login]\nclient = { burst = 1900 }\nsite = { burst = '1000' }", (3, 18)),
         (
             "[budget.x]\nclient = { rate = '1/s', burst = 1 }\nsite = { rate = '1/s', burst = 1 }\n\
              [[rule]]\nname = 'x'\npath = 'x'\nbudget = 'x'",
@@ -248,12 +248,12 @@ fn rules_and_budgets_are_bounded() {
         let quota = "{ rate = '1/s', burst = 1 }";
         let budget = |i| format!("[budget.b{i}]\nclient = {quota}\nsite = {quota}\n");
         let rule = |i| format!("[[rule]]\nname = '{i}'\npath = '/'\nbudget = 'b{i}'\n");
-        (3..n).map(budget).chain((3..n).map(rule)).collect()
+        (4..n).map(budget).chain((4..n).map(rule)).collect()
     };
     let config = good(&budgets(64));
     let names = config.policy().budgets.iter().map(|budget| budget.name.as_str());
-    let expected = ["anonymous", "login", "admin"].map(str::to_owned).into_iter();
+    let expected = ["anonymous", "login", "admin", "logout"].map(str::to_owned).into_iter();
     // In the order of the file, not of the alphabet.
-    assert!(names.eq(expected.chain((3..64).map(|i| format!("b{i}")))));
+    assert!(names.eq(expected.chain((4..64).map(|i| format!("b{i}")))));
     assert!(bad(&budgets(65)).to_string().contains("more than 64 budgets"));
 }

@@ -141,3 +141,15 @@ fn a_request_that_was_overtaken_by_a_login_does_not_log_out() {
     late.answered(&guard, 200, "", START);
     assert_eq!(late.relayed(&guard, 200, "-", START), RelayCookie::Delete);
 }
+
+/// 1.4 and 1.7 replace a session at logout, but the client never gets the new key: to it the
+/// session has ended, and a cookie that it still has is deleted as after any other logout.
+#[test]
+fn a_cookie_that_outlived_its_logout_is_deleted() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/login/").answered(&guard, 302, &text(&key(1)), START);
+    let logout = Ask::get(v4(1), "/logout/").with(&key(1));
+    assert_eq!(logout.relayed(&guard, 200, &text(&key(2)), START), RelayCookie::Delete);
+    let late = Ask::get(v4(1), "/read/").with(&key(1));
+    assert_eq!(late.relayed(&guard, 200, "-", START), RelayCookie::Delete);
+}

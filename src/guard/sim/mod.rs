@@ -5,6 +5,7 @@ pub(super) mod support;
 
 mod directed;
 mod django;
+mod filled;
 mod floods;
 mod naive;
 mod people;

@@ -2,12 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::django::Folder;
+use super::folder::Folder;
+use super::load::Target;
 
 /// How long anything may take that is expected to happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -15,24 +15,20 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// A running floodwall. Killed with the test, if it has not ended.
 pub struct Floodwall {
     child: Child,
-    pub address: String,
+    address: String,
     log: PathBuf,
 }
 
 impl Floodwall {
-    /// Starts it in front of `upstream` (`127.0.0.1:PORT` or `unix:PATH`), with its files in
-    /// `folder` and this configuration besides; waits until it listens.
+    /// Starts it in front of `upstream` (as in `--upstream`), with its files in `folder` and this
+    /// configuration besides; waits until it listens, on a port that the system chooses.
     pub fn start(folder: &Folder, upstream: &str, configuration: &str) -> Self {
-        Self::start_at(folder, upstream, configuration, &free_address())
+        Self::start_at(folder, upstream, configuration, "127.0.0.1:0")
     }
 
     /// The same at a given address, as a restart is.
     pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
         let file = folder.path().join("floodwall.toml");
-        let upstream = match upstream.strip_prefix("unix:") {
-            Some(_) => upstream.to_owned(),
-            None => format!("http://{upstream}"),
-        };
         fs::write(&file, configuration).expect("the configuration can be written");
         let log = folder.path().join("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log");
@@ -40,16 +36,29 @@ impl Floodwall {
         let child = Command::new(env!("CARGO_BIN_EXE_floodwall"))
             .arg("run")
             .args(["--config".as_ref(), file.as_os_str()])
-            .args(["--upstream", &upstream, "--listen", listen, "--state"])
+            .args(["--upstream", upstream, "--listen", listen, "--state"])
             .arg(folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
             .spawn()
             .expect("floodwall runs");
-        let mut floodwall = Self { child, address: listen.to_owned(), log };
-        floodwall.await_log(said, "\"message\":\"listening\"");
+        let mut floodwall = Self { child, address: String::new(), log };
+        let listening = "\"message\":\"listening\",\"address\":\"";
+        let log = floodwall.await_log(said, listening);
+        let address = log.split(listening).nth(1).and_then(|rest| rest.split('"').next());
+        floodwall.address = address.expect("it was waited for").to_owned();
         floodwall
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where to send a flood, or a user.
+    pub fn target(&self) -> Target {
+        self.address.parse().expect("it listens on loopback")
     }
 
     /// Everything that it has logged.
@@ -62,13 +71,15 @@ impl Floodwall {
         self.await_log(0, what);
     }
 
-    fn await_log(&mut self, from: u64, what: &str) {
+    /// What was logged from there on, as soon as it holds a whole line that says this.
+    fn await_log(&mut self, from: u64, what: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         let from = usize::try_from(from).expect("logs are short");
         loop {
             let log = read(&self.log);
-            if log.get(from..).is_some_and(|log| log.contains(what)) {
-                return;
+            let news = log.get(from..).unwrap_or_default();
+            if news.rsplit_once('\n').is_some_and(|(lines, _)| lines.contains(what)) {
+                return news.to_owned();
             }
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 panic!("floodwall ended with {status}: {log}");
@@ -111,10 +122,4 @@ fn read(path: &Path) -> String {
     let mut text = String::new();
     let _ = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
     text
-}
-
-/// A port that was free a moment ago. Floodwall sets SO_REUSEADDR, so nothing lingers on it.
-pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").to_string()
 }

@@ -1,6 +1,11 @@
-//! What the tests start and stop: genuine applications, and the program itself.
-
-#![allow(dead_code, reason = "not every helper is used while the tests grow")]
+//! What the tests share: genuine Django sites, the program itself, and the load generator of the
+//! demo.
 
 pub mod django;
 pub mod floodwall;
+pub mod folder;
+pub mod inside;
+#[allow(dead_code, reason = "the program has uses for it that the tests have not")]
+#[path = "../../../demo/load/mod.rs"]
+pub mod load;
+pub mod warm;

@@ -1,0 +1,172 @@
+//! Exchanges that end badly, on genuine Django: clients that hang up, views that fail, an
+//! application that dies. What may have been written stays charged, nothing is held for ever, and
+//! the store grows by no more than what was charged.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::django::{Django, Release};
+use crate::support::inside::{Inside, await_that};
+use crate::support::load::Target;
+use crate::support::load::browser::Browser;
+use crate::support::load::http::{Connection, Request};
+
+/// Three sessions for a client, and none back within the test.
+const THREE: &str = "[budget.logout]\nclient = { rate = '1/d', burst = 3 }\n\
+                     site = { rate = '1/d', burst = 300 }\n\
+                     [budget.anonymous]\nclient = { rate = '1/d', burst = 3 }\n\
+                     site = { rate = '1/d', burst = 300 }\n";
+
+fn get(target: Target, path: &str, key: Option<&str>) -> u16 {
+    let cookie = key.map_or(String::new(), |key| format!("Cookie: sessionid={key}\r\n"));
+    let bytes = format!("GET {path} HTTP/1.1\r\nHost: {target}\r\n{cookie}\r\n").into_bytes();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    Connection::new(target, Ipv4Addr::LOCALHOST)
+        .exchange(&Request { bytes, head: false }, deadline)
+        .expect("an answer")
+        .status
+}
+
+/// Sends a request, and hangs up when it has been admitted: long before its answer, if the view
+/// takes its time.
+fn get_and_hang_up(floodwall: &Inside, path: &str) {
+    let target = floodwall.target();
+    let mut stream = TcpStream::connect(target.address()).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {target}\r\n\r\n").expect("it reads");
+    await_that("the request is not admitted", || floodwall.shield.guard.under_way().held == 1);
+}
+
+/// Of vulnerable releases that can run here, each by itself.
+fn on_each(test: impl Fn(Release)) {
+    for release in Release::vulnerable().filter(|release| release.available()) {
+        println!("Django {release}");
+        test(release);
+    }
+}
+
+#[test]
+fn a_client_that_hangs_up_is_charged_for_what_it_has_caused() {
+    on_each(|release| {
+        let site = Django::start(release);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        // Recycled requests have no query but `next`: these are gated, and each leaves a record,
+        // which its client does not stay to hear of.
+        for rows in 1..=3 {
+            get_and_hang_up(&floodwall, "/slow/logout/?ms=200");
+            floodwall.await_rest();
+            assert_eq!(site.rows(), rows);
+        }
+        assert_eq!(get(floodwall.target(), "/slow/logout/?ms=0", None), 429, "it is all charged");
+        assert_eq!(site.rows(), 3);
+    });
+}
+
+#[test]
+fn a_failing_logout_costs_no_more_than_its_budget_with_and_without_a_spare() {
+    on_each(|release| {
+        for path in ["/error/logout/", "/accounts/logout/?next=http://["] {
+            let site = Django::start(release);
+            let floodwall = Inside::start(&site.upstream(), THREE);
+            // The path is proved first, so that there are spares to be lost.
+            get(floodwall.target(), "/accounts/logout/", None);
+            let statuses: Vec<u16> = (0..20).map(|_| get(floodwall.target(), path, None)).collect();
+            floodwall.await_rest();
+            let lost = site.rows().saturating_sub(floodwall.spares());
+            assert!(lost <= 3, "{path}: {lost} records beside the spares, {statuses:?}");
+            if lost == 3 {
+                assert_eq!(statuses.last(), Some(&429), "{path}: {statuses:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
+    let release = Release::V1_8_3;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start(release);
+    let floodwall = Inside::start(&site.upstream(), THREE);
+    let target = floodwall.target();
+    get(target, "/accounts/logout/", None);
+    thread::scope(|scope| {
+        let paths = ["/slow/?ms=5000", "/slow/logout/?ms=5000", "/slow/logout/"];
+        let asking = paths.map(|path| scope.spawn(move || get(target, path, None)));
+        await_that("the requests are not under way", || {
+            floodwall.shield.guard.under_way().held == 3
+        });
+        drop(site);
+        for answer in asking {
+            assert_eq!(answer.join().expect("an answer"), 502);
+        }
+    });
+    floodwall.await_rest();
+    // Both logouts are charged, and the page: nobody knows what they wrote. A connection that is
+    // refused is not: nothing was sent.
+    for _ in 0..10 {
+        assert_eq!(get(target, "/accounts/logout/", None), 502);
+    }
+    floodwall.await_rest();
+}
+
+#[test]
+fn a_record_that_is_gone_behind_the_ledgers_back_is_charged_when_it_comes_back() {
+    on_each(|release| {
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        let mut browser = Browser::new(target, Ipv4Addr::LOCALHOST);
+        browser.get("/write/").expect("a session");
+        let key = browser.cookie("sessionid").expect("a session").to_owned();
+        site.delete(&key);
+        // The key is known and paid: those that come while it is are forwarded, and each may add a
+        // record. One is the free rotation, two are what is left of the budget, the others are
+        // debts. Those that come later find the key dead.
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| assert!([200, 429].contains(&get(target, "/write/", Some(&key)))));
+            }
+        });
+        floodwall.await_rest();
+        assert!(site.rows() <= 16, "{} records", site.rows());
+        // The key is dead: it is no way in any more, and nothing new is admitted.
+        let rows = site.rows();
+        assert_eq!(get(target, "/write/", Some(&key)), 429);
+        assert_eq!(get(target, "/write/", None), 429);
+        assert_eq!(site.rows(), rows);
+    });
+}
+
+#[test]
+fn simultaneous_logouts_with_one_live_key_replace_one_record() {
+    on_each(|release| {
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), "");
+        let target = floodwall.target();
+        // So that the path recycles: what finds the key dead is a logout without a session.
+        get(target, "/accounts/logout/", None);
+        let mut browser = Browser::new(target, Ipv4Addr::LOCALHOST);
+        browser.get("/accounts/login/").expect("the login page");
+        let fields = [("username", "user1"), ("password", "secret")];
+        browser.post("/accounts/login/", &fields).expect("a login");
+        assert_eq!(site.authenticated(), 1);
+        let key = browser.cookie("sessionid").expect("logged in").to_owned();
+        let others = site.rows() - floodwall.spares() - 1;
+
+        let statuses: Vec<u16> = thread::scope(|scope| {
+            let logouts: Vec<_> = (0..64)
+                .map(|_| scope.spawn(|| get(target, "/accounts/logout/", Some(&key))))
+                .collect();
+            logouts.into_iter().map(|logout| logout.join().expect("an answer")).collect()
+        });
+        floodwall.await_rest();
+        assert!(statuses.iter().all(|status| [200, 429].contains(status)), "{statuses:?}");
+        assert_eq!(site.authenticated(), 0, "nobody is logged in any more");
+        let left = site.rows() - floodwall.spares() - others;
+        let replaced = u64::from(!release.word().starts_with("1.8"));
+        assert_eq!(left, replaced, "Django {release}");
+    });
+}
