@@ -217,6 +217,14 @@ fn a_failing_answer_without_a_cookie_or_none_at_all_loses_the_spare_and_is_charg
 }
 
 #[test]
+fn an_answer_of_another_shape_loses_the_spare_and_is_charged() {
+    let guard = proved();
+    let before = left(&guard, 1);
+    assert_eq!(logout(1).relayed(&guard, 200, "short", START), RelayCookie::Strip);
+    assert_eq!((left(&guard, 1), guard.sizes().1), (before - 1, 0));
+}
+
+#[test]
 fn a_failing_answer_with_a_new_key_replaces_the_spare() {
     let guard = proved();
     let before = left(&guard, 1);
