@@ -5,6 +5,7 @@
 //! does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::state::StateFile;
@@ -13,8 +14,10 @@ use crate::guard::Guard;
 use crate::guard::exchange::{
     Facts, Outcome, Request, SendCookie, Settlement, Ticket, Verdict, WaitFor,
 };
+use crate::guard::fact::{Notice, Refusal};
 use crate::guard::key::SessionKey;
 use crate::guard::ledger::Patience;
+use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
 
@@ -31,8 +34,8 @@ pub struct Shield {
 /// What is done with a request.
 pub enum Decision {
     Forward(Admitted),
-    Refuse { retry_after: std::time::Duration },
-    Answer { answer: crate::guard::route::Answer, delete: bool },
+    Refuse { retry_after: Duration },
+    Answer { answer: Answer, delete: bool },
 }
 
 impl Shield {
@@ -58,8 +61,11 @@ impl Shield {
                     let shield = Arc::clone(self);
                     Ok(Decision::Forward(Admitted { shield, ticket: Some(ticket) }))
                 }
-                Verdict::Refuse { why: _, retry_after, facts } => {
+                Verdict::Refuse { why, retry_after, facts } => {
                     self.tell_admission(&facts);
+                    if why == Refusal::TableFull {
+                        self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
+                    }
                     Ok(Decision::Refuse { retry_after })
                 }
                 Verdict::Answer { answer, delete, facts } => {

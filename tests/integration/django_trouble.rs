@@ -113,6 +113,34 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
 }
 
 #[test]
+fn a_record_that_is_gone_behind_the_ledgers_back_is_charged_when_it_comes_back() {
+    on_each(|release| {
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        let mut browser = Browser::new(target, Ipv4Addr::LOCALHOST);
+        browser.get("/write/").expect("a session");
+        let key = browser.cookie("sessionid").expect("a session").to_owned();
+        site.delete(&key);
+        // The key is known and paid: those that come while it is are forwarded, and each may add a
+        // record. One is the free rotation, two are what is left of the budget, the others are
+        // debts. Those that come later find the key dead.
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| assert!([200, 429].contains(&get(target, "/write/", Some(&key)))));
+            }
+        });
+        floodwall.await_rest();
+        assert!(site.rows() <= 16, "{} records", site.rows());
+        // The key is dead: it is no way in any more, and nothing new is admitted.
+        let rows = site.rows();
+        assert_eq!(get(target, "/write/", Some(&key)), 429);
+        assert_eq!(get(target, "/write/", None), 429);
+        assert_eq!(site.rows(), rows);
+    });
+}
+
+#[test]
 fn simultaneous_logouts_with_one_live_key_replace_one_record() {
     on_each(|release| {
         let site = Django::start_with(release, &["--threads", "16"]);
