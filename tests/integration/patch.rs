@@ -90,7 +90,7 @@ fn shielded(django: &Django, site: &Site, scenario: &Scenario) -> [Outcome; RUNS
 /// One visitor, from the first page to the request that is compared.
 fn run(django: &Django, target: Target, site: &Site, scenario: &Scenario) -> Outcome {
     let browser = Browser::with_host(target, Ipv4Addr::LOCALHOST, HOST.to_owned());
-    let mut visitor = Visitor { browser, cookie: site.cookie };
+    let mut visitor = Visitor { django, browser, cookie: site.cookie };
     visitor.file("csrftoken", "madeUpByTheBrowserItself000000ab".to_owned());
     for step in scenario.before {
         visitor.take(*step);
@@ -100,12 +100,13 @@ fn run(django: &Django, target: Target, site: &Site, scenario: &Scenario) -> Out
     Outcome { status, cookie, rows: django.rows().cast_signed() - rows.cast_signed() }
 }
 
-struct Visitor {
+struct Visitor<'a> {
+    django: &'a Django,
     browser: Browser,
     cookie: &'static str,
 }
 
-impl Visitor {
+impl Visitor<'_> {
     fn take(&mut self, step: Step) -> (u16, Change) {
         match step {
             Step::Get(path) => self.send(path, None),
@@ -118,6 +119,11 @@ impl Visitor {
                 let told = self.send("/accounts/logout/", None);
                 self.browser.file(session.expect("a login gives a session"));
                 told
+            }
+            Step::LoseRecord => {
+                let session = self.browser.filed(self.cookie, "/").expect("a session");
+                self.django.delete(&session.value);
+                (0, Change::Untouched)
             }
             Step::MakeUp => {
                 self.file(self.cookie, made_up_key());

@@ -34,11 +34,13 @@ pub enum Step {
     /// Logs in and out, and then has the cookie of the ended session again: from a second tab, a
     /// cached page, or a deletion that missed.
     KeepDead,
+    /// The record of the visitor's session goes: `clearsessions`, or a cache that evicts.
+    LoseRecord,
     /// Makes up a session key, another one each time.
     MakeUp,
 }
 
-use Step::{Get, KeepDead, LogIn, LogInAsAdmin, MakeUp, Post};
+use Step::{Get, KeepDead, LogIn, LogInAsAdmin, LoseRecord, MakeUp, Post};
 
 const LOGOUT: Step = Get("/accounts/logout/");
 const FREE: Step = Get("/");
@@ -115,6 +117,10 @@ pub const SITES: [Site; 5] = [
             at("dead cookie, writing page", &[KeepDead], WRITE),
             at("dead cookie, logout", &[KeepDead], LOGOUT),
             at("dead cookie, login", &[KeepDead, LOGIN_PAGE], LOGIN),
+            at("record lost, session-free page", &[LogIn, LoseRecord], FREE),
+            at("record lost, read-only page", &[LogIn, LoseRecord], READ),
+            at("record lost, writing page", &[LogIn, LoseRecord], WRITE),
+            at("record lost, logout", &[LogIn, LoseRecord], LOGOUT),
             at("made-up cookie, session-free page, cold", &[MakeUp], FREE),
             at("made-up cookie, read-only page, cold", &[MakeUp], READ),
             at("made-up cookie, writing page, cold", &[MakeUp], WRITE),
