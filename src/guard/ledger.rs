@@ -41,8 +41,9 @@ pub enum Entered {
 #[must_use = "a lease that is not given back keeps its key busy"]
 pub struct KeyLease {
     pub key: KeyHash,
-    /// Whether the creation of the key was charged to a budget that had it, and no flush of it
-    /// ended uncertainly.
+    /// Whether the creation of the key was charged to a budget that had it, no flush of it ended
+    /// uncertainly, and this is not one of too many that overtake others: each of those may add a
+    /// record.
     pub paid: bool,
     held: Held,
 }
@@ -58,7 +59,9 @@ enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     Left,
-    /// It goes on regardless, and its key has used up its free rotation.
+    /// It goes on regardless, and its key has used up its free rotation. Where that was used up
+    /// before, a rotation or a flush needs a hold; any other exchange does where as many overtake
+    /// as may go together.
     Spent,
 }
 
@@ -133,6 +136,10 @@ impl Ledger {
             Effect::Rotate => !alone && !entry.is(Entry::ROTATING),
             Effect::Flush => entry.in_flight == 0,
         };
+        let too_many = match effect {
+            Effect::Write => entry.in_flight >= self.in_flight_per_key.saturating_mul(2),
+            Effect::Rotate | Effect::Flush => entry.is(KeyRecord::ROTATED),
+        };
         let held = match (free, patience, effect) {
             (true, _, Effect::Write) => Held::Shared,
             (true, _, Effect::Rotate) => Held::Rotating,
@@ -150,6 +157,7 @@ impl Ledger {
         }
         entry.in_flight = entry.in_flight.saturating_add(1);
         let paid = entry.is(KeyRecord::PAID) && !entry.is(KeyRecord::UNCERTAIN);
+        let paid = paid && (free || !too_many);
         let first = !entry.is(KeyRecord::PRESENTED);
         entry.flags |= KeyRecord::PRESENTED | Entry::RECENT;
         if first {

@@ -95,6 +95,21 @@ fn an_uncertain_exchange_uses_the_free_rotation_up() {
 }
 
 #[test]
+fn few_of_those_that_overtake_others_of_their_key_are_free() {
+    let ledger = ledger_with(1);
+    let stalled = lease(enter(&ledger, Effect::Write));
+    let overtake = |effect| lease(ledger.enter(key(0), effect, NOW, Patience::Spent));
+    let overtaking = [Effect::Flush, Effect::Flush, Effect::Flush].map(overtake);
+    assert_eq!(overtaking.each_ref().map(|lease| lease.paid), [true, false, false]);
+    overtaking.into_iter().for_each(|lease| ledger.leave(lease));
+    ledger.leave(stalled);
+    // Four go together, four overtake them, and more than that need a hold.
+    let writes: Vec<_> = (0..10).map(|_| overtake(Effect::Write)).collect();
+    assert_eq!(writes.iter().filter(|lease| lease.paid).count(), 8);
+    writes.into_iter().for_each(|lease| ledger.leave(lease));
+}
+
+#[test]
 fn a_key_whose_flush_ended_uncertainly_is_not_paid_even_after_a_restart() {
     let ledger = ledger_with(1);
     assert!(!ledger.uncertain(key(0), Effect::Rotate).0);

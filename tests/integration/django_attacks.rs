@@ -1,0 +1,83 @@
+//! Attacks on genuine Django through Floodwall, by somebody who has read its source. Whatever is
+//! tried, the store grows by no more than the spares and what the budgets paid for.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::support::django::{Django, Release};
+use crate::support::inside::{Inside, await_that};
+use crate::support::load::Target;
+use crate::support::load::http::{Connection, Request, Response};
+
+/// Three sessions for a client from each budget, and none back within a test. Nobody waits for a
+/// key, so that whoever would is at the end of its patience at once.
+const THREE: &str = "[budget.anonymous]\nclient = { rate = '1/d', burst = 3 }\n\
+                     site = { rate = '1/d', burst = 300 }\n\
+                     [budget.logout]\nclient = { rate = '1/d', burst = 3 }\n\
+                     site = { rate = '1/d', burst = 300 }\n\
+                     [session]\nkey_wait = '0s'\n";
+
+/// Sends a head (`\n` stands for the end of a line) and a body as they are.
+fn send(target: Target, head: &str, body: &str) -> Response {
+    let bytes = raw(target, head, body);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    Connection::new(target, Ipv4Addr::LOCALHOST)
+        .exchange(&Request { bytes, head: head.starts_with("HEAD ") }, deadline)
+        .expect("an answer")
+}
+
+fn raw(target: Target, head: &str, body: &str) -> Vec<u8> {
+    let (line, headers) = head.split_once('\n').unwrap_or((head, ""));
+    let mut wire = format!("{line} HTTP/1.1\r\nHost: {target}\r\n");
+    for header in headers.lines() {
+        wire.extend([header, "\r\n"]);
+    }
+    wire.extend(["\r\n", body]);
+    wire.into_bytes()
+}
+
+/// The session key that an answer sets.
+fn key(response: &Response) -> Option<&str> {
+    let line = response.header("set-cookie").find_map(|line| line.strip_prefix("sessionid="))?;
+    line.split(';').next().filter(|value| value.len() == 32)
+}
+
+/// A page that somebody is still uploading to, with this session key.
+fn hold(floodwall: &Inside, key: &str) -> TcpStream {
+    let target = floodwall.target();
+    let head = format!("POST /echo/\nCookie: sessionid={key}\nContent-Length: 10");
+    let mut stream = TcpStream::connect(target.address()).expect("it listens");
+    stream.write_all(&raw(target, &head, "")).expect("it reads");
+    await_that("the upload is not admitted", || floodwall.shield.guard.under_way().keys == 1);
+    stream
+}
+
+/// An upload that is never finished keeps a paid key busy, so that logouts with it lose patience.
+/// Only one of them is free.
+#[test]
+fn logouts_that_overtake_a_stalled_upload_need_a_budget() {
+    for release in [Release::V1_4_21, Release::V1_7_9] {
+        if !release.available() {
+            continue;
+        }
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        let paid = send(target, "GET /write/", "");
+        let paid = key(&paid).expect("a session").to_owned();
+        let stalled = hold(&floodwall, &paid);
+        let logout = format!("GET /accounts/logout/\nCookie: sessionid={paid}");
+        thread::scope(|scope| {
+            for _ in 0..64 {
+                scope.spawn(|| send(target, &logout, ""));
+            }
+        });
+        drop(stalled);
+        floodwall.await_rest();
+        let rows = site.rows() - floodwall.spares();
+        // The key's own, the one that is free, and three of the budget for logouts.
+        assert!(rows <= 1 + 1 + 3, "Django {release}: {rows} rows");
+    }
+}
