@@ -193,14 +193,25 @@ impl Budgets {
         let wide = wide.map(|wide| shard.place(wide, Some(own), now));
         let mut site = self.site.lock();
         let cells = &mut site[budget];
-        let charged = own.read(&shard, cells).charged(&line.client, now);
-        own.write(&mut shard, cells, charged);
-        if let Some(wide) = wide {
-            let charged = wide.read(&shard, cells).charged(&line.wide, now);
-            wide.write(&mut shard, cells, charged);
+        for (place, gcra) in [(Some(own), &line.client), (wide, &line.wide)] {
+            let Some(place) = place else { continue };
+            let charged = place.read(&shard, cells).charged(gcra, now);
+            place.write(&mut shard, cells, charged);
         }
         cells.site = cells.site.charged(&line.site, now);
         false
+    }
+
+    /// Whether more was charged to this client, or to the site, than the burst has.
+    pub fn in_debt(&self, budget: usize, client: Client, now: Moment) -> bool {
+        let line = &self.lines[budget];
+        let (own, wide) = self.hashes(line, client);
+        let shard = self.shard(own).lock();
+        let cell = |hash| shard.find(hash).map_or(Cell::FRESH, |index| shard.read(index));
+        let owes = |cell: Cell, gcra: &Gcra| cell.until.since(now) > gcra.whole();
+        owes(cell(own), &line.client)
+            || wide.is_some_and(|wide| owes(cell(wide), &line.wide))
+            || owes(self.site.lock()[budget].site, &line.site)
     }
 
     fn settle(&self, place: &Place, budget: usize, change: impl FnOnce(Cell) -> Cell) {

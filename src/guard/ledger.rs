@@ -69,7 +69,11 @@ pub enum Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// The one free rotation: the new key takes the place of the old, paid or not as that was.
-    Free { paid: bool },
+    Free {
+        paid: bool,
+        /// No other exchange of the key is under way.
+        alone: bool,
+    },
     /// A further one: a record came into being.
     Further,
 }
@@ -218,7 +222,8 @@ impl Ledger {
         let free = !entry.is(KeyRecord::DEAD) && !entry.is(KeyRecord::ROTATED);
         let paid = entry.is(KeyRecord::PAID);
         entry.flags |= KeyRecord::DEAD | KeyRecord::ROTATED;
-        let rotation = if free { Rotation::Free { paid } } else { Rotation::Further };
+        let alone = entry.in_flight <= 1;
+        let rotation = if free { Rotation::Free { paid, alone } } else { Rotation::Further };
         (rotation, Some(entry.record(key)))
     }
 

@@ -73,7 +73,7 @@ fn a_flush_runs_alone_and_rotations_one_at_a_time() {
 #[test]
 fn a_key_rotates_freely_once() {
     let ledger = ledger_with(1);
-    assert_eq!(ledger.rotate(key(0)).0, Rotation::Free { paid: true });
+    assert_eq!(ledger.rotate(key(0)).0, Rotation::Free { paid: true, alone: true });
     assert_eq!(ledger.rotate(key(0)).0, Rotation::Further);
     assert_eq!(ledger.rotate(key(7)).0, Rotation::Further);
 }

@@ -81,3 +81,37 @@ fn logouts_that_overtake_a_stalled_upload_need_a_budget() {
         assert!(rows <= 1 + 1 + 3, "Django {release}: {rows} rows");
     }
 }
+
+/// Where no rule names the logout, sixteen of one key are under way at once, and each brings
+/// another key. One of those takes the place of the paid key, but not for ever: an attacker who
+/// goes on with each of them gains no more than the debt.
+#[test]
+fn a_paid_key_does_not_multiply_where_no_rule_names_the_view() {
+    for release in [Release::V1_4_21, Release::V1_7_9] {
+        if !release.available() {
+            continue;
+        }
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let configuration = format!("profile_rules = false\n{THREE}");
+        let floodwall = Inside::start(&site.upstream(), &configuration);
+        let target = floodwall.target();
+        let first = send(target, "GET /write/", "");
+        let mut keys = vec![key(&first).expect("a session").to_owned()];
+        let mut next = 0;
+        while let Some(current) = keys.get(next).filter(|_| next < 64).cloned() {
+            next += 1;
+            let logout = format!("GET /accounts/logout/\nCookie: sessionid={current}");
+            let answers: Vec<Response> = thread::scope(|scope| {
+                let logouts: Vec<_> =
+                    (0..16).map(|_| scope.spawn(|| send(target, &logout, ""))).collect();
+                logouts.into_iter().map(|logout| logout.join().expect("an answer")).collect()
+            });
+            keys.extend(answers.iter().filter_map(|answer| key(answer).map(str::to_owned)));
+        }
+        floodwall.await_rest();
+        // Three keys of the budget, and two rounds at most for each.
+        let rows = site.rows();
+        assert!(rows <= 3 * 2 * 16, "Django {release}: {rows} rows");
+        println!("Django {release}: {rows} rows after {next} rounds");
+    }
+}
