@@ -115,3 +115,39 @@ fn a_paid_key_does_not_multiply_where_no_rule_names_the_view() {
         println!("Django {release}: {rows} rows after {next} rounds");
     }
 }
+
+/// A view that answers many times without writing and then writes, under as many names as there
+/// are methods: what passes because its class is clean, with the budget spent, is paid off before
+/// more passes.
+#[test]
+fn views_that_turn_from_clean_to_creating_gain_no_more_than_pass_at_once() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start_with(release, &["--threads", "16"]);
+    let floodwall = Inside::start(&site.upstream(), THREE);
+    let target = floodwall.target();
+    let add = |method: &str, bytes: u32| {
+        let csrf = "Cookie: csrftoken=abc\nX-CSRFToken: abc";
+        send(target, &format!("{method} /messages/add/?bytes={bytes}\n{csrf}"), "").status
+    };
+    let methods = ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "XYZ"];
+    for method in methods {
+        for _ in 0..8 {
+            assert_eq!(add(method, 16), 200);
+        }
+    }
+    // Messages of that size are kept in the session.
+    while add("GET", 5000) == 200 {}
+    for method in methods {
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| add(method, 5000));
+            }
+        });
+    }
+    floodwall.await_rest();
+    let rows = site.rows();
+    assert!(rows <= 3 + 32, "{rows} rows");
+}
