@@ -252,11 +252,18 @@ impl Drawing<'_> {
             Ok(hold) => Ok(Hold::Taken(hold)),
             Err(refused) if self.route.observe => Ok(Hold::Missing(refused.why)),
             // Who is out of budget still reaches pages that create nothing.
-            Err(_) if self.class().is_some_and(|c| self.guard.learned.pass(c, self.now)) => {
-                Ok(Hold::Pass)
-            }
+            Err(_) if self.passes() => Ok(Hold::Pass),
             Err(refused) => Err(refused),
         }
+    }
+
+    /// Not while what passed before, and created all the same, is to be paid off: there are more
+    /// classes than an attacker can use up.
+    fn passes(&self) -> bool {
+        let Request { client, .. } = *self.request;
+        let clean = |class| self.guard.learned.pass(class, self.now);
+        !self.guard.budgets.in_debt(self.route.budget, client, self.now)
+            && self.class().is_some_and(clean)
     }
 
     fn refuse(&self, refused: Refused) -> Verdict {

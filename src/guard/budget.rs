@@ -181,11 +181,10 @@ impl Budgets {
             return true;
         }
         self.on_cells(budget, client, now, |line, shard, cells, own, wide| {
-            let charged = own.read(shard, cells).charged(&line.client, now);
-            own.write(shard, cells, charged);
-            if let Some(wide) = wide {
-                let charged = wide.read(shard, cells).charged(&line.wide, now);
-                wide.write(shard, cells, charged);
+            for (place, gcra) in [(Some(own), &line.client), (wide, &line.wide)] {
+                let Some(place) = place else { continue };
+                let charged = place.read(shard, cells).charged(gcra, now);
+                place.write(shard, cells, charged);
             }
             cells.site = cells.site.charged(&line.site, now);
         });
@@ -201,14 +200,24 @@ impl Budgets {
         act: impl FnOnce(&Line, &mut Shard, &mut SiteCells, Found, Option<Found>) -> R,
     ) -> R {
         let line = &self.lines[budget];
-        let wide = client.wide(&self.clients);
-        let own = self.secret.client(&line.name, client, wide.unwrap_or(client));
-        let wide = wide.map(|wide| self.secret.client(&line.name, wide, wide));
+        let (own, wide) = self.hashes(line, client);
         let mut shard = self.shard(own).lock();
         let own = shard.place(own, None, now);
         let wide = wide.map(|wide| shard.place(wide, Some(own), now));
         let mut site = self.site.lock();
         act(line, &mut shard, &mut site[budget], own, wide)
+    }
+
+    /// Whether more was charged to this client, or to the site, than the burst has.
+    pub fn in_debt(&self, budget: usize, client: Client, now: Moment) -> bool {
+        let line = &self.lines[budget];
+        let (own, wide) = self.hashes(line, client);
+        let shard = self.shard(own).lock();
+        let cell = |hash| shard.find(hash).map_or(Cell::FRESH, |index| shard.read(index));
+        let owes = |cell: Cell, gcra: &Gcra| cell.until.since(now) > gcra.whole();
+        owes(cell(own), &line.client)
+            || wide.is_some_and(|wide| owes(cell(wide), &line.wide))
+            || owes(self.site.lock()[budget].site, &line.site)
     }
 
     fn settle(&self, place: &Place, budget: usize, change: impl FnOnce(Cell) -> Cell) {
@@ -226,6 +235,12 @@ impl Budgets {
                 cells.strict = change(cells.strict);
             }
         }
+    }
+
+    fn hashes(&self, line: &Line, client: Client) -> (CellHash, Option<CellHash>) {
+        let wide = client.wide(&self.clients);
+        let own = self.secret.client(&line.name, client, wide.unwrap_or(client));
+        (own, wide.map(|wide| self.secret.client(&line.name, wide, wide)))
     }
 
     fn shard(&self, cell: CellHash) -> &Locked<Shard> {

@@ -264,7 +264,9 @@ fn a_wall_clock_that_steps_forward_ends_keys_but_breaks_nothing() {
 /// A debt is not paid off by a restart, not even a deep one.
 #[test]
 fn a_restart_refills_no_budget() {
-    let guard = guard(policy());
+    let mut many_at_once = policy();
+    many_at_once.session.in_flight_per_key = 40;
+    let guard = guard(many_at_once);
     let now = START.after(10 * SECOND);
     Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
     let tickets: Vec<_> =

@@ -48,9 +48,14 @@ impl Learned {
     pub const PASSES: usize = 32;
 
     /// The class of a request. Segments with a digit in them are taken for identifiers, so that
-    /// `/item/1/` and `/item/2/` are one class. HEAD is answered by the view that answers GET.
+    /// `/item/1/` and `/item/2/` are one class. HEAD is answered by the view that answers GET, and
+    /// methods that nobody has heard of are one: made-up ones would fill the table.
     pub fn class(secret: Secret, method: &str, standing: StandingWord, path: &[u8]) -> ClassHash {
-        let method = if method == "HEAD" { "GET" } else { method };
+        let method = match method {
+            "GET" | "HEAD" => "GET",
+            "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+            _ => "other",
+        };
         let segments = path.split(|byte| *byte == b'/').map(|segment| {
             if segment.iter().any(u8::is_ascii_digit) { &b"#"[..] } else { segment }
         });
@@ -142,6 +147,8 @@ mod tests {
         let of = |method, standing| Learned::class(Secret::new([5; 16]), method, standing, b"/a/");
         assert_eq!(of("GET", StandingWord::None), of("HEAD", StandingWord::None));
         assert_ne!(of("GET", StandingWord::None), of("POST", StandingWord::None));
+        assert_eq!(of("XYZ", StandingWord::None), of("get", StandingWord::None));
+        assert_ne!(of("XYZ", StandingWord::None), of("GET", StandingWord::None));
         assert_ne!(of("GET", StandingWord::None), of("GET", StandingWord::Unknown));
     }
 

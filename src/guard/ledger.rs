@@ -41,8 +41,9 @@ pub enum Entered {
 #[must_use = "a lease that is not given back keeps its key busy"]
 pub struct KeyLease {
     pub key: KeyHash,
-    /// Whether the creation of the key was charged to a budget that had it, and no flush of it
-    /// ended uncertainly.
+    /// Whether the creation of the key was charged to a budget that had it, no flush of it ended
+    /// uncertainly, and this is not one of too many that overtake others: each of those may add a
+    /// record.
     pub paid: bool,
     held: Held,
 }
@@ -58,7 +59,9 @@ enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     Left,
-    /// It goes on regardless, and its key has used up its free rotation.
+    /// It goes on regardless, and its key has used up its free rotation. Where that was used up
+    /// before, a rotation or a flush needs a hold; any other exchange does where as many overtake
+    /// as may go together.
     Spent,
 }
 
@@ -66,7 +69,11 @@ pub enum Patience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// The one free rotation: the new key takes the place of the old, paid or not as that was.
-    Free { paid: bool },
+    Free {
+        paid: bool,
+        /// No other exchange of the key is under way.
+        alone: bool,
+    },
     /// A further one: a record came into being.
     Further,
 }
@@ -141,6 +148,10 @@ impl Ledger {
             Effect::Rotate => !alone && !entry.is(Entry::ROTATING),
             Effect::Flush => entry.in_flight == 0,
         };
+        let too_many = match effect {
+            Effect::Write => entry.in_flight >= self.in_flight_per_key.saturating_mul(2),
+            Effect::Rotate | Effect::Flush => entry.is(KeyRecord::ROTATED),
+        };
         let held = match (free, patience, effect) {
             (true, _, Effect::Write) => Held::Shared,
             (true, _, Effect::Rotate) => Held::Rotating,
@@ -158,6 +169,7 @@ impl Ledger {
         }
         entry.in_flight = entry.in_flight.saturating_add(1);
         let paid = entry.is(KeyRecord::PAID) && !entry.is(KeyRecord::UNCERTAIN);
+        let paid = paid && (free || !too_many);
         let first = !entry.is(KeyRecord::PRESENTED);
         entry.flags |= KeyRecord::PRESENTED | Entry::RECENT;
         if first {
@@ -221,7 +233,8 @@ impl Ledger {
             Successor::Relayed => KeyRecord::DEAD | KeyRecord::ROTATED,
             Successor::Withheld => KeyRecord::DEAD,
         };
-        let rotation = if free { Rotation::Free { paid } } else { Rotation::Further };
+        let alone = entry.in_flight <= 1;
+        let rotation = if free { Rotation::Free { paid, alone } } else { Rotation::Further };
         (rotation, Some(entry.record(key)))
     }
 

@@ -73,7 +73,10 @@ fn a_flush_runs_alone_and_rotations_one_at_a_time() {
 #[test]
 fn a_key_rotates_freely_once() {
     let ledger = ledger_with(1);
-    assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Free { paid: true });
+    assert_eq!(
+        ledger.rotate(key(0), Successor::Relayed).0,
+        Rotation::Free { paid: true, alone: true }
+    );
     assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Further);
     assert_eq!(ledger.rotate(key(7), Successor::Relayed).0, Rotation::Further);
 }
@@ -92,6 +95,21 @@ fn an_uncertain_exchange_uses_the_free_rotation_up() {
         }
         assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Further);
     }
+}
+
+#[test]
+fn few_of_those_that_overtake_others_of_their_key_are_free() {
+    let ledger = ledger_with(1);
+    let stalled = lease(enter(&ledger, Effect::Write));
+    let overtake = |effect| lease(ledger.enter(key(0), effect, NOW, Patience::Spent));
+    let overtaking = [Effect::Flush, Effect::Flush, Effect::Flush].map(overtake);
+    assert_eq!(overtaking.each_ref().map(|lease| lease.paid), [true, false, false]);
+    overtaking.into_iter().for_each(|lease| ledger.leave(lease));
+    ledger.leave(stalled);
+    // Four go together, four overtake them, and more than that need a hold.
+    let writes: Vec<_> = (0..10).map(|_| overtake(Effect::Write)).collect();
+    assert_eq!(writes.iter().filter(|lease| lease.paid).count(), 8);
+    writes.into_iter().for_each(|lease| ledger.leave(lease));
 }
 
 #[test]

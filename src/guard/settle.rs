@@ -323,8 +323,9 @@ impl Settling<'_> {
             Some((_, false)) | None => Rotation::Further,
         };
         match rotation {
-            Rotation::Free { paid } => {
-                let paid = paid || ticket.hold.is_some();
+            Rotation::Free { paid, alone } => {
+                let inherits = alone || ticket.effect != Effect::Write || !self.in_debt(ticket);
+                let paid = (paid && inherits) || ticket.hold.is_some();
                 self.keep(ticket);
                 if !withheld {
                     self.issue(new, paid, max_age);
@@ -393,6 +394,13 @@ impl Settling<'_> {
             None if ticket.observe => true,
             None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
         }
+    }
+
+    /// Of several exchanges of a key on a route that nobody said rotates, each may bring another
+    /// key. Where those of before are not paid off, being paid is not passed on: else one paid key
+    /// would bring records for ever.
+    fn in_debt(&self, ticket: &Ticket) -> bool {
+        !ticket.observe && self.guard.budgets.in_debt(ticket.budget, ticket.client, self.now)
     }
 
     fn keep(&self, ticket: &mut Ticket) {
