@@ -431,7 +431,11 @@ impl Shard {
         for _ in 0..self.presented.len().min(64) {
             let key = self.presented.pop_front()?;
             match self.keys.get_mut(&key) {
-                Some(entry) if entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD) => {
+                // What is under way must find its key again.
+                Some(entry)
+                    if entry.in_flight > 0
+                        || (entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD)) =>
+                {
                     entry.flags &= !Entry::RECENT;
                     self.presented.push_back(key);
                 }

@@ -81,6 +81,15 @@ impl Guard {
         Settlement { cookie, facts, notice, records, wake }
     }
 
+    /// Charges what an exchange holds, because it takes too long: what is held does not leak. There
+    /// is no refund any more, whatever its answer says.
+    pub fn charge(&self, ticket: &mut Ticket, now: Moment) {
+        if let Some(hold) = ticket.hold.take() {
+            self.budgets.keep(hold, now);
+            ticket.charged = true;
+        }
+    }
+
     /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
     /// made-up paths would fill the table with them.
     fn learn_class(&self, class: ClassHash, evidence: &Evidence, facts: &Facts, now: Moment) {
@@ -286,7 +295,7 @@ impl Settling<'_> {
         max_age: Option<Duration>,
     ) -> RelayCookie {
         // What an unpaid key held is what makes it paid.
-        let pays = ticket.hold.is_some();
+        let pays = ticket.hold.is_some() || ticket.charged;
         let expires = self.expiry(max_age);
         match self.guard.ledger.renew(hash, expires, pays, self.now) {
             Renewal::Alive(record) => {
@@ -325,7 +334,7 @@ impl Settling<'_> {
         match rotation {
             Rotation::Free { paid, alone } => {
                 let inherits = alone || ticket.effect != Effect::Write || !self.in_debt(ticket);
-                let paid = (paid && inherits) || ticket.hold.is_some();
+                let paid = (paid && inherits) || ticket.hold.is_some() || ticket.charged;
                 self.keep(ticket);
                 if !withheld {
                     self.issue(new, paid, max_age);
@@ -391,7 +400,7 @@ impl Settling<'_> {
                 self.guard.budgets.keep(hold, self.now);
                 true
             }
-            None if ticket.observe => true,
+            None if ticket.charged || ticket.observe => true,
             None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
         }
     }

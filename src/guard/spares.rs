@@ -283,7 +283,11 @@ impl Spares {
             }
             SetSession::Key { key, .. } if *key == lease.sent => {
                 empty(slot);
-                (End::Lost, Some(self.gate(path, now)))
+                // A request that was turned away before the view (405, a missing CSRF token) says
+                // nothing of the view: where every answer saves the session, anybody could switch
+                // recycling off with one.
+                let gated = (evidence.status < 400).then(|| self.gate(path, now));
+                (End::Lost, gated)
             }
             SetSession::Key { .. } if *deletes || *application_deletes => {
                 empty(slot);

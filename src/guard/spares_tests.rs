@@ -243,6 +243,19 @@ fn a_request_that_was_never_sent_gives_the_spare_back_and_costs_nothing() {
     assert_eq!(peek(&guard, &logout(1), START), key(2));
 }
 
+/// Where every answer saves the session, one request that is turned away before the view (405, no
+/// CSRF token) would else switch recycling off for everybody.
+#[test]
+fn the_same_key_with_an_error_loses_the_spare_and_leaves_the_path() {
+    let guard = proved();
+    let ticket = logout(1).method("DELETE").ticket(&guard, START);
+    let same = text(&sent(&ticket));
+    let settled = settle(&guard, ticket, 403, &same);
+    assert_eq!((settled.cookie, settled.notice), (RelayCookie::Strip, None));
+    assert!(!is_gated(&guard, &logout(2), START));
+    assert_ne!(text(&peek(&guard, &logout(2), START)), same);
+}
+
 #[test]
 fn the_same_key_burns_the_spare_withholds_the_cookie_and_gates_the_path() {
     let guard = proved();

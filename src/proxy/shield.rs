@@ -61,8 +61,11 @@ impl Shield {
                     let shield = Arc::clone(self);
                     Ok(Decision::Forward(Admitted { shield, ticket: Some(ticket) }))
                 }
-                Verdict::Refuse { why, retry_after, facts } => {
+                Verdict::Refuse { why, retry_after, facts, wake } => {
                     self.tell_admission(&facts);
+                    if let Some(what) = wake {
+                        self.waiters.wake(what);
+                    }
                     if why == Refusal::TableFull {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
@@ -117,6 +120,18 @@ impl Admitted {
     pub fn cookie(&self) -> Option<SendCookie> {
         let ticket = self.ticket.as_ref()?;
         (!ticket.observes()).then(|| ticket.cookie())
+    }
+
+    /// Whether a budget is held for it.
+    pub fn holds(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.holds())
+    }
+
+    /// Charges what is held for it, before its answer is there.
+    pub fn charge(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.shield.guard.charge(ticket, self.shield.clock.now());
+        }
     }
 
     /// Whether the same request may have to be sent again, for a proof.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::django::{Django, Release};
 use crate::support::inside::{Inside, await_that};
+use floodwall::proxy::settings::Settings;
+
 use crate::support::load::Target;
 use crate::support::load::browser::Browser;
 use crate::support::load::http::{Connection, Request};
@@ -114,6 +116,35 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
     for _ in 0..10 {
         assert_eq!(get(target, "/read/", None), 502);
     }
+    floodwall.await_rest();
+}
+
+#[test]
+fn dripping_uploads_do_not_hold_the_budget() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start(release);
+    let budgets = THREE.replace("1/d", "20/s");
+    let short = |settings: &mut Settings| settings.hold_time = Duration::from_millis(100);
+    let floodwall = Inside::start_with(&site.upstream(), &budgets, short);
+    let target = floodwall.target();
+    let dripping: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = TcpStream::connect(target.address()).expect("it listens");
+            let head =
+                format!("POST /echo/ HTTP/1.1\r\nHost: {target}\r\nContent-Length: 9\r\n\r\nx");
+            stream.write_all(head.as_bytes()).expect("it reads");
+            stream
+        })
+        .collect();
+    let under_way = || floodwall.shield.guard.under_way().held;
+    await_that("the uploads are not under way", || under_way() > 0);
+    await_that("the uploads hold the budget", || under_way() == 0);
+    // They go on, and others are admitted as their charges leak.
+    await_that("nobody else is admitted", || get(target, "/write/", None) == 200);
+    drop(dripping);
     floodwall.await_rest();
 }
 
