@@ -151,3 +151,140 @@ fn views_that_turn_from_clean_to_creating_gain_no_more_than_pass_at_once() {
     let rows = site.rows();
     assert!(rows <= 3 + 32, "{rows} rows");
 }
+
+/// Whoever comes first to a path of which nothing is known may come with sixty-three others, to
+/// many paths at once.
+#[test]
+fn a_cold_start_on_many_paths_at_once_stays_within_spares_and_budgets() {
+    const PATHS: [&str; 8] = [
+        "/accounts/logout/",
+        "/template/logout/",
+        "/redirect/logout/",
+        "/admin/logout/",
+        "/messages/logout/",
+        "/loginout/logout/",
+        "/error/logout/",
+        "/accounts/logout/?next=http://[",
+    ];
+    for release in Release::vulnerable().filter(|release| release.available()) {
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        thread::scope(|scope| {
+            for index in 0..64 {
+                scope.spawn(move || {
+                    for number in 0..4 {
+                        send(target, &format!("GET {}", PATHS[(index + number) % 8]), "");
+                    }
+                });
+            }
+        });
+        floodwall.await_rest();
+        let (rows, spares) = (site.rows(), floodwall.spares());
+        println!("Django {release}: {rows} rows, {spares} of them spares");
+        assert!(spares <= 16 && rows <= 16 + 3, "Django {release}: {rows} rows, {spares} spares");
+    }
+}
+
+/// What one visitor left in a session is never shown to another, whatever the view at a path that
+/// looks like a logout does.
+#[test]
+fn no_visitor_sees_what_another_has_left() {
+    for release in Release::vulnerable().filter(|release| release.available()) {
+        let site = Django::start_with(release, &["--option", "MESSAGE_STORAGE=session"]);
+        let floodwall = Inside::start(&site.upstream(), "");
+        let target = floodwall.target();
+        let mut seen: Vec<String> = Vec::new();
+        for _ in 0..12 {
+            for path in ["/messages/logout/", "/confirm/logout/", "/get405/logout/"] {
+                send(target, &format!("GET {path}"), "");
+            }
+            let answer = send(target, "GET /cart/logout/", "");
+            let text = String::from_utf8(answer.body.clone()).expect("text");
+            let items: Vec<String> =
+                text.split('"').filter(|item| item.starts_with("item")).map(String::from).collect();
+            // The request that could prove the path was sent twice.
+            assert!((1..=2).contains(&items.len()), "Django {release}: {text}");
+            assert!(items.iter().all(|item| !seen.contains(item)), "Django {release}: {text}");
+            seen.extend(items);
+            let mine = key(&answer).expect("the cart is the visitor's");
+            let cart = send(target, &format!("GET /read/\nCookie: sessionid={mine}"), "");
+            let cart = String::from_utf8(cart.body).expect("text");
+            assert!(cart.contains(seen.last().expect("an item")), "Django {release}: {cart}");
+            let messages = send(target, "GET /messages/", "");
+            assert_eq!(messages.body, b"messages=[]\n", "Django {release}");
+        }
+    }
+}
+
+/// A login form whose page logs out first: its POST logs in, with and without a session before.
+#[test]
+fn a_login_at_a_logout_path_logs_in() {
+    for release in Release::vulnerable().filter(|release| release.available()) {
+        let site = Django::start(release);
+        let floodwall = Inside::start(&site.upstream(), "");
+        let target = floodwall.target();
+        for _ in 0..3 {
+            send(target, "GET /loginout/logout/", "");
+        }
+        let visitor = send(target, "GET /write/", "");
+        let own = format!("; sessionid={}", key(&visitor).expect("a session"));
+        for cookie in ["", &own] {
+            let body = "csrfmiddlewaretoken=abc&username=user1&password=secret";
+            let head = format!(
+                "POST /loginout/logout/\nCookie: csrftoken=abc{cookie}\nContent-Length: {}\n\
+                 Content-Type: application/x-www-form-urlencoded",
+                body.len()
+            );
+            let answer = send(target, &head, body);
+            let session = key(&answer).unwrap_or_else(|| panic!("Django {release}: no session"));
+            let page = send(target, &format!("GET /read/\nCookie: sessionid={session}"), "");
+            let page = String::from_utf8(page.body).expect("text");
+            assert!(page.contains("user=user1"), "Django {release}: {page}");
+        }
+    }
+}
+
+/// The tricks that are to make a logout look like something else, or somebody else's.
+#[test]
+fn disguised_logouts_stay_within_spares_and_budgets() {
+    const HEADS: [&str; 16] = [
+        "GET /accounts/logout/\nCookie: a=1\nCookie: sessionid=",
+        "GET /accounts/logout/\nCookie: sessionid=x; foo bar\nCookie: ;",
+        "GET /accounts/logout/\nConnection: cookie, host\nCookie: a=1",
+        "GET /accounts/logout/\nCookie_: a=1\nHTTP_COOKIE: sessionid=x\nSCRIPT_NAME: /x",
+        "POST /read/\nX-HTTP-Method-Override: GET\nX-Rewrite-URL: /accounts/logout/",
+        "GET /read/\nX-Original-URL: /accounts/logout/\nPath-Info: /accounts/logout/",
+        "GET /accounts/logout/\nAuthorization: Basic eDp4",
+        "GET /accounts/logout/\nContent-Length: 1",
+        "GET /accounts/logout/\nTransfer-Encoding: chunked",
+        "HEAD /accounts/logout/?x",
+        "TRACE /accounts/logout/",
+        "GET /accounts/logout/?next=/&next=http://[&",
+        "GET /accounts/logout/\nX-Forwarded-For: 192.0.2.7\nForwarded: for=192.0.2.8",
+        "GET /accounts/logout/\nX-Forwarded-For: 192.0.2.9\nX_Forwarded_For: 192.0.2.9",
+        "XYZ /accounts/logout/\nCookie: csrftoken=abc\nX-CSRFToken: abc",
+        "GET http://elsewhere/accounts/logout/#x",
+    ];
+    for release in [Release::V1_4_21, Release::V1_7_9, Release::V1_8_3] {
+        if !release.available() {
+            continue;
+        }
+        let site = Django::start(release);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        for _ in 0..4 {
+            for head in HEADS {
+                let body = match head.split_once('\n') {
+                    Some((_, "Content-Length: 1")) => "x",
+                    Some((_, "Transfer-Encoding: chunked")) => "0\r\n\r\n",
+                    _ => "",
+                };
+                send(target, head, body);
+            }
+        }
+        floodwall.await_rest();
+        let rows = site.rows() - floodwall.spares();
+        assert!(rows <= 3, "Django {release}: {rows} rows beside the spares");
+    }
+}

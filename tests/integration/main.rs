@@ -4,6 +4,7 @@
 
 mod django_attacks;
 mod django_floods;
+mod django_parsers;
 mod django_restarts;
 mod django_rig;
 mod django_trouble;
