@@ -435,14 +435,14 @@ fn junk_paths_are_bounded_and_do_not_keep_the_real_one_from_its_proof() {
         let junk = Ask::get(v4(2), &format!("/{number}/logout/"));
         let _ = junk.answered(&guard, 404, "-", START);
     }
-    assert!(guard.spares.table.lock().paths.len() <= Spares::UNPROVED);
+    assert!(guard.spares.table.lock().paths.len() <= Table::UNPROVED);
     prove_with(&guard, &logout(1), 1, &text(&key(2)), START);
     for number in 500..1000 {
         let junk = Ask::get(v4(2), &format!("/{number}/logout/"));
         let _ = junk.answered(&guard, 404, "-", START);
     }
     assert_eq!(peek(&guard, &logout(1), START), key(2), "a proved path stays");
-    assert!(guard.spares.table.lock().paths.len() <= Spares::UNPROVED + 1);
+    assert!(guard.spares.table.lock().paths.len() <= Table::UNPROVED + 1);
 }
 
 #[test]
