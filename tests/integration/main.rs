@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
+mod attacks;
 mod django_attacks;
 mod django_floods;
 mod django_parsers;
