@@ -14,7 +14,7 @@ use super::moment::Moment;
 use super::path::only_parameters;
 use super::policy::{Budget, Mode, Unknown};
 use super::route::{Action, Effect, Rule, StandingWord};
-use super::spares::{Asking, Lane, Nature, Unused};
+use super::spares::{Asking, Lane, Nature};
 
 /// What a route asks of a request.
 #[derive(Clone, Copy)]
@@ -48,12 +48,12 @@ impl Guard {
     pub fn admit(&self, request: &Request<'_>, patience: Patience, now: Moment) -> Verdict {
         let (route, standing) = self.standing(request, patience, now);
         let replaced = matches!(standing, Standing::Sessionless { replaced: true, .. });
-        let ticket = Drawing { guard: self, request, route, replaced, now };
+        let ticket = Drawing { guard: self, request, route, replaced, patience, now };
         match standing {
             Standing::Busy(wait) => Verdict::Wait(wait),
             Standing::Known(key, lease) => ticket.known(key, lease),
             Standing::Unproven(sent) => ticket.unproven(sent),
-            Standing::Sessionless { removed, .. } => ticket.sessionless(removed, patience),
+            Standing::Sessionless { removed, .. } => ticket.sessionless(removed),
         }
     }
 
@@ -161,6 +161,7 @@ struct Drawing<'a> {
     request: &'a Request<'a>,
     route: Route<'a>,
     replaced: bool,
+    patience: Patience,
     now: Moment,
 }
 
@@ -176,7 +177,7 @@ impl Drawing<'_> {
             Err(refused) => {
                 let freed = WaitFor::Key(lease.key);
                 self.guard.ledger.leave(lease);
-                self.refuse(refused, Some(freed))
+                self.refused(refused, Some(freed))
             }
         }
     }
@@ -189,7 +190,7 @@ impl Drawing<'_> {
         self.gated(sent)
     }
 
-    fn sessionless(mut self, removed: bool, patience: Patience) -> Verdict {
+    fn sessionless(mut self, removed: bool) -> Verdict {
         if self.route.observe {
             return self.sessionless_observed();
         }
@@ -201,16 +202,7 @@ impl Drawing<'_> {
                 delete: self.request.cookies.carried(),
                 facts: self.facts(removed).and(Event::Answered),
             },
-            Action::Recycle => match self.guard.spares.enter(self.asking(), self.now) {
-                Lane::Gate => self.gated(Sent::Nothing),
-                Lane::Spare(lease) => self.recycled(Unused::Spare(lease)),
-                Lane::Prove(lease) => self.recycled(Unused::Proof(lease)),
-                Lane::Busy if patience == Patience::Left => Verdict::Wait(WaitFor::Spare),
-                Lane::Busy => {
-                    let (why, retry_after) = (Refusal::NoSpare, Duration::from_secs(1));
-                    self.refuse(Refused { why, retry_after }, None)
-                }
-            },
+            Action::Recycle => self.recycled(),
         }
     }
 
@@ -225,18 +217,24 @@ impl Drawing<'_> {
         }
     }
 
-    fn recycled(&self, lane: Unused) -> Verdict {
-        match self.reserve() {
-            Ok(hold) => {
-                let sent = match lane {
-                    Unused::Spare(lease) => Sent::Spare(lease),
-                    Unused::Proof(lease) => Sent::Proof(lease),
-                };
-                self.forward(sent, hold)
-            }
-            Err(refused) => {
-                self.guard.spares.give_back(lane);
-                self.refuse(refused, Some(WaitFor::Spare))
+    fn recycled(&self) -> Verdict {
+        let hold = match self.reserve() {
+            Ok(hold) => hold,
+            Err(refused) => return self.refuse(refused),
+        };
+        match self.guard.spares.enter(self.asking(), self.now) {
+            Lane::Gate => self.forward(Sent::Nothing, hold),
+            Lane::Spare(lease) => self.forward(Sent::Spare(lease), hold),
+            Lane::Prove(lease) => self.forward(Sent::Proof(lease), hold),
+            Lane::Busy => {
+                if let Hold::Taken(hold) = hold {
+                    self.guard.budgets.refund(hold);
+                }
+                if self.patience == Patience::Left {
+                    return Verdict::Wait(WaitFor::Spare);
+                }
+                let (why, retry_after) = (Refusal::NoSpare, Duration::from_secs(1));
+                self.refuse(Refused { why, retry_after, held: false })
             }
         }
     }
@@ -244,7 +242,7 @@ impl Drawing<'_> {
     fn gated(&self, sent: Sent) -> Verdict {
         match self.reserve() {
             Ok(hold) => self.forward(sent, hold),
-            Err(refused) => self.refuse(refused, None),
+            Err(refused) => self.refuse(refused),
         }
     }
 
@@ -269,8 +267,17 @@ impl Drawing<'_> {
             && self.class().is_some_and(clean)
     }
 
-    fn refuse(&self, refused: Refused, wake: Option<WaitFor>) -> Verdict {
-        let Refused { why, retry_after } = refused;
+    /// Refuses, or waits where only exchanges under way stand in the way: a burst of an office's
+    /// browsers is no flood.
+    fn refuse(&self, refused: Refused) -> Verdict {
+        if refused.held && self.patience == Patience::Left {
+            return Verdict::Wait(WaitFor::Budget);
+        }
+        self.refused(refused, None)
+    }
+
+    fn refused(&self, refused: Refused, wake: Option<WaitFor>) -> Verdict {
+        let Refused { why, retry_after, held: _ } = refused;
         let facts = self.facts(false).and(Event::Refused(why));
         Verdict::Refuse { why, retry_after, facts, wake }
     }

@@ -42,6 +42,8 @@ pub struct Hold {
 pub struct Refused {
     pub why: Refusal,
     pub retry_after: Duration,
+    /// Nothing but holds stands in the way: their settlement may make room at any moment.
+    pub held: bool,
 }
 
 /// What one cell owes: for the state file.
@@ -84,6 +86,14 @@ struct Cell {
     held: u32,
 }
 
+/// Why a cell has no room.
+#[derive(Clone, Copy)]
+struct Blocked {
+    wait: Duration,
+    /// Without what it holds it would have some.
+    held: bool,
+}
+
 impl Cell {
     const FRESH: Self = Self { until: Moment::from_nanos(0), held: 0 };
 
@@ -94,8 +104,10 @@ impl Cell {
     }
 
     /// Whether one more may be held.
-    fn check(self, gcra: &Gcra, now: Moment) -> Result<(), Short> {
-        gcra.take(self.arrival(gcra, now), now).map(|_| ())
+    fn check(self, gcra: &Gcra, now: Moment) -> Result<(), Blocked> {
+        gcra.take(self.arrival(gcra, now), now)
+            .map(|_| ())
+            .map_err(|Short(wait)| Blocked { wait, held: gcra.take(self.until, now).is_ok() })
     }
 
     fn with_hold(self) -> Self {
@@ -319,12 +331,13 @@ impl Budgets {
 
 impl Refused {
     /// The first reason counts; the longest wait is the one after which a try makes sense.
-    fn unless_all_ok(checks: [(Refusal, Result<(), Short>); 3]) -> Result<(), Self> {
+    fn unless_all_ok(checks: [(Refusal, Result<(), Blocked>); 3]) -> Result<(), Self> {
         let mut refused: Option<Self> = None;
         for (why, check) in checks {
-            if let Err(Short(wait)) = check {
-                let first = refused.get_or_insert(Self { why, retry_after: wait });
+            if let Err(Blocked { wait, held }) = check {
+                let first = refused.get_or_insert(Self { why, retry_after: wait, held });
                 first.retry_after = first.retry_after.max(wait);
+                first.held &= held;
             }
         }
         refused.map_or(Ok(()), Err)

@@ -65,6 +65,8 @@ pub enum WaitFor {
     Key(KeyHash),
     /// A slot with a spare, or the proof of a path.
     Spare,
+    /// Room in a budget that is taken by exchanges under way, and by nothing else.
+    Budget,
 }
 
 /// An admitted exchange, to be settled when it has ended, however it has.

@@ -136,7 +136,7 @@ impl AfterLogout {
 pub struct RecyclePolicy {
     /// Empty sessions kept at most, over all paths. 1 to 1,024.
     pub spares: u16,
-    /// How long an exchange waits for a slot. At most 30 seconds.
+    /// How long an exchange waits for a slot, or for budget that is held. At most 30 seconds.
     pub slot_wait: Duration,
     /// How long a route whose view writes to its session is gated before it is tried again.
     pub gate_for: Duration,

@@ -50,7 +50,7 @@ impl Shield {
         let (key_wait, slot_wait) = (policy.session.key_wait, policy.recycle.slot_wait);
         let patience = |what| match what {
             WaitFor::Key(_) => key_wait,
-            WaitFor::Spare => slot_wait,
+            WaitFor::Spare | WaitFor::Budget => slot_wait,
         };
         let ask = |spent: bool| {
             let patience = if spent { Patience::Spent } else { Patience::Left };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
 use crate::guard::exchange::WaitFor;
@@ -24,17 +25,38 @@ impl Default for Waiters {
 impl Waiters {
     const KEY_BELLS: u64 = 64;
 
-    fn bell(&self, what: WaitFor) -> &Notify {
+    /// How long who waits for room in a budget pauses before asking again. A bell would wake all
+    /// of a flood at each settlement, for the one that finds room.
+    const BUDGET_PAUSE: Duration = Duration::from_millis(25);
+
+    fn bell(&self, what: WaitFor) -> Option<&Notify> {
         match what {
             // The remainder is less than the number of bells.
-            WaitFor::Key(key) => &self.keys[(key.0 % Self::KEY_BELLS) as usize],
-            WaitFor::Spare => &self.spare,
+            WaitFor::Key(key) => Some(&self.keys[(key.0 % Self::KEY_BELLS) as usize]),
+            WaitFor::Spare => Some(&self.spare),
+            WaitFor::Budget => None,
         }
     }
 
     /// Lets everybody ask again who waits for this.
     pub fn wake(&self, what: WaitFor) {
-        self.bell(what).notify_waiters();
+        if let Some(bell) = self.bell(what) {
+            bell.notify_waiters();
+        }
+    }
+
+    /// Begins to wait; what ends from now on is not missed.
+    fn rung(&self, what: WaitFor) -> impl Future<Output = ()> {
+        let mut rung = self.bell(what).map(|bell| Box::pin(bell.notified()));
+        if let Some(rung) = &mut rung {
+            rung.as_mut().enable();
+        }
+        async move {
+            match rung {
+                Some(rung) => rung.await,
+                None => sleep(Self::BUDGET_PAUSE).await,
+            }
+        }
     }
 
     /// Asks until the answer is not to wait. `ask(true)` means that patience is spent, and must
@@ -52,13 +74,14 @@ impl Waiters {
         tokio::pin!(patience);
         let mut spent = false;
         loop {
-            let rung = self.bell(what).notified();
-            tokio::pin!(rung);
             // Registered before asking again: what ended in between rings for us too.
-            rung.as_mut().enable();
+            let rung = self.rung(what);
             match ask(spent) {
                 Ok(answer) => return answer,
-                Err(other) if other != what => what = other,
+                Err(other) if other != what => {
+                    what = other;
+                    yield_now().await;
+                }
                 Err(_) => tokio::select! {
                     () = rung => {}
                     () = patience.as_mut(), if !spent => spent = true,

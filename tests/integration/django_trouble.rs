@@ -120,6 +120,24 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
 }
 
 #[test]
+fn a_burst_of_an_offices_browsers_is_not_refused() {
+    let release = Release::V1_8_3;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start(release);
+    // Far more at once than the budget of one client has, and none of them creates anything.
+    let floodwall = Inside::start(&site.upstream(), "[recycle]\nslot_wait = '30s'\n");
+    let target = floodwall.target();
+    thread::scope(|scope| {
+        for _ in 0..150 {
+            scope.spawn(move || assert_eq!(get(target, "/slow/?ms=20", None), 200));
+        }
+    });
+    floodwall.await_rest();
+}
+
+#[test]
 fn dripping_uploads_do_not_hold_the_budget() {
     let release = Release::V1_7_9;
     if !release.available() {

@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::super::UnderWay;
-use super::super::exchange::{Outcome, RelayCookie};
+use super::super::exchange::{Outcome, RelayCookie, Verdict, WaitFor};
 use super::super::fact::{Refusal, Warmth};
+use super::super::ledger::Patience;
 use super::super::policy::{Mode, Policy};
 use super::support::*;
 
@@ -183,4 +184,22 @@ fn an_exchange_that_takes_too_long_is_charged_before_its_end() {
     }
     assert_eq!(ask.refusal(&guard, leaked), Some(Refusal::ClientBudget));
     assert_eq!(ask.with(&key(1)).refusal(&guard, leaked), None);
+}
+
+/// A burst of an office's browsers is no flood: what stands in the way of one more is only what
+/// others hold, so it waits; where charges stand in the way, it is refused at once.
+#[test]
+fn who_finds_a_budget_held_waits_and_who_finds_it_spent_is_refused() {
+    let guard = guard(policy());
+    let ask = Ask::get(v4(1), "/x/");
+    let tickets: Vec<_> = (0..4).map(|_| ask.ticket(&guard, START)).collect();
+    let waits = ask.admit(&guard, Patience::Left, START);
+    assert!(matches!(waits, Verdict::Wait(WaitFor::Budget)), "{waits:?}");
+    assert_eq!(ask.refusal(&guard, START), Some(Refusal::ClientBudget), "patience is spent");
+    let created = evidence(&guard, 200, &text(&key(1)));
+    for ticket in tickets {
+        let _ = guard.settle(ticket, Outcome::Answered(&created, None), START);
+    }
+    let refused = ask.admit(&guard, Patience::Left, START);
+    assert!(matches!(refused, Verdict::Refuse { .. }), "{refused:?}");
 }

@@ -141,7 +141,7 @@ impl World {
                 let policy = self.guard.policy();
                 let patience = match what {
                     WaitFor::Key(_) => policy.session.key_wait,
-                    WaitFor::Spare => policy.recycle.slot_wait,
+                    WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
                 };
                 let until = until.unwrap_or_else(|| self.now.after(patience));
                 self.waiting.push(Waiting { ask, who, what, until });
