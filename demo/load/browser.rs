@@ -19,13 +19,14 @@ pub struct Browser {
     cookies: Vec<Cookie>,
 }
 
+/// A cookie as a browser files it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Cookie {
-    name: String,
-    value: String,
-    path: String,
+pub struct Cookie {
+    pub name: String,
+    pub value: String,
+    pub path: String,
     /// `None`: sent to the host that set it only.
-    domain: Option<String>,
+    pub domain: Option<String>,
 }
 
 /// The page that a request ended at, with the way there.
@@ -62,7 +63,26 @@ impl Browser {
 
     /// The cookie of that name that a page at `/` would see.
     pub fn cookie(&self, name: &str) -> Option<&str> {
-        self.cookies.iter().find(|c| c.name == name && c.is_for("/")).map(|c| c.value.as_str())
+        self.filed(name, "/").map(|cookie| cookie.value.as_str())
+    }
+
+    /// The cookie of that name that a request to this path would carry.
+    pub fn filed(&self, name: &str, path: &str) -> Option<&Cookie> {
+        self.cookies.iter().find(|cookie| cookie.name == name && cookie.is_for(path))
+    }
+
+    /// Files a cookie that no answer has set, in place of the one like it.
+    pub fn file(&mut self, cookie: Cookie) {
+        self.cookies.retain(|known| !known.is_replaced_by(&cookie));
+        self.cookies.push(cookie);
+    }
+
+    /// One request, with this form if there is one: the answer as it came, a redirect or not.
+    pub fn once(&mut self, path: &str, form: Option<&[(&str, &str)]>) -> io::Result<Response> {
+        match form {
+            None => self.request("GET", path, None),
+            Some(fields) => self.request("POST", path, Some(&self.form(fields))),
+        }
     }
 
     pub fn get(&mut self, path: &str) -> io::Result<Page> {
@@ -71,12 +91,16 @@ impl Browser {
 
     /// Sends a form, with the CSRF token that the site has given in its cookie.
     pub fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> io::Result<Page> {
+        self.open("POST", path, Some(self.form(fields)))
+    }
+
+    fn form(&self, fields: &[(&str, &str)]) -> String {
         let token = self.cookie("csrftoken").unwrap_or_default();
         let mut form = format!("csrfmiddlewaretoken={token}");
         for (name, value) in fields {
             form.extend(["&", name, "=", value]);
         }
-        self.open("POST", path, Some(form))
+        form
     }
 
     fn open(&mut self, method: &str, path: &str, form: Option<String>) -> io::Result<Page> {
@@ -164,9 +188,10 @@ impl Browser {
         if !cookie.domain.as_ref().is_none_or(ours) {
             return;
         }
-        self.cookies.retain(|c| !c.is_replaced_by(&cookie));
-        if !expired {
-            self.cookies.push(cookie);
+        if expired {
+            self.cookies.retain(|known| !known.is_replaced_by(&cookie));
+        } else {
+            self.file(cookie);
         }
     }
 }

@@ -174,8 +174,9 @@ impl Drawing<'_> {
         match self.reserve() {
             Ok(hold) => self.forward(Sent::Known(key, lease), hold),
             Err(refused) => {
+                let freed = WaitFor::Key(lease.key);
                 self.guard.ledger.leave(lease);
-                self.refuse(refused)
+                self.refuse(refused, Some(freed))
             }
         }
     }
@@ -205,8 +206,10 @@ impl Drawing<'_> {
                 Lane::Spare(lease) => self.recycled(Unused::Spare(lease)),
                 Lane::Prove(lease) => self.recycled(Unused::Proof(lease)),
                 Lane::Busy if patience == Patience::Left => Verdict::Wait(WaitFor::Spare),
-                Lane::Busy => self
-                    .refuse(Refused { why: Refusal::NoSpare, retry_after: Duration::from_secs(1) }),
+                Lane::Busy => {
+                    let (why, retry_after) = (Refusal::NoSpare, Duration::from_secs(1));
+                    self.refuse(Refused { why, retry_after }, None)
+                }
             },
         }
     }
@@ -233,7 +236,7 @@ impl Drawing<'_> {
             }
             Err(refused) => {
                 self.guard.spares.give_back(lane);
-                self.refuse(refused)
+                self.refuse(refused, Some(WaitFor::Spare))
             }
         }
     }
@@ -241,7 +244,7 @@ impl Drawing<'_> {
     fn gated(&self, sent: Sent) -> Verdict {
         match self.reserve() {
             Ok(hold) => self.forward(sent, hold),
-            Err(refused) => self.refuse(refused),
+            Err(refused) => self.refuse(refused, None),
         }
     }
 
@@ -266,10 +269,10 @@ impl Drawing<'_> {
             && self.class().is_some_and(clean)
     }
 
-    fn refuse(&self, refused: Refused) -> Verdict {
+    fn refuse(&self, refused: Refused, wake: Option<WaitFor>) -> Verdict {
         let Refused { why, retry_after } = refused;
         let facts = self.facts(false).and(Event::Refused(why));
-        Verdict::Refuse { why, retry_after, facts }
+        Verdict::Refuse { why, retry_after, facts, wake }
     }
 
     fn forward(&self, sent: Sent, hold: Hold) -> Verdict {
@@ -307,6 +310,7 @@ impl Drawing<'_> {
             path: recycles.then(|| self.request.path.into()),
             sent,
             hold,
+            charged: false,
             class,
             passes,
         };

@@ -129,33 +129,27 @@ impl Budgets {
 
     /// Holds one in every cell that concerns this client, or in none.
     pub fn reserve(&self, budget: usize, client: Client, now: Moment) -> Result<Hold, Refused> {
-        let line = &self.lines[budget];
-        let (own, wide) = self.hashes(line, client);
-        let mut shard = self.shard(own).lock();
-        let own = shard.place(own, None, now);
-        let wide = wide.map(|wide| shard.place(wide, Some(own), now));
-        let mut site = self.site.lock();
-        let cells = &mut site[budget];
+        self.on_cells(budget, client, now, |line, shard, cells, own, wide| {
+            let own_check = match own.cell {
+                Some(_) => (Refusal::ClientBudget, own.read(shard, cells).check(&line.client, now)),
+                None => (Refusal::TableFull, cells.strict.check(&line.client, now)),
+            };
+            let wide_check =
+                wide.map_or(Ok(()), |wide| wide.read(shard, cells).check(&line.wide, now));
+            let site_check = cells.site.check(&line.site, now);
+            Refused::unless_all_ok([
+                own_check,
+                (Refusal::WideBudget, wide_check),
+                (Refusal::SiteBudget, site_check),
+            ])?;
 
-        let own_check = match own.cell {
-            Some(_) => (Refusal::ClientBudget, own.read(&shard, cells).check(&line.client, now)),
-            None => (Refusal::TableFull, cells.strict.check(&line.client, now)),
-        };
-        let wide_check =
-            wide.map_or(Ok(()), |wide| wide.read(&shard, cells).check(&line.wide, now));
-        let site_check = cells.site.check(&line.site, now);
-        Refused::unless_all_ok([
-            own_check,
-            (Refusal::WideBudget, wide_check),
-            (Refusal::SiteBudget, site_check),
-        ])?;
-
-        for place in [Some(own), wide].into_iter().flatten() {
-            let held = place.read(&shard, cells).with_hold();
-            place.write(&mut shard, cells, held);
-        }
-        cells.site = cells.site.with_hold();
-        Ok(Hold { budget, own: own.place(), wide: wide.map(Found::place) })
+            for place in [Some(own), wide].into_iter().flatten() {
+                let held = place.read(shard, cells).with_hold();
+                place.write(shard, cells, held);
+            }
+            cells.site = cells.site.with_hold();
+            Ok(Hold { budget, own: own.place(), wide: wide.map(Found::place) })
+        })
     }
 
     /// Charges what was held: something was written, or nothing proves that nothing was.
@@ -186,20 +180,32 @@ impl Budgets {
             self.keep(hold, now);
             return true;
         }
+        self.on_cells(budget, client, now, |line, shard, cells, own, wide| {
+            for (place, gcra) in [(Some(own), &line.client), (wide, &line.wide)] {
+                let Some(place) = place else { continue };
+                let charged = place.read(shard, cells).charged(gcra, now);
+                place.write(shard, cells, charged);
+            }
+            cells.site = cells.site.charged(&line.site, now);
+        });
+        false
+    }
+
+    /// Finds the cells that concern a client, all of them locked while `act` looks and writes.
+    fn on_cells<R>(
+        &self,
+        budget: usize,
+        client: Client,
+        now: Moment,
+        act: impl FnOnce(&Line, &mut Shard, &mut SiteCells, Found, Option<Found>) -> R,
+    ) -> R {
         let line = &self.lines[budget];
         let (own, wide) = self.hashes(line, client);
         let mut shard = self.shard(own).lock();
         let own = shard.place(own, None, now);
         let wide = wide.map(|wide| shard.place(wide, Some(own), now));
         let mut site = self.site.lock();
-        let cells = &mut site[budget];
-        for (place, gcra) in [(Some(own), &line.client), (wide, &line.wide)] {
-            let Some(place) = place else { continue };
-            let charged = place.read(&shard, cells).charged(gcra, now);
-            place.write(&mut shard, cells, charged);
-        }
-        cells.site = cells.site.charged(&line.site, now);
-        false
+        act(line, &mut shard, &mut site[budget], own, wide)
     }
 
     /// Whether more was charged to this client, or to the site, than the burst has.

@@ -45,6 +45,8 @@ pub enum Verdict {
         why: Refusal,
         retry_after: Duration,
         facts: Facts,
+        /// Who may go on, because this exchange does not.
+        wake: Option<WaitFor>,
     },
     /// The proxy replies itself, and deletes the session cookie where the request carried one.
     Answer {
@@ -84,6 +86,8 @@ pub struct Ticket {
     pub(super) path: Option<Box<[u8]>>,
     pub(super) sent: Sent,
     pub(super) hold: Option<Hold>,
+    /// What it held was charged before it ended.
+    pub(super) charged: bool,
     /// The path class, where no rule names the request and it had no live session.
     pub(super) class: Option<ClassHash>,
     /// It went without a hold because its class is clean.
@@ -125,6 +129,11 @@ impl Ticket {
     /// Whether the request goes on exactly as it came, cookies included.
     pub fn observes(&self) -> bool {
         self.observe
+    }
+
+    /// Whether a budget is held until it is settled.
+    pub fn holds(&self) -> bool {
+        self.hold.is_some()
     }
 
     /// Whether the same request may have to be sent again, to prove that its path flushes.

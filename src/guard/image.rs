@@ -200,19 +200,21 @@ impl Guard {
         for (path, deletes, spares) in image.paths {
             let spares =
                 spares.into_iter().map(|(key, expires)| (key, wall.moment(expires))).collect();
-            let route = guard.recycling_route(&path);
-            guard.spares.restore(Saved { path, deletes, spares }, route);
+            // A path that no rule recycles any more needs no slots.
+            if let Some(route) = guard.recycling_route(&path) {
+                guard.spares.restore(Saved { path, deletes, spares }, route);
+            }
         }
         guard
     }
 
-    fn recycling_route(&self, path: &[u8]) -> RouteId {
+    fn recycling_route(&self, path: &[u8]) -> Option<RouteId> {
         let matching = |rule: &super::route::Rule| {
             rule.action == super::route::Action::Recycle
                 && rule.paths.iter().any(|pattern| pattern.matches(path))
         };
         let found = self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule));
-        found.map_or(RouteId::Unnamed, |(_, index)| RouteId::Rule(index))
+        found.map(|(_, index)| RouteId::Rule(index))
     }
 
     fn warm_up_on_wall(&self, wall: Wall) -> [u64; 4] {

@@ -78,6 +78,14 @@ pub enum Rotation {
     Further,
 }
 
+/// What the client got of the key that took another's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Successor {
+    Relayed,
+    /// A deletion instead: the old key has ended as by one.
+    Withheld,
+}
+
 /// A key as the journal and the snapshot keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
@@ -216,12 +224,15 @@ impl Ledger {
 
     /// The application answered this key with another one: ends it, and says whether that was its
     /// one free rotation.
-    pub fn rotate(&self, key: KeyHash) -> (Rotation, Option<KeyRecord>) {
+    pub fn rotate(&self, key: KeyHash, successor: Successor) -> (Rotation, Option<KeyRecord>) {
         let mut shard = self.shard(key).lock();
         let Some(entry) = shard.keys.get_mut(&key) else { return (Rotation::Further, None) };
         let free = !entry.is(KeyRecord::DEAD) && !entry.is(KeyRecord::ROTATED);
         let paid = entry.is(KeyRecord::PAID);
-        entry.flags |= KeyRecord::DEAD | KeyRecord::ROTATED;
+        entry.flags |= match successor {
+            Successor::Relayed => KeyRecord::DEAD | KeyRecord::ROTATED,
+            Successor::Withheld => KeyRecord::DEAD,
+        };
         let alone = entry.in_flight <= 1;
         let rotation = if free { Rotation::Free { paid, alone } } else { Rotation::Further };
         (rotation, Some(entry.record(key)))
@@ -420,7 +431,11 @@ impl Shard {
         for _ in 0..self.presented.len().min(64) {
             let key = self.presented.pop_front()?;
             match self.keys.get_mut(&key) {
-                Some(entry) if entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD) => {
+                // What is under way must find its key again.
+                Some(entry)
+                    if entry.in_flight > 0
+                        || (entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD)) =>
+                {
                     entry.flags &= !Entry::RECENT;
                     self.presented.push_back(key);
                 }

@@ -73,9 +73,12 @@ fn a_flush_runs_alone_and_rotations_one_at_a_time() {
 #[test]
 fn a_key_rotates_freely_once() {
     let ledger = ledger_with(1);
-    assert_eq!(ledger.rotate(key(0)).0, Rotation::Free { paid: true, alone: true });
-    assert_eq!(ledger.rotate(key(0)).0, Rotation::Further);
-    assert_eq!(ledger.rotate(key(7)).0, Rotation::Further);
+    assert_eq!(
+        ledger.rotate(key(0), Successor::Relayed).0,
+        Rotation::Free { paid: true, alone: true }
+    );
+    assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Further);
+    assert_eq!(ledger.rotate(key(7), Successor::Relayed).0, Rotation::Further);
 }
 
 #[test]
@@ -90,7 +93,7 @@ fn an_uncertain_exchange_uses_the_free_rotation_up() {
         } else {
             assert!(ledger.uncertain(key(0), Effect::Write).1.is_some());
         }
-        assert_eq!(ledger.rotate(key(0)).0, Rotation::Further);
+        assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Further);
     }
 }
 

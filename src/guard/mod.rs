@@ -30,7 +30,7 @@ mod admit;
 mod settle;
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

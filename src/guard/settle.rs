@@ -16,7 +16,7 @@ use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, Wai
 use super::fact::{Event, Fact, Notice, Write};
 use super::key::{ClassHash, KeyHash, SessionKey};
 use super::learned::Lesson;
-use super::ledger::{KeyRecord, Renewal, Room, Rotation};
+use super::ledger::{KeyRecord, Renewal, Room, Rotation, Successor};
 use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
@@ -79,6 +79,15 @@ impl Guard {
         let Settling { facts, notice, records, .. } = settling;
         let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
         Settlement { cookie, facts, notice, records, wake }
+    }
+
+    /// Charges what an exchange holds, because it takes too long: what is held does not leak. There
+    /// is no refund any more, whatever its answer says.
+    pub fn charge(&self, ticket: &mut Ticket, now: Moment) {
+        if let Some(hold) = ticket.hold.take() {
+            self.budgets.keep(hold, now);
+            ticket.charged = true;
+        }
     }
 
     /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
@@ -286,7 +295,7 @@ impl Settling<'_> {
         max_age: Option<Duration>,
     ) -> RelayCookie {
         // What an unpaid key held is what makes it paid.
-        let pays = ticket.hold.is_some();
+        let pays = ticket.hold.is_some() || ticket.charged;
         let expires = self.expiry(max_age);
         match self.guard.ledger.renew(hash, expires, pays, self.now) {
             Renewal::Alive(record) => {
@@ -315,7 +324,8 @@ impl Settling<'_> {
         let withheld = self.is_after_logout(ticket, old);
         let rotation = match old {
             Some((old, true)) => {
-                let (rotation, record) = self.guard.ledger.rotate(old);
+                let successor = if withheld { Successor::Withheld } else { Successor::Relayed };
+                let (rotation, record) = self.guard.ledger.rotate(old, successor);
                 self.records[1] = record;
                 rotation
             }
@@ -324,7 +334,7 @@ impl Settling<'_> {
         match rotation {
             Rotation::Free { paid, alone } => {
                 let inherits = alone || ticket.effect != Effect::Write || !self.in_debt(ticket);
-                let paid = (paid && inherits) || ticket.hold.is_some();
+                let paid = (paid && inherits) || ticket.hold.is_some() || ticket.charged;
                 self.keep(ticket);
                 if !withheld {
                     self.issue(new, paid, max_age);
@@ -390,7 +400,7 @@ impl Settling<'_> {
                 self.guard.budgets.keep(hold, self.now);
                 true
             }
-            None if ticket.observe => true,
+            None if ticket.charged || ticket.observe => true,
             None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
         }
     }

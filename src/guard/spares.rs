@@ -8,9 +8,11 @@
 //! A spare never leaves its path, one exchange leases it at a time, and one whose exchange ended
 //! without evidence is gone.
 
-use std::collections::HashSet;
+mod table;
+
 use std::time::Duration;
 
+use self::table::{Path, Slot, Stage, Table};
 use super::client::Client;
 use super::fact::{Notice, RouteId};
 use super::key::{KeyHash, Secret, SessionKey};
@@ -113,57 +115,7 @@ pub struct Saved {
     pub spares: Vec<(SessionKey, Moment)>,
 }
 
-struct Table {
-    paths: Vec<Path>,
-    /// Slots promised to proved paths.
-    promised: usize,
-    /// Spares, in their slots or under way.
-    keys: HashSet<KeyHash>,
-    /// For placeholders; never used twice.
-    counter: u64,
-    /// The application was seen to delete an empty session rather than replace it, wherever.
-    deletes: bool,
-}
-
-struct Path {
-    path: Box<[u8]>,
-    route: RouteId,
-    /// Gated whatever was proved, until then.
-    gated: Option<Moment>,
-    stage: Stage,
-}
-
-enum Stage {
-    Unproved {
-        busy: bool,
-        /// Answers in a row that set no session cookie.
-        clean: u8,
-        /// It is gated because its answers were clean, not because it writes.
-        quiet: bool,
-    },
-    Proved {
-        share: usize,
-        slots: Vec<Slot>,
-        /// The application was seen to delete an empty session rather than replace it.
-        deletes: bool,
-        /// Clients after whose logout such an application wrote all the same.
-        writers: Vec<Client>,
-    },
-}
-
-impl Stage {
-    const UNPROVED: Self = Self::Unproved { busy: false, clean: 0, quiet: false };
-}
-
-#[derive(Default)]
-struct Slot {
-    leased: bool,
-    spare: Option<(SessionKey, Moment)>,
-}
-
 impl Spares {
-    /// Paths that are remembered at most, proved ones aside.
-    const UNPROVED: usize = 64;
     /// Clean answers after which an unproved path is no longer watched one exchange at a time.
     const CLEAN: u8 = 3;
     /// Unrelated clients that must be seen before writing after logout counts as the site's habit.
@@ -171,13 +123,7 @@ impl Spares {
 
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
-        let table = Table {
-            paths: Vec::new(),
-            promised: 0,
-            keys: HashSet::new(),
-            counter: seed,
-            deletes: false,
-        };
+        let table = Table { counter: seed, ..Table::default() };
         Self { policy: policy.clone(), lifetime, secret, table: Locked::new(table) }
     }
 
@@ -283,7 +229,11 @@ impl Spares {
             }
             SetSession::Key { key, .. } if *key == lease.sent => {
                 empty(slot);
-                (End::Lost, Some(self.gate(path, now)))
+                // A request that was turned away before the view (405, a missing CSRF token) says
+                // nothing of the view: where every answer saves the session, anybody could switch
+                // recycling off with one.
+                let gated = (evidence.status < 400).then(|| self.gate(path, now));
+                (End::Lost, gated)
             }
             SetSession::Key { .. } if *deletes || *application_deletes => {
                 empty(slot);
@@ -498,51 +448,6 @@ impl Spares {
             Stage::Proved { slots, .. } => slots.iter().filter(|slot| slot.leased).count(),
         };
         table.paths.iter().map(leased).sum()
-    }
-}
-
-impl Table {
-    /// The path's place. Proved paths and those in use stay; of the others the one that is gated
-    /// for the shortest time makes room.
-    fn find_or_add(&mut self, asking: Asking<'_>, now: Moment) -> Option<usize> {
-        if let Some(index) = self.paths.iter().position(|path| *path.path == *asking.path) {
-            return Some(index);
-        }
-        let path = Path {
-            path: asking.path.into(),
-            route: asking.route,
-            gated: None,
-            stage: Stage::UNPROVED,
-        };
-        let unproved =
-            self.paths.iter().filter(|path| matches!(path.stage, Stage::Unproved { .. }));
-        if unproved.count() < Spares::UNPROVED {
-            self.paths.push(path);
-            return Some(self.paths.len() - 1);
-        }
-        let idle = self
-            .paths
-            .iter()
-            .enumerate()
-            .filter(|(_, path)| matches!(path.stage, Stage::Unproved { busy: false, .. }));
-        let (index, _) = idle.min_by_key(|(_, path)| path.gated.unwrap_or(now))?;
-        self.paths[index] = path;
-        Some(index)
-    }
-}
-
-impl Path {
-    fn prove(&mut self, share: usize, deletes: bool, spare: Option<(SessionKey, Moment)>) {
-        let mut slots = Vec::with_capacity(share);
-        if spare.is_some() {
-            slots.push(Slot { leased: false, spare });
-        }
-        self.gated = None;
-        self.stage = Stage::Proved { share, slots, deletes, writers: Vec::new() };
-    }
-
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.path).into_owned()
     }
 }
 

@@ -217,6 +217,14 @@ fn a_failing_answer_without_a_cookie_or_none_at_all_loses_the_spare_and_is_charg
 }
 
 #[test]
+fn an_answer_of_another_shape_loses_the_spare_and_is_charged() {
+    let guard = proved();
+    let before = left(&guard, 1);
+    assert_eq!(logout(1).relayed(&guard, 200, "short", START), RelayCookie::Strip);
+    assert_eq!((left(&guard, 1), guard.sizes().1), (before - 1, 0));
+}
+
+#[test]
 fn a_failing_answer_with_a_new_key_replaces_the_spare() {
     let guard = proved();
     let before = left(&guard, 1);
@@ -233,6 +241,19 @@ fn a_request_that_was_never_sent_gives_the_spare_back_and_costs_nothing() {
     let _ = guard.settle(ticket, Outcome::Unsent, START);
     assert_eq!(left(&guard, 1), before);
     assert_eq!(peek(&guard, &logout(1), START), key(2));
+}
+
+/// Where every answer saves the session, one request that is turned away before the view (405, no
+/// CSRF token) would else switch recycling off for everybody.
+#[test]
+fn the_same_key_with_an_error_loses_the_spare_and_leaves_the_path() {
+    let guard = proved();
+    let ticket = logout(1).method("DELETE").ticket(&guard, START);
+    let same = text(&sent(&ticket));
+    let settled = settle(&guard, ticket, 403, &same);
+    assert_eq!((settled.cookie, settled.notice), (RelayCookie::Strip, None));
+    assert!(!is_gated(&guard, &logout(2), START));
+    assert_ne!(text(&peek(&guard, &logout(2), START)), same);
 }
 
 #[test]
@@ -414,14 +435,14 @@ fn junk_paths_are_bounded_and_do_not_keep_the_real_one_from_its_proof() {
         let junk = Ask::get(v4(2), &format!("/{number}/logout/"));
         let _ = junk.answered(&guard, 404, "-", START);
     }
-    assert!(guard.spares.table.lock().paths.len() <= Spares::UNPROVED);
+    assert!(guard.spares.table.lock().paths.len() <= Table::UNPROVED);
     prove_with(&guard, &logout(1), 1, &text(&key(2)), START);
     for number in 500..1000 {
         let junk = Ask::get(v4(2), &format!("/{number}/logout/"));
         let _ = junk.answered(&guard, 404, "-", START);
     }
     assert_eq!(peek(&guard, &logout(1), START), key(2), "a proved path stays");
-    assert!(guard.spares.table.lock().paths.len() <= Spares::UNPROVED + 1);
+    assert!(guard.spares.table.lock().paths.len() <= Table::UNPROVED + 1);
 }
 
 #[test]

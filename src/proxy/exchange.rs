@@ -110,11 +110,11 @@ async fn decide(
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
 async fn forward(
     core: Arc<Core>,
-    admitted: Admitted,
+    mut admitted: Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
     let again = admitted.may_want_proof().then(|| copy_of(&core, &request));
-    let mut response = match core.upstream.send(request).await {
+    let mut response = match send(&core, &mut admitted, request).await {
         Ok(response) => response,
         Err(failure) => {
             let outcome = match failure.stage() {
@@ -140,6 +140,26 @@ async fn forward(
         }
     }
     Ok(response)
+}
+
+/// Sends a request. What is held for it is charged when it takes too long.
+async fn send(
+    core: &Core,
+    admitted: &mut Admitted,
+    request: Request<UpstreamBody>,
+) -> Result<Response<DownstreamBody>, Failure> {
+    let sending = core.upstream.send(request);
+    if !admitted.holds() {
+        return sending.await;
+    }
+    tokio::pin!(sending);
+    match timeout(core.settings.hold_time, sending.as_mut()).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            admitted.charge();
+            sending.await
+        }
+    }
 }
 
 fn observe(core: &Core, response: &Response<DownstreamBody>) -> Evidence {

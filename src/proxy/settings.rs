@@ -18,6 +18,8 @@ pub struct Settings {
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
+    /// How long a budget is held for an exchange, before it is charged.
+    pub hold_time: Duration,
     pub upstream_limits: UpstreamLimits,
     pub downstream_limits: DownstreamLimits,
 }

@@ -5,6 +5,7 @@
 //! does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::state::StateFile;
@@ -13,8 +14,10 @@ use crate::guard::Guard;
 use crate::guard::exchange::{
     Facts, Outcome, Request, SendCookie, Settlement, Ticket, Verdict, WaitFor,
 };
+use crate::guard::fact::{Notice, Refusal};
 use crate::guard::key::SessionKey;
 use crate::guard::ledger::Patience;
+use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
 
@@ -31,8 +34,8 @@ pub struct Shield {
 /// What is done with a request.
 pub enum Decision {
     Forward(Admitted),
-    Refuse { retry_after: std::time::Duration },
-    Answer { answer: crate::guard::route::Answer, delete: bool },
+    Refuse { retry_after: Duration },
+    Answer { answer: Answer, delete: bool },
 }
 
 impl Shield {
@@ -58,8 +61,14 @@ impl Shield {
                     let shield = Arc::clone(self);
                     Ok(Decision::Forward(Admitted { shield, ticket: Some(ticket) }))
                 }
-                Verdict::Refuse { why: _, retry_after, facts } => {
+                Verdict::Refuse { why, retry_after, facts, wake } => {
                     self.tell_admission(&facts);
+                    if let Some(what) = wake {
+                        self.waiters.wake(what);
+                    }
+                    if why == Refusal::TableFull {
+                        self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
+                    }
                     Ok(Decision::Refuse { retry_after })
                 }
                 Verdict::Answer { answer, delete, facts } => {
@@ -113,6 +122,18 @@ impl Admitted {
         (!ticket.observes()).then(|| ticket.cookie())
     }
 
+    /// Whether a budget is held for it.
+    pub fn holds(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.holds())
+    }
+
+    /// Charges what is held for it, before its answer is there.
+    pub fn charge(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            self.shield.guard.charge(ticket, self.shield.clock.now());
+        }
+    }
+
     /// Whether the same request may have to be sent again, for a proof.
     pub fn may_want_proof(&self) -> bool {
         self.ticket.as_ref().is_some_and(|ticket| ticket.may_want_proof())
@@ -135,5 +156,57 @@ impl Drop for Admitted {
         if let Some(ticket) = self.ticket.take() {
             self.shield.settle(*ticket, Outcome::NoAnswer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+    use crate::guard::UnderWay;
+    use crate::guard::client::Client;
+    use crate::guard::cookie::Cookies;
+    use crate::guard::key::Secret;
+    use crate::guard::sim::support::policy;
+    use crate::telemetry::flood::FloodSettings;
+
+    /// Two sessions for a client: a guard of its tests' own policy.
+    fn shield() -> Arc<Shield> {
+        let clock = Clock::start();
+        let second = Duration::from_secs(1);
+        let floods = FloodSettings { events: 20, quiet: second, interval: second };
+        let guard = Guard::new(policy(), Secret::new([1; 16]), 1, clock.now());
+        Arc::new(Shield::new(guard, Telemetry::new(Vec::new(), floods, clock.now()), None, clock))
+    }
+
+    async fn admit(shield: &Arc<Shield>) -> Decision {
+        let policy = shield.guard.policy();
+        let none = std::iter::empty();
+        let cookies = Cookies::read(none, &policy.session.cookie, policy.session.key_shape);
+        let request = Request {
+            client: Client::fold(IpAddr::V4(Ipv4Addr::LOCALHOST), &policy.client),
+            method: "GET",
+            path: b"/cart/",
+            query: None,
+            body: false,
+            authorization: false,
+            cookies: &cookies,
+        };
+        shield.admit(&request).await
+    }
+
+    #[tokio::test]
+    async fn an_exchange_that_is_dropped_is_settled_and_charged() {
+        let shield = shield();
+        let mut admitted = 0;
+        while let Decision::Forward(exchange) = admit(&shield).await {
+            assert_eq!(shield.guard.under_way().held, 1);
+            drop(exchange);
+            assert_eq!(shield.guard.under_way(), UnderWay::default());
+            admitted += 1;
+            assert!(admitted < 10_000, "nothing is charged");
+        }
+        assert!(admitted > 0);
     }
 }

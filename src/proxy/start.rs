@@ -23,6 +23,10 @@ use crate::telemetry::flood::FloodSettings;
 /// Between two looks at what has become due.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long a budget is held for an exchange. What is held does not leak: some hundred clients
+/// that drip their uploads would else hold a site's budget for ever.
+const HOLD_TIME: Duration = Duration::from_secs(10);
+
 /// Serves until SIGTERM or SIGINT, drains, and saves the state. Everything that is shared is made
 /// here, before the first connection, and saved after the last exchange.
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
@@ -153,6 +157,7 @@ pub fn settings(config: &Config) -> Settings {
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
+        hold_time: HOLD_TIME,
         upstream_limits: UpstreamLimits {
             connect_timeout: up.connect_timeout,
             response_timeout: up.response_timeout,

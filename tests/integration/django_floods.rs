@@ -4,6 +4,7 @@
 //! 8 addresses, while two users log in, read, write and log out. What they see must be the same,
 //! line for line, as what a user of the bare, unflooded release sees.
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::load::Target;
+use crate::support::load::browser::Browser;
 use crate::support::load::flood::{Flood, Report, Scenario};
 use crate::support::load::visit::{Transcript, Visit};
 use crate::support::warm;
@@ -46,6 +48,11 @@ fn flood(
         warm::state(&folder, configuration);
     }
     let mut floodwall = Floodwall::start(&folder, &site.upstream(), configuration);
+    // A site does not begin with its flood: this page was read before, and is known to be clean.
+    for _ in 0..10 {
+        let mut visitor = Browser::new(floodwall.target(), Ipv4Addr::LOCALHOST);
+        assert_eq!(visitor.get("/read/").expect("an answer").status(), 200);
+    }
     let (report, users) = flood_with_users(floodwall.target(), requests, scenario);
     let mut logouts = 0;
     for user in &users {

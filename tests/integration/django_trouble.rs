@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::django::{Django, Release};
 use crate::support::inside::{Inside, await_that};
+use floodwall::proxy::settings::Settings;
+
 use crate::support::load::Target;
 use crate::support::load::browser::Browser;
 use crate::support::load::http::{Connection, Request};
@@ -89,11 +91,15 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
         return;
     }
     let site = Django::start(release);
-    let floodwall = Inside::start(&site.upstream(), THREE);
+    let budgets = "[budget.logout]\nclient = { rate = '1/d', burst = 2 }\n\
+                   site = { rate = '1/d', burst = 300 }\n\
+                   [budget.anonymous]\nclient = { rate = '1/d', burst = 2 }\n\
+                   site = { rate = '1/d', burst = 300 }\n";
+    let floodwall = Inside::start(&site.upstream(), budgets);
     let target = floodwall.target();
     get(target, "/accounts/logout/", None);
     thread::scope(|scope| {
-        let paths = ["/slow/?ms=5000", "/slow/logout/?ms=5000", "/slow/logout/"];
+        let paths = ["/slow/?ms=5000", "/slow/logout/?ms=5000", "/slow/logout/?ms=4999"];
         let asking = paths.map(|path| scope.spawn(move || get(target, path, None)));
         await_that("the requests are not under way", || {
             floodwall.shield.guard.under_way().held == 3
@@ -104,12 +110,70 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
         }
     });
     floodwall.await_rest();
-    // Both logouts are charged, and the page: nobody knows what they wrote. A connection that is
-    // refused is not: nothing was sent.
+    // Both logouts are charged, and the page: nobody knows what they wrote.
+    assert_eq!(get(target, "/accounts/logout/", None), 429);
+    // What was never sent is not charged: the page's second session is still there.
     for _ in 0..10 {
-        assert_eq!(get(target, "/accounts/logout/", None), 502);
+        assert_eq!(get(target, "/read/", None), 502);
     }
     floodwall.await_rest();
+}
+
+#[test]
+fn dripping_uploads_do_not_hold_the_budget() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start(release);
+    let budgets = THREE.replace("1/d", "20/s");
+    let short = |settings: &mut Settings| settings.hold_time = Duration::from_millis(100);
+    let floodwall = Inside::start_with(&site.upstream(), &budgets, short);
+    let target = floodwall.target();
+    let dripping: Vec<TcpStream> = (0..3)
+        .map(|_| {
+            let mut stream = TcpStream::connect(target.address()).expect("it listens");
+            let head =
+                format!("POST /echo/ HTTP/1.1\r\nHost: {target}\r\nContent-Length: 9\r\n\r\nx");
+            stream.write_all(head.as_bytes()).expect("it reads");
+            stream
+        })
+        .collect();
+    let under_way = || floodwall.shield.guard.under_way().held;
+    await_that("the uploads are not under way", || under_way() > 0);
+    await_that("the uploads hold the budget", || under_way() == 0);
+    // They go on, and others are admitted as their charges leak.
+    await_that("nobody else is admitted", || get(target, "/write/", None) == 200);
+    drop(dripping);
+    floodwall.await_rest();
+}
+
+#[test]
+fn a_record_that_is_gone_behind_the_ledgers_back_is_charged_when_it_comes_back() {
+    on_each(|release| {
+        let site = Django::start_with(release, &["--threads", "16"]);
+        let floodwall = Inside::start(&site.upstream(), THREE);
+        let target = floodwall.target();
+        let mut browser = Browser::new(target, Ipv4Addr::LOCALHOST);
+        browser.get("/write/").expect("a session");
+        let key = browser.cookie("sessionid").expect("a session").to_owned();
+        site.delete(&key);
+        // The key is known and paid: those that come while it is are forwarded, and each may add a
+        // record. One is the free rotation, two are what is left of the budget, the others are
+        // debts. Those that come later find the key dead.
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| assert!([200, 429].contains(&get(target, "/write/", Some(&key)))));
+            }
+        });
+        floodwall.await_rest();
+        assert!(site.rows() <= 16, "{} records", site.rows());
+        // The key is dead: it is no way in any more, and nothing new is admitted.
+        let rows = site.rows();
+        assert_eq!(get(target, "/write/", Some(&key)), 429);
+        assert_eq!(get(target, "/write/", None), 429);
+        assert_eq!(site.rows(), rows);
+    });
 }
 
 #[test]

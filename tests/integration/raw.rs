@@ -41,6 +41,7 @@ pub fn settings(upstream: Address) -> Settings {
         trusted_proxies: Vec::new(),
         cores: 1,
         drain_timeout: DEADLINE,
+        hold_time: DEADLINE,
         upstream_limits: UpstreamLimits {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),

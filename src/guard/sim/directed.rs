@@ -143,3 +143,44 @@ fn a_request_that_was_overtaken_by_a_login_does_not_log_out() {
     late.answered(&guard, 200, "", START);
     assert_eq!(late.relayed(&guard, 200, "-", START), RelayCookie::Delete);
 }
+
+/// 1.4 and 1.7 replace a session at logout, but the client never gets the new key: to it the
+/// session has ended, and a cookie that it still has is deleted as after any other logout.
+#[test]
+fn a_cookie_that_outlived_its_logout_is_deleted() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/login/").answered(&guard, 302, &text(&key(1)), START);
+    let logout = Ask::get(v4(1), "/logout/").with(&key(1));
+    assert_eq!(logout.relayed(&guard, 200, &text(&key(2)), START), RelayCookie::Delete);
+    let late = Ask::get(v4(1), "/read/").with(&key(1));
+    assert_eq!(late.relayed(&guard, 200, "-", START), RelayCookie::Delete);
+}
+
+/// What is held does not leak. Whoever drips an upload would hold a budget for ever: after a while
+/// the exchange is charged instead, whatever its answer will say, and the budget fills up again.
+#[test]
+fn an_exchange_that_takes_too_long_is_charged_before_its_end() {
+    let guard = guard(policy());
+    let mut tickets: Vec<_> =
+        (0..4).map(|_| Ask::get(v4(1), "/x/").ticket(&guard, START)).collect();
+    let ask = Ask::get(v4(1), "/x/");
+    let later = START.after(10 * SECOND);
+    assert_eq!(ask.refusal(&guard, later), Some(Refusal::ClientBudget), "four are held");
+    for ticket in &mut tickets {
+        guard.charge(ticket, later);
+    }
+    assert_eq!(guard.under_way(), UnderWay::default());
+    assert_eq!(ask.refusal(&guard, later), Some(Refusal::ClientBudget), "four are charged");
+    let leaked = later.after(4 * SECOND);
+    let clean = evidence(&guard, 200, "-");
+    let created = evidence(&guard, 200, &text(&key(1)));
+    for (ticket, evidence) in tickets.into_iter().zip([&clean, &clean, &clean, &created]) {
+        let _ = guard.settle(ticket, Outcome::Answered(evidence, None), leaked);
+    }
+    // Neither refunded nor charged twice, and what was created is paid for.
+    for _ in 0..4 {
+        Ask::get(v4(1), "/y/").answered(&guard, 200, &text(&key(2)), leaked);
+    }
+    assert_eq!(ask.refusal(&guard, leaked), Some(Refusal::ClientBudget));
+    assert_eq!(ask.with(&key(1)).refusal(&guard, leaked), None);
+}

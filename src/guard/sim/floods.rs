@@ -88,14 +88,14 @@ fn run_seeds(seeds: std::ops::Range<u64>, run: impl Fn(u64)) {
 
 #[test]
 fn whatever_is_tried_the_store_grows_no_faster_than_the_budgets_allow() {
-    run_seeds(seeds(150, 20_000), |seed| Flood::new(seed).run());
+    run_seeds(seeds(100, 5_000), |seed| Flood::new(seed).run());
 }
 
 /// While the site's budgets last, floods from elsewhere never refuse newcomers at a human pace, and
 /// they get to the end of their visits.
 #[test]
 fn paced_newcomers_get_through_while_the_budgets_that_concern_them_last() {
-    run_seeds(seeds(16, 2_000), |seed| {
+    run_seeds(seeds(8, 300), |seed| {
         let mut flood = Flood::new(seed);
         let mut policy = policy();
         // Three addresses and two wide prefixes cannot spend this.

@@ -1,7 +1,7 @@
 //! The guard against a model of Django, and against itself: what an attacker can try, played
 //! through in virtual time. Nothing here sleeps; every seed that failed can be run again.
 
-pub(super) mod support;
+pub(crate) mod support;
 
 mod directed;
 mod django;

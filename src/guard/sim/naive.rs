@@ -372,7 +372,7 @@ fn end(guard: &Guard, model: &mut Model, flight: &mut Flight, reply: Reply, now:
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(seeds(400, 50_000).end as u32))]
+    #![proptest_config(ProptestConfig::with_cases(seeds(300, 20_000).end as u32))]
 
     #[test]
     fn the_guard_decides_as_naive_tables_do(ops in ops()) {

@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -22,9 +21,9 @@ pub struct Floodwall {
 
 impl Floodwall {
     /// Starts it in front of `upstream` (as in `--upstream`), with its files in `folder` and this
-    /// configuration besides; waits until it listens.
+    /// configuration besides; waits until it listens, on a port that the system chooses.
     pub fn start(folder: &Folder, upstream: &str, configuration: &str) -> Self {
-        Self::start_at(folder, upstream, configuration, &free_address())
+        Self::start_at(folder, upstream, configuration, "127.0.0.1:0")
     }
 
     /// The same at a given address, as a restart is.
@@ -44,8 +43,11 @@ impl Floodwall {
             .stderr(stderr)
             .spawn()
             .expect("floodwall runs");
-        let mut floodwall = Self { child, address: listen.to_owned(), log };
-        floodwall.await_log(said, "\"message\":\"listening\"");
+        let mut floodwall = Self { child, address: String::new(), log };
+        let listening = "\"message\":\"listening\",\"address\":\"";
+        let log = floodwall.await_log(said, listening);
+        let address = log.split(listening).nth(1).and_then(|rest| rest.split('"').next());
+        floodwall.address = address.expect("it was waited for").to_owned();
         floodwall
     }
 
@@ -69,13 +71,15 @@ impl Floodwall {
         self.await_log(0, what);
     }
 
-    fn await_log(&mut self, from: u64, what: &str) {
+    /// What was logged from there on, as soon as it holds a whole line that says this.
+    fn await_log(&mut self, from: u64, what: &str) -> String {
         let deadline = Instant::now() + DEADLINE;
         let from = usize::try_from(from).expect("logs are short");
         loop {
             let log = read(&self.log);
-            if log.get(from..).is_some_and(|log| log.contains(what)) {
-                return;
+            let news = log.get(from..).unwrap_or_default();
+            if news.rsplit_once('\n').is_some_and(|(lines, _)| lines.contains(what)) {
+                return news.to_owned();
             }
             if let Some(status) = self.child.try_wait().expect("it can be waited for") {
                 panic!("floodwall ended with {status}: {log}");
@@ -118,10 +122,4 @@ fn read(path: &Path) -> String {
     let mut text = String::new();
     let _ = File::open(path).and_then(|mut file| file.read_to_string(&mut text));
     text
-}
-
-/// A port that was free a moment ago. Floodwall sets SO_REUSEADDR, so nothing lingers on it.
-pub fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    listener.local_addr().expect("it has an address").to_string()
 }

@@ -9,6 +9,7 @@ use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
 use floodwall::proxy::run::{Bound, Running};
+use floodwall::proxy::settings::Settings;
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
 
@@ -25,6 +26,15 @@ pub struct Inside {
 impl Inside {
     /// In front of `upstream`, on a free port, keeping no state.
     pub fn start(upstream: &str, configuration: &str) -> Self {
+        Self::start_with(upstream, configuration, |_| {})
+    }
+
+    /// The same with settings that no configuration has.
+    pub fn start_with(
+        upstream: &str,
+        configuration: &str,
+        set: impl FnOnce(&mut Settings),
+    ) -> Self {
         let overrides = Overrides {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
             upstream: Some(upstream.parse().expect("an upstream")),
@@ -35,7 +45,9 @@ impl Inside {
         let clock = Clock::start();
         let shield = Arc::new(start::shield(&config, clock).expect("a shield"));
         let app = App { clock, shield: Arc::clone(&shield), failed: Box::new(|_| {}) };
-        let bound = Bound::new(start::settings(&config)).expect("a free port");
+        let mut settings = start::settings(&config);
+        set(&mut settings);
+        let bound = Bound::new(settings).expect("a free port");
         let running = bound.start(Arc::new(app)).expect("it starts");
         Self { running: Some(running), shield }
     }
