@@ -11,16 +11,20 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::clock::Clock;
 use crate::guard::Guard;
 use crate::guard::image::{Entry, Image};
 use crate::guard::key::Secret;
 use crate::guard::ledger::KeyRecord;
+use crate::guard::moment::Moment;
 use crate::guard::policy::Policy;
 
 /// A snapshot is taken when the journal has grown past this and past the snapshot before it.
 const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
+/// Between two lines in the log that say that the state cannot be saved.
+const SAID_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The state of one site, open for writing.
 #[derive(Debug)]
@@ -42,6 +46,10 @@ struct Journal {
     told: Vec<Entry>,
     /// Something could not be written: only a new snapshot makes the state whole again.
     broken: bool,
+    /// It was begun for a snapshot that has not been written yet.
+    ahead: bool,
+    /// When it was last said that the state cannot be saved.
+    said: Option<Moment>,
 }
 
 impl StateFile {
@@ -80,6 +88,8 @@ impl StateFile {
                 snapshot_bytes: 0,
                 told: Vec::new(),
                 broken: false,
+                ahead: false,
+                said: None,
             }),
             _lock: lock,
         };
@@ -124,6 +134,7 @@ impl StateFile {
         drop(journal);
         if (long || broken)
             && let Err(error) = self.rotate(guard)
+            && self.journal().is_worth_saying(now)
         {
             tracing::error!(
                 file = %self.path.display(), %error,
@@ -139,22 +150,33 @@ impl StateFile {
     }
 
     /// A new journal first, then a snapshot: what happens meanwhile is in both, which is no harm.
+    /// A snapshot that failed is tried again with the same journal: each try would leave one.
     fn rotate(&self, guard: &Guard) -> io::Result<()> {
         let generation = {
             let mut journal = self.journal();
-            let generation = journal.generation + 1;
-            journal.file = create(&journal_path(&self.path, generation), false)?;
-            journal.generation = generation;
-            journal.bytes = 0;
-            generation
+            if !journal.ahead {
+                let generation = journal.generation + 1;
+                journal.file = create(&journal_path(&self.path, generation), false)?;
+                journal.generation = generation;
+                journal.bytes = 0;
+                journal.ahead = true;
+            }
+            journal.generation
         };
-        self.snapshot(guard, generation, false)?;
+        // What cannot be written from here on, this snapshot may not have.
+        let was_broken = std::mem::take(&mut self.journal().broken);
+        let written = self.snapshot(guard, generation, false);
         let mut journal = self.journal();
-        if journal.broken {
-            tracing::info!(file = %self.path.display(), "the state can be saved again");
+        match &written {
+            Ok(()) => {
+                journal.ahead = false;
+                if journal.said.take().is_some() {
+                    tracing::info!(file = %self.path.display(), "the state can be saved again");
+                }
+            }
+            Err(_) => journal.broken |= was_broken,
         }
-        journal.broken = false;
-        Ok(())
+        written
     }
 
     /// Writes a snapshot beside the file, syncs it, renames it over the file, and removes the
@@ -163,8 +185,11 @@ impl StateFile {
         let bytes = guard.snapshot(generation, self.clock.wall(), with_spares, self.clock.now());
         let beside = with_suffix(&self.path, ".new");
         let mut file = create(&beside, true)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
+        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+            // Half a snapshot is of no use, and takes room where there is none.
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
         fs::rename(&beside, &self.path)?;
         sync_folder(&self.path)?;
         self.journal().snapshot_bytes = bytes.len() as u64;
@@ -188,9 +213,21 @@ impl Journal {
         }
         match self.file.write_all(bytes) {
             Ok(()) => self.bytes += bytes.len() as u64,
-            // Said by whoever tries to mend it, once each interval.
-            Err(_) => self.broken = true,
+            // Said by whoever tries to mend it. Records behind half a record could not be read.
+            Err(_) => {
+                let _ = self.file.set_len(self.bytes);
+                self.broken = true;
+            }
         }
+    }
+
+    /// Whether it was long enough ago that somebody was told.
+    fn is_worth_saying(&mut self, now: Moment) -> bool {
+        let worth = self.said.is_none_or(|said| now.since(said) >= SAID_INTERVAL);
+        if worth {
+            self.said = Some(now);
+        }
+        worth
     }
 }
 
@@ -378,3 +415,7 @@ impl std::error::Error for StateError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

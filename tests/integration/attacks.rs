@@ -4,6 +4,8 @@
 use floodwall::proxy::settings::Address;
 
 use crate::raw::{Application, Wire, values};
+use crate::support::floodwall::Floodwall;
+use crate::support::folder::Folder;
 use crate::support::inside::Inside;
 use crate::support::load::Target;
 
@@ -129,4 +131,23 @@ fn a_spare_stays_inside_and_other_cookies_keep_their_order() {
     assert_eq!(values(&heard, "set-cookie"), ["a=1", "c=3; Path=/", "sessionid2=x"]);
     floodwall.await_rest();
     assert_eq!(floodwall.spares(), 1);
+}
+
+/// An upload that never ends keeps a stop waiting; a second signal does not wait, and still saves
+/// the state.
+#[test]
+fn a_second_signal_ends_at_once_and_saves_the_state() {
+    let application = Application::tcp();
+    let Address::Tcp { host, port } = &application.address else { panic!("it listens on TCP") };
+    let folder = Folder::new("signals");
+    let mut floodwall = Floodwall::start(&folder, &format!("http://{host}:{port}"), "");
+    let mut client = connect(floodwall.target());
+    client.send("POST /x/ HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n");
+    application.accept().head();
+    floodwall.signal("-TERM");
+    floodwall.await_said("draining");
+    assert!(floodwall.stop().success());
+    let files = std::fs::read_dir(folder.path()).expect("the folder is there");
+    let names = files.map(|file| file.expect("a file").file_name().into_string().expect("text"));
+    assert!(!names.into_iter().any(|name| name.contains("journal")), "the last snapshot is there");
 }

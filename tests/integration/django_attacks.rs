@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::django::{Django, Release};
 use crate::support::inside::{Inside, await_that};
 use crate::support::load::Target;
+use crate::support::load::browser::Browser;
 use crate::support::load::http::{Connection, Request, Response};
 
 /// Three sessions for a client from each budget, and none back within a test. Nobody waits for a
@@ -286,5 +287,51 @@ fn disguised_logouts_stay_within_spares_and_budgets() {
         floodwall.await_rest();
         let rows = site.rows() - floodwall.spares();
         assert!(rows <= 3, "Django {release}: {rows} rows beside the spares");
+    }
+}
+
+/// A user behind the flooder's own address, with nothing left of any budget: pages in parallel
+/// right after the login, and a logout while as many pages as may go together are under way.
+#[test]
+fn a_logged_in_user_is_never_refused_behind_a_flooder() {
+    for release in [Release::V1_4_21, Release::V1_7_9, Release::V1_8_3] {
+        if !release.available() {
+            continue;
+        }
+        let site = Django::start_with(release, &["--threads", "24"]);
+        let floodwall = Inside::start(&site.upstream(), &THREE.replace("'0s'", "'200ms'"));
+        let target = floodwall.target();
+        let mut browser = Browser::new(target, Ipv4Addr::LOCALHOST);
+        browser.get("/accounts/login/").expect("the login page");
+        let fields = [("username", "user1"), ("password", "secret")];
+        browser.post("/accounts/login/", &fields).expect("a login");
+        let cookie = browser.cookie("sessionid").expect("logged in").to_owned();
+        for drained in ["GET /write/", "GET /accounts/logout/?x"] {
+            for _ in 0..8 {
+                send(target, drained, "");
+            }
+        }
+        let get = |path: &str| {
+            send(target, &format!("GET {path}\nCookie: sessionid={cookie}"), "").status
+        };
+        assert_eq!(send(target, "GET /write/", "").status, 429, "Django {release}");
+        let (in_parallel, slow, logout) = thread::scope(|scope| {
+            let pages: Vec<_> = (0..40).map(|_| scope.spawn(|| get("/write/"))).collect();
+            let pages: Vec<u16> = pages.into_iter().map(|page| page.join().expect("one")).collect();
+            let slow: Vec<_> = (0..16).map(|_| scope.spawn(|| get("/slow/?ms=2000"))).collect();
+            await_that("sixteen pages are not under way", || {
+                floodwall.shield.guard.under_way().keys == 16
+            });
+            let logout = get("/accounts/logout/");
+            let slow: Vec<u16> = slow.into_iter().map(|page| page.join().expect("one")).collect();
+            (pages, slow, logout)
+        });
+        assert!(
+            in_parallel.iter().all(|status| *status == 200),
+            "Django {release}: {in_parallel:?}"
+        );
+        assert!(slow.iter().all(|status| *status == 200), "Django {release}: {slow:?}");
+        assert_eq!((logout, site.authenticated()), (200, 0), "Django {release}");
+        floodwall.await_rest();
     }
 }

@@ -79,6 +79,15 @@ fn a_restart_logs_nobody_out_and_brings_no_ended_session_back() {
 
 #[test]
 fn a_kill_under_load_forgets_no_session() {
+    an_end_under_load_forgets_no_session(Floodwall::kill);
+}
+
+#[test]
+fn a_stop_under_load_forgets_no_session_and_succeeds() {
+    an_end_under_load_forgets_no_session(|floodwall| assert!(floodwall.stop().success()));
+}
+
+fn an_end_under_load_forgets_no_session(end: impl FnOnce(Floodwall)) {
     if !RELEASE.available() {
         return;
     }
@@ -109,7 +118,7 @@ fn a_kill_under_load_forgets_no_session() {
             Flood { requests: 400, time_limit: limit, ..Flood::new(target, scenario) }.run()
         });
         await_that("too few users have logged in", || site.authenticated() >= 20);
-        floodwall.kill();
+        end(floodwall);
         killed.store(true, Ordering::Relaxed);
         let _ = flood.join();
         logging_in.into_iter().flat_map(|users| users.join().expect("no panic")).collect()
