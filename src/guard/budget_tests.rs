@@ -91,6 +91,20 @@ fn what_is_held_takes_room_until_it_is_settled() {
     }
 }
 
+/// Shrunken from a failure of the property below: when what was held leaked like what was charged,
+/// the refund of an old hold gave back what a newer one had just taken.
+#[test]
+fn a_late_refund_gives_back_nothing_that_others_have_spent() {
+    let budgets = budgets(2, 100, 1000);
+    let [first, second] = [(); 2].map(|()| budgets.reserve(0, v4(1), NOW).expect("the burst"));
+    budgets.refund(first);
+    let later = NOW.after(Duration::from_secs(1));
+    assert_eq!(spend(&budgets, v4(1), later), None);
+    budgets.refund(second);
+    assert_eq!(spend(&budgets, v4(1), later), None);
+    assert_eq!(spend(&budgets, v4(1), later), Some(Refusal::ClientBudget));
+}
+
 #[test]
 fn one_budget_cannot_be_drained_through_another() {
     let budgets = budgets(3, 3, 1000);
