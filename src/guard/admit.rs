@@ -170,7 +170,7 @@ impl Drawing<'_> {
     /// so that growth cannot compound.
     fn known(self, key: SessionKey, lease: KeyLease) -> Verdict {
         if lease.paid || *self.route.action == Action::Forward {
-            return self.forward(Sent::Known(key, lease), Hold::Needless);
+            return self.forward(Sent::Known(key, lease), Cover::Needless);
         }
         match self.reserve() {
             Ok(hold) => self.forward(Sent::Known(key, lease), hold),
@@ -185,7 +185,7 @@ impl Drawing<'_> {
     fn unproven(self, sent: Sent) -> Verdict {
         let signed = matches!(sent, Sent::Foreign) && self.guard.issues_signed();
         if signed || *self.route.action == Action::Forward {
-            return self.forward(sent, Hold::Needless);
+            return self.forward(sent, Cover::Needless);
         }
         self.gated(sent)
     }
@@ -195,7 +195,7 @@ impl Drawing<'_> {
             return self.sessionless_observed();
         }
         match self.route.action {
-            Action::Forward => self.forward(Sent::Nothing, Hold::Needless),
+            Action::Forward => self.forward(Sent::Nothing, Cover::Needless),
             Action::Gate => self.gated(Sent::Nothing),
             Action::Answer(answer) => Verdict::Answer {
                 answer: answer.clone(),
@@ -208,10 +208,10 @@ impl Drawing<'_> {
 
     fn sessionless_observed(&mut self) -> Verdict {
         match self.route.action {
-            Action::Forward => self.forward(Sent::Nothing, Hold::Needless),
+            Action::Forward => self.forward(Sent::Nothing, Cover::Needless),
             Action::Gate => self.gated(Sent::Nothing),
             Action::Answer(_) | Action::Recycle => {
-                let verdict = self.forward(Sent::Nothing, Hold::Needless);
+                let verdict = self.forward(Sent::Nothing, Cover::Needless);
                 verdict.also(Event::WouldAbsorb)
             }
         }
@@ -227,7 +227,7 @@ impl Drawing<'_> {
             Lane::Spare(lease) => self.forward(Sent::Spare(lease), hold),
             Lane::Prove(lease) => self.forward(Sent::Proof(lease), hold),
             Lane::Busy => {
-                if let Hold::Taken(hold) = hold {
+                if let Cover::Taken(hold) = hold {
                     self.guard.budgets.refund(hold);
                 }
                 if self.patience == Patience::Left {
@@ -247,13 +247,13 @@ impl Drawing<'_> {
     }
 
     /// In observe mode nothing is refused: what would have been is told, and goes on without.
-    fn reserve(&self) -> Result<Hold, Refused> {
+    fn reserve(&self) -> Result<Cover, Refused> {
         let reserved = self.guard.budgets.reserve(self.route.budget, self.request.client, self.now);
         match reserved {
-            Ok(hold) => Ok(Hold::Taken(hold)),
-            Err(refused) if self.route.observe => Ok(Hold::Missing(refused.why)),
+            Ok(hold) => Ok(Cover::Taken(hold)),
+            Err(refused) if self.route.observe => Ok(Cover::Missing(refused.why)),
             // Who is out of budget still reaches pages that create nothing.
-            Err(_) if self.passes() => Ok(Hold::Pass),
+            Err(_) if self.passes() => Ok(Cover::Pass),
             Err(refused) => Err(refused),
         }
     }
@@ -282,7 +282,7 @@ impl Drawing<'_> {
         Verdict::Refuse { why, retry_after, facts, wake }
     }
 
-    fn forward(&self, sent: Sent, hold: Hold) -> Verdict {
+    fn forward(&self, sent: Sent, hold: Cover) -> Verdict {
         let recycles = *self.route.action == Action::Recycle;
         let nature = if self.route.effect == Effect::Flush {
             self.guard.spares.nature(self.request.path, self.now)
@@ -296,12 +296,12 @@ impl Drawing<'_> {
             Sent::Known(..) | Sent::Unknown(_) | Sent::Foreign => false,
         };
         let facts = self.facts(removed);
-        let passes = matches!(hold, Hold::Pass);
-        let class = (!matches!(hold, Hold::Needless)).then(|| self.class()).flatten();
+        let passes = matches!(hold, Cover::Pass);
+        let class = (!matches!(hold, Cover::Needless)).then(|| self.class()).flatten();
         let (hold, facts) = match hold {
-            Hold::Needless | Hold::Pass => (None, facts),
-            Hold::Taken(hold) => (Some(hold), facts),
-            Hold::Missing(why) => (None, facts.and(Event::WouldRefuse(why))),
+            Cover::Needless | Cover::Pass => (None, facts),
+            Cover::Taken(hold) => (Some(hold), facts),
+            Cover::Missing(why) => (None, facts.and(Event::WouldRefuse(why))),
         };
         let ticket = Ticket {
             route: self.route.id,
@@ -350,7 +350,7 @@ impl Drawing<'_> {
 }
 
 /// What an exchange has of its budget.
-enum Hold {
+enum Cover {
     /// It needs none.
     Needless,
     Taken(super::budget::Hold),

@@ -21,7 +21,7 @@ use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
 use super::set_cookie::{Evidence, SetSession};
-use super::spares::{End, Nature, Unused};
+use super::spares::{End, Nature, Taken};
 
 impl Guard {
     /// Settles an exchange, however it ended.
@@ -50,11 +50,11 @@ impl Guard {
         }
         let (cookie, wake) = match sent {
             Sent::Spare(lease) => {
-                let cookie = settling.spare(&mut ticket, Unused::Spare(lease), outcome);
+                let cookie = settling.spare(&mut ticket, Taken::Spare(lease), outcome);
                 (cookie, Some(WaitFor::Spare))
             }
             Sent::Proof(lease) => {
-                let cookie = settling.spare(&mut ticket, Unused::Proof(lease), outcome);
+                let cookie = settling.spare(&mut ticket, Taken::Proof(lease), outcome);
                 (cookie, Some(WaitFor::Spare))
             }
             Sent::Known(key, lease) => {
@@ -141,7 +141,7 @@ struct Settling<'a> {
 
 impl Settling<'_> {
     /// The end of an exchange that had a spare, or that could prove its path.
-    fn spare(&mut self, ticket: &mut Ticket, lane: Unused, outcome: Outcome<'_>) -> RelayCookie {
+    fn spare(&mut self, ticket: &mut Ticket, lane: Taken, outcome: Outcome<'_>) -> RelayCookie {
         let spares = &self.guard.spares;
         let evidence = match outcome {
             Outcome::Unsent => {
@@ -153,8 +153,8 @@ impl Settling<'_> {
             Outcome::Answered(first, _) => Some(first),
         };
         let (end, notice) = match lane {
-            Unused::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
-            Unused::Proof(lease) => {
+            Taken::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
+            Taken::Proof(lease) => {
                 let second = match outcome {
                     Outcome::Answered(_, second) => second,
                     Outcome::Unsent | Outcome::NoAnswer => None,

@@ -77,9 +77,9 @@ pub struct Asking<'a> {
     pub safe: bool,
 }
 
-/// A lane that was taken and not gone.
+/// A lane that an exchange has taken, and gives back or settles.
 #[derive(Debug)]
-pub enum Unused {
+pub enum Taken {
     Spare(SpareLease),
     Proof(ProofLease),
 }
@@ -326,15 +326,15 @@ impl Spares {
     }
 
     /// Gives back what an exchange took and did not use.
-    pub fn give_back(&self, lane: Unused) {
+    pub fn give_back(&self, lane: Taken) {
         let mut table = self.table.lock();
         match lane {
-            Unused::Spare(lease) => {
+            Taken::Spare(lease) => {
                 if let Stage::Proved { slots, .. } = &mut table.paths[lease.path].stage {
                     slots[lease.slot].leased = false;
                 }
             }
-            Unused::Proof(lease) => {
+            Taken::Proof(lease) => {
                 if let Stage::Unproved { busy, .. } = &mut table.paths[lease.path].stage {
                     *busy = false;
                 }
