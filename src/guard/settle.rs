@@ -40,7 +40,7 @@ impl Guard {
             removed: matches!(sent, Sent::Nothing | Sent::Proof(_))
                 && ticket.carried
                 && !ticket.replaced,
-            facts: Facts::none(ticket.route, ticket.client, ticket.standing),
+            facts: Facts::none(ticket.route, ticket.debtor.client, ticket.standing),
             notice: None,
             records: [None; 2],
             now,
@@ -153,7 +153,7 @@ impl Settling<'_> {
             Outcome::Answered(first, _) => Some(first),
         };
         let (end, notice) = match lane {
-            Taken::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
+            Taken::Spare(lease) => spares.settle(lease, evidence, ticket.debtor.client, self.now),
             Taken::Proof(lease) => {
                 let second = match outcome {
                     Outcome::Answered(_, second) => second,
@@ -338,6 +338,7 @@ impl Settling<'_> {
                 self.keep(ticket);
                 if !withheld {
                     self.issue(new, paid, max_age);
+                    self.may_be_login(ticket);
                 }
                 self.wrote(Write::Rotated);
             }
@@ -373,8 +374,19 @@ impl Settling<'_> {
         let paid = self.pay(ticket);
         self.issue(key, paid, max_age);
         self.wrote(Write::Created);
+        if !ticket.carried {
+            self.may_be_login(ticket);
+        }
         if let Some(path) = &ticket.path {
             self.guard.spares.created_on(path);
+        }
+    }
+
+    /// A new session after content was sent to a login: whose session was known, or who had none.
+    /// A wrong password brings neither, and a made-up cookie proves nothing.
+    fn may_be_login(&self, ticket: &Ticket) {
+        if ticket.effect == Effect::Rotate && ticket.body && !ticket.observe {
+            self.guard.regulars.note(ticket.debtor.client, self.now);
         }
     }
 
@@ -400,8 +412,8 @@ impl Settling<'_> {
                 self.guard.budgets.keep(hold, self.now);
                 true
             }
-            None if ticket.charged || ticket.observe => true,
-            None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
+            None if ticket.charged || ticket.observe || ticket.exempt => true,
+            None => self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now),
         }
     }
 
@@ -409,7 +421,9 @@ impl Settling<'_> {
     /// key. Where those of before are not paid off, being paid is not passed on: else one paid key
     /// would bring records for ever.
     fn in_debt(&self, ticket: &Ticket) -> bool {
-        !ticket.observe && self.guard.budgets.in_debt(ticket.budget, ticket.client, self.now)
+        !ticket.observe
+            && !ticket.exempt
+            && self.guard.budgets.in_debt(ticket.budget, ticket.debtor, self.now)
     }
 
     fn keep(&self, ticket: &mut Ticket) {

@@ -74,7 +74,10 @@ fn left(guard: &Guard, client: u32) -> usize {
         .map(admit)
         .map_while(|verdict| match verdict {
             Verdict::Forward(ticket, _) => Some(*ticket),
-            Verdict::Refuse { .. } | Verdict::Answer { .. } | Verdict::Wait(_) => None,
+            Verdict::Refuse { .. }
+            | Verdict::Challenge { .. }
+            | Verdict::Answer { .. }
+            | Verdict::Wait(_) => None,
         })
         .collect();
     let left = tickets.len();
