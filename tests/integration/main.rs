@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
 mod attacks;
+mod challenges;
 mod django_attacks;
+mod django_challenges;
 mod django_floods;
 mod django_parsers;
 mod django_restarts;
