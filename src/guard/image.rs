@@ -166,7 +166,7 @@ impl Guard {
             out.u32(record.expires);
             out.u8(record.flags);
         });
-        out.list(self.budgets.owed(now).into_iter(), |out, owed| {
+        out.list(self.budgets.owed(now).flatten(), |out, owed| {
             out.u64(owed.cell.0);
             out.u64(wall.unix_nanos(owed.until));
         });
@@ -249,7 +249,7 @@ impl Guard {
     /// What changed in the budgets and in the warm-up since this was last asked, as journal
     /// records.
     pub fn changes(&self, wall: Wall, now: Moment) -> Vec<Entry> {
-        let owed = self.budgets.changed(now).into_iter();
+        let owed = self.budgets.changed(now).flatten();
         let mut entries: Vec<Entry> = owed.map(|owed| Entry::owed(owed, wall)).collect();
         let [_, longest, overflowed, elsewhere] = self.warm_up_on_wall(wall);
         let said =

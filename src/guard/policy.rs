@@ -153,7 +153,7 @@ pub struct ClientPolicy {
     pub ipv6_wide_prefix: u8,
     /// How many clients' worth of budget all of a wide prefix share. 1 to 65,536.
     pub ipv6_wide_factor: NonZeroU32,
-    /// Clients remembered at most, 24 bytes each. 1,000 to 100,000,000.
+    /// Clients remembered at most, 32 bytes each. 1,000 to 100,000,000.
     pub capacity: usize,
 }
 
