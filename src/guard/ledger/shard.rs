@@ -260,7 +260,7 @@ impl Shard {
 
     fn home(&self, key: KeyHash) -> usize {
         // The product of a half and a length is less than the length after the shift.
-        ((key.0 & u64::from(u32::MAX)) * self.index.len() as u64 >> 32) as usize
+        (((key.0 & u64::from(u32::MAX)) * self.index.len() as u64) >> 32) as usize
     }
 
     fn next(&self, at: usize) -> usize {
