@@ -132,6 +132,11 @@ impl Budgets {
         Self::SHARDS * Shard::bytes(Self::buckets(capacity))
     }
 
+    /// Clients that a table of this capacity can hold.
+    pub fn places(capacity: usize) -> usize {
+        Self::SHARDS * Self::buckets(capacity) * Shard::BUCKET
+    }
+
     /// Buckets of a shard. With a third more cells than clients, one in 10,000 finds no place when
     /// all are in debt; with as many cells as clients, one in 25.
     fn buckets(capacity: usize) -> usize {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use cookie::SameSite;
 
 use super::Guard;
-use super::budget::Owed;
+use super::budget::{Budgets, Owed};
 use super::fact::RouteId;
 use super::key::{CellHash, KeyHash, Secret, SessionKey};
-use super::ledger::{KeyRecord, seconds};
+use super::ledger::{KeyRecord, Ledger, seconds};
 use super::moment::Moment;
 use super::policy::{KeyShape, Policy};
 use super::set_cookie::Dress;
@@ -73,6 +73,12 @@ impl std::fmt::Display for Damaged {
 }
 
 impl std::error::Error for Damaged {}
+
+/// Bytes of a snapshot of full tables of these capacities, but for paths and spares: 13 for each
+/// key and 16 for each client, in as many places as there are for them.
+pub fn bytes(sessions: usize, clients: usize) -> usize {
+    Ledger::places(sessions) * 13 + Budgets::places(clients) * 16
+}
 
 /// A snapshot, checked. Keys and debts are read from its bytes when they are taken in, so that
 /// there is no second copy of millions of them.

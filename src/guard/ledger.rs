@@ -133,6 +133,11 @@ impl Ledger {
         Self::SHARDS * Shard::bytes(Self::each(capacity))
     }
 
+    /// Keys that a ledger of this capacity can hold.
+    pub fn places(capacity: usize) -> usize {
+        Self::SHARDS * Self::each(capacity)
+    }
+
     /// Places of a shard. Keys do not fall evenly: five standard deviations more than its share is
     /// what no shard needs while the ledger holds `capacity`.
     fn each(capacity: usize) -> usize {
