@@ -97,7 +97,7 @@ pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) 
     table.read("flood_interval", &mut log.flood_interval, faults, duration(SECOND..=DAY));
     table.read("flood_quiet", &mut log.flood_quiet, faults, duration(SECOND..=DAY));
     table.read("flood_events", &mut log.flood_events, faults, |entry: &Entry<'_, '_>, faults| {
-        integer(1..=1_000_000)(entry, faults).and_then(NonZeroU32::new)
+        integer(1..=1_000)(entry, faults).and_then(NonZeroU32::new)
     });
     table.finish(faults);
 }

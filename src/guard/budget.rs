@@ -183,6 +183,23 @@ impl Cell {
 impl Budgets {
     const SHARDS: usize = 64;
 
+    /// Bytes of a table for `capacity` clients, once all of it is in use: 32 for each. A client
+    /// takes a place for each budget that it draws on, and an IPv6 prefix of either width does.
+    pub fn bytes(capacity: usize) -> usize {
+        Self::SHARDS * Shard::bytes(Self::buckets(capacity))
+    }
+
+    /// Clients that a table of this capacity can hold.
+    pub fn places(capacity: usize) -> usize {
+        Self::SHARDS * Self::buckets(capacity) * Shard::BUCKET
+    }
+
+    /// Buckets of a shard. With a third more cells than clients, one in 10,000 finds no place when
+    /// all are in debt; with as many cells as clients, one in 25.
+    fn buckets(capacity: usize) -> usize {
+        (capacity + capacity.div_ceil(3)).div_ceil(Self::SHARDS * Shard::BUCKET).max(2)
+    }
+
     /// Budgets that nobody has drawn on.
     pub fn new(
         budgets: &[Budget],
@@ -191,7 +208,7 @@ impl Budgets {
         secret: Secret,
     ) -> Self {
         let line = |budget| Line::new(budget, clients, challenge, secret);
-        let buckets = clients.capacity.div_ceil(Self::SHARDS * Shard::BUCKET).max(2);
+        let buckets = Self::buckets(clients.capacity);
         Self {
             secret,
             clients: clients.clone(),
@@ -351,38 +368,42 @@ impl Budgets {
         &self.shards[(cell.0 >> 48) as usize % Self::SHARDS]
     }
 
-    /// Cells that changed since this was last asked, with what they owe; for the journal. One that
-    /// owes nothing any more is told too, so that it is not remembered as owing. What is held
-    /// counts as owed: nothing will prove it refundable after a kill.
-    pub fn changed(&self, now: Moment) -> Vec<Owed> {
-        let mut cells: Vec<_> =
-            self.shards.iter().flat_map(|shard| shard.lock().take_changed()).collect();
-        let mut owed: Vec<_> = cells.drain(..).map(|cell| self.owed_by(cell, now)).collect();
-        for (line, cells) in self.lines.iter().zip(self.site.lock().iter_mut()) {
-            if cells.told != cells.site {
+    /// Cells that changed since this was last asked, with what they owe; for the journal, piece by
+    /// piece. One that owes nothing any more is told too, so that it is not remembered as owing.
+    /// What is held counts as owed: nothing will prove it refundable after a kill.
+    pub fn changed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
+        let clients = self.shards.iter().map(move |shard| {
+            let cells = shard.lock().take_changed();
+            cells.into_iter().map(|cell| self.owed_by(cell, now)).collect()
+        });
+        clients.chain(std::iter::once_with(move || {
+            let mut site = self.site.lock();
+            let changed = self.lines.iter().zip(site.iter_mut());
+            let changed = changed.filter(|(_, cells)| cells.told != cells.site);
+            let tell = |(line, cells): (&Line, &mut SiteCells)| {
                 cells.told = cells.site;
-                owed.push(Owed {
-                    cell: line.site_hash,
-                    until: cells.site.arrival(&line.site, now),
-                });
-            }
-        }
-        owed
+                Owed { cell: line.site_hash, until: cells.site.arrival(&line.site, now) }
+            };
+            changed.map(tell).collect()
+        }))
     }
 
-    /// Every cell that owes something; for the snapshot.
-    pub fn owed(&self, now: Moment) -> Vec<Owed> {
-        let mut owed = Vec::new();
-        for shard in &self.shards {
+    /// Every cell that owes something; for the snapshot, piece by piece.
+    pub fn owed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
+        let clients = self.shards.iter().map(move |shard| {
             let shard = shard.lock();
             let owing = shard.all().filter(|(_, cell)| cell.held > 0 || cell.until > now);
-            owed.extend(owing.map(|cell| self.owed_by(cell, now)));
-        }
-        for (line, cells) in self.lines.iter().zip(self.site.lock().iter()) {
-            owed.push(Owed { cell: line.site_hash, until: cells.site.arrival(&line.site, now) });
-        }
-        owed.retain(|owed| owed.until > now);
-        owed
+            owing.map(|cell| self.owed_by(cell, now)).collect()
+        });
+        clients.chain(std::iter::once_with(move || {
+            let owed = |(line, cells): (&Line, &SiteCells)| Owed {
+                cell: line.site_hash,
+                until: cells.site.arrival(&line.site, now),
+            };
+            let site = self.site.lock();
+            let owed = self.lines.iter().zip(site.iter()).map(owed);
+            owed.filter(|owed| owed.until > now).collect()
+        }))
     }
 
     /// Which budget a cell belongs to is in its hash, which cannot be read back; what it holds is
@@ -536,23 +557,35 @@ struct Shard {
     /// A hash, its arrival time in nanoseconds, and what it holds with [`Self::CHANGED`]; 24
     /// bytes. Plain integers, so that the pages of an untouched table cost no memory.
     cells: Box<[[u64; 3]]>,
-    changed: Vec<CellHash>,
+    /// A bit for each bucket that has a cell with [`Self::CHANGED`].
+    changed: Box<[u64]>,
 }
 
 impl Shard {
     const BUCKET: usize = 8;
-    /// The cell stands in `changed`.
+    /// The journal was not told of the cell as it is.
     const CHANGED: u64 = 1 << 32;
 
-    fn new(buckets: usize) -> Self {
-        Self { cells: vec![[0; 3]; buckets * Self::BUCKET].into(), changed: Vec::new() }
+    const fn bytes(buckets: usize) -> usize {
+        buckets * Self::BUCKET * size_of::<[u64; 3]>() + buckets.div_ceil(64) * size_of::<u64>()
     }
 
-    fn candidates(&self, hash: CellHash) -> impl Iterator<Item = usize> + use<> {
+    fn new(buckets: usize) -> Self {
+        Self {
+            cells: vec![[0; 3]; buckets * Self::BUCKET].into(),
+            changed: vec![0; buckets.div_ceil(64)].into(),
+        }
+    }
+
+    fn buckets(&self, hash: CellHash) -> [usize; 2] {
         let buckets = self.cells.len() / Self::BUCKET;
         let first = (hash.0 & 0xff_ffff) as usize % buckets;
         let second = ((hash.0 >> 24) & 0xff_ffff) as usize % buckets;
         [first, second]
+    }
+
+    fn candidates(&self, hash: CellHash) -> impl Iterator<Item = usize> + use<> {
+        self.buckets(hash)
             .into_iter()
             .flat_map(|bucket| (0..Self::BUCKET).map(move |cell| bucket * Self::BUCKET + cell))
     }
@@ -570,8 +603,19 @@ impl Shard {
             let cell = self.read(*index);
             free(index) && cell.until <= now && cell.held == 0
         };
-        let cell = self.find(hash).filter(free);
-        Found { hash, cell: cell.or_else(|| self.candidates(hash).find(fresh)) }
+        // In the emptier of the two, which lets twice as many in before the first finds no place.
+        let emptier = || {
+            let (mut found, mut most) = (None, 0);
+            for bucket in self.buckets(hash) {
+                let cells = bucket * Self::BUCKET..(bucket + 1) * Self::BUCKET;
+                let room = cells.clone().filter(fresh).count();
+                if room > most {
+                    (found, most) = (cells.clone().find(fresh), room);
+                }
+            }
+            found
+        };
+        Found { hash, cell: self.find(hash).filter(free).or_else(emptier) }
     }
 
     fn read(&self, index: usize) -> Cell {
@@ -581,20 +625,25 @@ impl Shard {
     }
 
     fn write(&mut self, index: usize, hash: CellHash, cell: Cell) {
-        let [old, _, held] = self.cells[index];
         self.cells[index] = [hash.0, cell.until.as_nanos(), u64::from(cell.held) | Self::CHANGED];
-        if old != hash.0 || held & Self::CHANGED == 0 {
-            self.changed.push(hash);
-        }
+        let bucket = index / Self::BUCKET;
+        self.changed[bucket / 64] |= 1 << (bucket % 64);
     }
 
     /// What changed since this was last asked.
     fn take_changed(&mut self) -> Vec<(CellHash, Cell)> {
         let mut changed = Vec::new();
-        for hash in std::mem::take(&mut self.changed) {
-            if let Some(index) = self.find(hash) {
-                self.cells[index][2] &= !Self::CHANGED;
-                changed.push((hash, self.read(index)));
+        for word in 0..self.changed.len() {
+            let mut bits = std::mem::take(&mut self.changed[word]);
+            while bits != 0 {
+                let first = (word * 64 + bits.trailing_zeros() as usize) * Self::BUCKET;
+                bits &= bits - 1;
+                for index in first..first + Self::BUCKET {
+                    if self.cells[index][2] & Self::CHANGED != 0 {
+                        self.cells[index][2] &= !Self::CHANGED;
+                        changed.push((CellHash(self.cells[index][0]), self.read(index)));
+                    }
+                }
             }
         }
         changed

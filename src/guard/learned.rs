@@ -38,8 +38,14 @@ pub enum Lesson {
 }
 
 impl Learned {
-    /// Classes remembered at most, some 50 bytes each.
-    const CAPACITY: usize = 4096;
+    /// Classes remembered at most, 66 bytes each.
+    pub(super) const CAPACITY: usize = 4096;
+    /// Bytes of all classes. A hash map has up to twice as many places as classes, with a byte for
+    /// each.
+    pub fn bytes() -> usize {
+        2 * Self::CAPACITY * (size_of::<(ClassHash, Class)>() + 1)
+    }
+
     /// Clean answers in a row that make a class clean.
     const ENOUGH: u8 = 8;
     /// How long a class that created is taken for creating.

@@ -13,6 +13,7 @@ pub mod client;
 pub mod cookie;
 pub mod exchange;
 pub mod fact;
+pub mod footprint;
 pub mod gcra;
 pub mod image;
 pub mod key;

@@ -167,7 +167,7 @@ pub struct ClientPolicy {
     /// The wider prefixes around an IPv6 client that share a budget, each wider than the one
     /// before; [`Tier::MOST`] at most.
     pub ipv6_tiers: Vec<Tier>,
-    /// Clients remembered at most, 24 bytes each. 1,000 to 100,000,000.
+    /// Clients remembered at most, 32 bytes each. 1,000 to 100,000,000.
     pub capacity: usize,
     /// Addresses that no budget limits.
     pub exempt: Vec<IpNet>,
