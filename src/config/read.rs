@@ -94,6 +94,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     sections::session(top.table("session", faults), &mut policy.session, faults);
     sections::recycle(top.table("recycle", faults), &mut policy.recycle, faults);
     sections::client(top.table("client", faults), &mut policy.client, faults);
+    sections::learned(top.table("learned", faults), &mut policy.learned, faults);
     let own = budgets::read(top.table("budget", faults), &mut policy.budgets, faults);
     let profile = if profile_rules { config.profile.rules() } else { Vec::new() };
     let mut used = BTreeSet::new();

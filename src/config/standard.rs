@@ -1,7 +1,7 @@
 //! The defaults, all of them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use super::{
     Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
-    AfterLogout, Budget, ClientPolicy, Mode, Policy, Quota, RecyclePolicy, SessionPolicy, Unknown,
+    AfterLogout, Budget, ClientPolicy, LearnedPolicy, Mode, Policy, Quota, RecyclePolicy,
+    SessionPolicy, Unknown,
 };
 
 impl Default for Config {
@@ -75,6 +76,12 @@ fn policy(profile: Profile) -> Policy {
             ipv6_wide_prefix: 48,
             ipv6_wide_factor: count(8),
             capacity: 1_000_000,
+        },
+        learned: LearnedPolicy {
+            capacity: 4096,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         // The order of `profile::budget`: rules refer to budgets by index.
         budgets: vec![

@@ -137,7 +137,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 43] = [
+const OTHERS: [(&str, &str); 47] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -160,6 +160,10 @@ const OTHERS: [(&str, &str); 43] = [
     ("recycle.spares", "1024"),
     ("recycle.slot_wait", "\"0s\""),
     ("recycle.gate_for", "\"1h\""),
+    ("learned.capacity", "256"),
+    ("learned.clean_answers", "255"),
+    ("learned.quiet", "\"1d\""),
+    ("learned.passes", "0"),
     ("client.ipv4_prefix", "24"),
     ("client.ipv6_prefix", "56"),
     ("client.ipv6_wide_prefix", "63"),
@@ -193,7 +197,8 @@ fn every_key_has_an_effect() {
         OTHERS.iter().map(|&(key, _)| key).chain(["save.interval"]).collect();
     let (_, _, faults) = read(b"", Overrides::default());
     for key in faults.known_keys() {
-        let table = ["session", "recycle", "client", "budget", "upstream_limits"].into_iter();
+        let table =
+            ["session", "recycle", "client", "learned", "budget", "upstream_limits"].into_iter();
         let mut table = table.chain(["downstream_limits", "log", "save", "rule"]);
         assert!(tested.contains(&*key) || table.any(|table| table == key), "{key} is untested");
     }

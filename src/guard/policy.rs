@@ -2,7 +2,7 @@
 //!
 //! `config` builds a [`Policy`] from TOML; the guard obeys it. Nothing here reads a file.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::route::Rule;
@@ -14,6 +14,7 @@ pub struct Policy {
     pub session: SessionPolicy,
     pub recycle: RecyclePolicy,
     pub client: ClientPolicy,
+    pub learned: LearnedPolicy,
     /// Index 0 is [`Budget::ANONYMOUS`]; rules refer to the others by their index.
     pub budgets: Vec<Budget>,
     /// The operator's rules first, then the profile's; the first that matches decides.
@@ -155,6 +156,20 @@ pub struct ClientPolicy {
     pub ipv6_wide_factor: NonZeroU32,
     /// Clients remembered at most, 24 bytes each. 1,000 to 100,000,000.
     pub capacity: usize,
+}
+
+/// What is learned of paths that no rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnedPolicy {
+    /// Path classes remembered, rounded up to eight, `Learned::CLASS_BYTES` each. 256 to 1,000,000.
+    pub capacity: usize,
+    /// Answers without a record that make a class clean.
+    pub clean_answers: NonZeroU8,
+    /// How long a class that created counts as creating. 1 second to 1 day.
+    pub quiet: Duration,
+    /// Exchanges at once that go on without a hold because their class is clean; never more than
+    /// the site's burst. 0 lets none. At most 1,024.
+    pub passes: u16,
 }
 
 /// A pair of limits on how many sessions may be created: by one client, and on the whole site.

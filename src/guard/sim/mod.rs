@@ -10,4 +10,5 @@ mod floods;
 mod naive;
 mod people;
 mod rules;
+mod turning;
 mod world;

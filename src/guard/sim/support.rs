@@ -2,7 +2,7 @@
 //! choices.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::super::Guard;
@@ -15,8 +15,8 @@ use super::super::ledger::Patience;
 use super::super::moment::Moment;
 use super::super::path;
 use super::super::policy::{
-    AfterLogout, Budget, ClientPolicy, KeyShape, Mode, Policy, Quota, RecyclePolicy, SessionPolicy,
-    Unknown,
+    AfterLogout, Budget, ClientPolicy, KeyShape, LearnedPolicy, Mode, Policy, Quota, RecyclePolicy,
+    SessionPolicy, Unknown,
 };
 use super::super::route::{Action, Effect, PathPattern, Rule};
 use super::super::set_cookie::Evidence;
@@ -66,6 +66,12 @@ pub fn policy() -> Policy {
             ipv6_wide_prefix: 48,
             ipv6_wide_factor: NonZeroU32::new(2).expect("not zero"),
             capacity: 10_000,
+        },
+        learned: LearnedPolicy {
+            capacity: 1024,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         budgets: vec![budget("anonymous"), budget("login")],
         rules: vec![
