@@ -97,6 +97,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     top.read("challenge", &mut policy.challenge, faults, word(&Challenge::ALL, Challenge::word));
     let table = top.table("challenge_cookie", faults);
     clients::challenge_cookie(table, &mut policy.challenge_cookie, &policy.session, faults);
+    sections::learned(top.table("learned", faults), &mut policy.learned, faults);
     let own = budgets::read(top.table("budget", faults), &mut policy.budgets, faults);
     let profile = if profile_rules { config.profile.rules() } else { Vec::new() };
     let mut used = BTreeSet::new();

@@ -1,6 +1,6 @@
 //! The tables of fixed keys. Each key stands once, with its bounds.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::fault::{Faults, Unfit};
@@ -8,7 +8,7 @@ use super::table::{Entry, Table};
 use super::value::{boolean, duration, integer, size, text, word};
 use super::{DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
 use super::{address, pattern};
-use crate::guard::policy::{AfterLogout, RecyclePolicy, SessionPolicy, Unknown};
+use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -60,6 +60,16 @@ pub(super) fn recycle(mut table: Table<'_, '_>, recycle: &mut RecyclePolicy, fau
     table.read("spares", &mut recycle.spares, faults, integer(1..=1_024));
     table.read("slot_wait", &mut recycle.slot_wait, faults, duration(Duration::ZERO..=SECOND * 30));
     table.read("gate_for", &mut recycle.gate_for, faults, duration(SECOND..=DAY));
+    table.finish(faults);
+}
+
+pub(super) fn learned(mut table: Table<'_, '_>, learned: &mut LearnedPolicy, faults: &mut Faults) {
+    table.read("capacity", &mut learned.capacity, faults, integer(256..=1_000_000));
+    table.read("clean_answers", &mut learned.clean_answers, faults, |entry, faults| {
+        integer(1..=255)(entry, faults).and_then(NonZeroU8::new)
+    });
+    table.read("quiet", &mut learned.quiet, faults, duration(SECOND..=DAY));
+    table.read("passes", &mut learned.passes, faults, integer(0..=1_024));
     table.finish(faults);
 }
 

@@ -1,7 +1,7 @@
 //! The defaults, all of them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use super::{
     Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
-    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, Mode, Policy, Quota,
-    RecyclePolicy, SessionPolicy, Tier, Unknown,
+    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
+    Quota, RecyclePolicy, SessionPolicy, Tier, Unknown,
 };
 
 impl Default for Config {
@@ -87,6 +87,12 @@ fn policy(profile: Profile) -> Policy {
             max_age: Duration::from_secs(3600),
             quota: per_minute(10, 10),
             ceiling: count(2),
+        },
+        learned: LearnedPolicy {
+            capacity: 4096,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         // The order of `profile::budget`: rules refer to budgets by index.
         budgets: vec![

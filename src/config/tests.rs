@@ -145,7 +145,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 50] = [
+const OTHERS: [(&str, &str); 54] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -175,6 +175,10 @@ const OTHERS: [(&str, &str); 50] = [
     ("recycle.spares", "1024"),
     ("recycle.slot_wait", "\"0s\""),
     ("recycle.gate_for", "\"1h\""),
+    ("learned.capacity", "256"),
+    ("learned.clean_answers", "255"),
+    ("learned.quiet", "\"1d\""),
+    ("learned.passes", "0"),
     ("client.ipv4_prefix", "24"),
     ("client.ipv6_prefix", "56"),
     ("client.ipv6_tiers", "[{ prefix = 63, factor = 65_536 }]"),
@@ -208,7 +212,8 @@ fn every_key_has_an_effect() {
         OTHERS.iter().map(|&(key, _)| key).chain(["save.interval"]).collect();
     let (_, _, faults) = read(b"", Overrides::default());
     for key in faults.known_keys() {
-        let table = ["session", "recycle", "client", "budget", "upstream_limits"].into_iter();
+        let table =
+            ["session", "recycle", "client", "learned", "budget", "upstream_limits"].into_iter();
         let more = [
             "challenge_cookie",
             "challenge_cookie.budget",

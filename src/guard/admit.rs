@@ -8,8 +8,8 @@ use super::challenge::Challenged;
 use super::cookie::Presented;
 use super::exchange::{Facts, Request, Sent, Ticket, Verdict, WaitFor};
 use super::fact::{Event, Refusal, RouteId, Warmth};
-use super::key::{ClassHash, SessionKey};
-use super::learned::Learned;
+use super::key::SessionKey;
+use super::learned::Page;
 use super::ledger::{Entered, KeyLease, Patience};
 use super::moment::Moment;
 use super::path::only_parameters;
@@ -297,9 +297,9 @@ impl Drawing<'_> {
     /// Not while what passed before, and created all the same, is to be paid off: there are more
     /// classes than an attacker can use up.
     fn passes(&self) -> bool {
-        let clean = |class| self.guard.learned.pass(class, self.now);
+        let clean = |page| self.guard.learned.pass(&page, self.now);
         !self.guard.budgets.in_debt(self.route.budget, self.debtor(), self.now)
-            && self.class().is_some_and(clean)
+            && self.page().is_some_and(clean)
     }
 
     /// Refuses, or waits where only exchanges under way stand in the way: a burst of an office's
@@ -339,7 +339,7 @@ impl Drawing<'_> {
         };
         let facts = self.facts(removed);
         let passes = matches!(hold, Cover::Pass);
-        let class = (!matches!(hold, Cover::Needless)).then(|| self.class()).flatten();
+        let page = (!matches!(hold, Cover::Needless)).then(|| self.page()).flatten();
         let (hold, facts) = match hold {
             Cover::Needless | Cover::Pass => (None, facts),
             Cover::Taken(hold) => (Some(hold), facts),
@@ -361,17 +361,16 @@ impl Drawing<'_> {
             sent,
             hold,
             charged: false,
-            class,
+            page: page.map(Page::into_owned),
             passes,
         };
         Verdict::Forward(Box::new(ticket), facts)
     }
 
-    /// The path class of a request that no rule names.
-    fn class(&self) -> Option<ClassHash> {
+    /// A request that no rule names, as its path class is found.
+    fn page(&self) -> Option<Page<'_>> {
         let Request { method, path, .. } = *self.request;
-        (self.route.id == RouteId::Unnamed)
-            .then(|| Learned::class(self.guard.secret, method, self.route.standing, path))
+        (self.route.id == RouteId::Unnamed).then(|| Page::new(method, self.route.standing, path))
     }
 
     fn facts(&self, removed: bool) -> Facts {

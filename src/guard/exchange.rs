@@ -8,7 +8,8 @@ use super::challenge::Challenged;
 use super::client::Client;
 use super::cookie::Cookies;
 use super::fact::{Event, Fact, Notice, Refusal, RouteId, Write};
-use super::key::{ClassHash, KeyHash, SessionKey};
+use super::key::{KeyHash, SessionKey};
+use super::learned::Page;
 use super::ledger::{KeyLease, KeyRecord};
 use super::policy::Terms;
 use super::route::{Answer, Effect, StandingWord};
@@ -103,8 +104,8 @@ pub struct Ticket {
     pub(super) hold: Option<Hold>,
     /// What it held was charged before it ended.
     pub(super) charged: bool,
-    /// The path class, where no rule names the request and it had no live session.
-    pub(super) class: Option<ClassHash>,
+    /// What the answer teaches of, where no rule names the request and it had no live session.
+    pub(super) page: Option<Page<'static>>,
     /// It went without a hold because its class is clean.
     pub(super) passes: bool,
 }

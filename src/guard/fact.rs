@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client::Client;
+use super::route::StandingWord;
 
 /// The rule that a request fell under: an index into `Policy::rules`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -129,6 +130,11 @@ pub enum Notice {
     PathWrites { route: RouteId, path: String, gated: Duration },
     /// An application that deletes empty sessions wrote after the logout, for several clients.
     WritesAfterLogout { route: RouteId, path: String, gated: Duration },
+    /// Requests without a live session to a path that no rule names create sessions now; they did
+    /// not before, or nothing was known of them.
+    PathCreates { method: &'static str, standing: StandingWord, path: String },
+    /// There is no room for a path class: all that could make some creates.
+    ClassesFull,
     /// A creating route set a cookie that looks like a session key under another name.
     OtherCookieLooksLikeKey { route: RouteId, cookie: String },
     /// The application set a session cookie that is no key of this profile.

@@ -22,12 +22,12 @@ impl Policy {
     pub fn footprint(&self) -> [Footprint; 5] {
         let table = |table, key, entries, bytes| Footprint { table, key, entries, bytes };
         let (sessions, clients) = (self.session.capacity, self.client.capacity);
-        let spares = self.recycle.spares;
+        let (spares, learned) = (self.recycle.spares, self.learned.capacity);
         [
             table("sessions", "session.capacity", sessions, Ledger::bytes(sessions)),
             table("clients", "client.capacity", clients, Budgets::bytes(clients)),
             table("spares", "recycle.spares", spares.into(), Spares::bytes(spares)),
-            table("learned paths", "", Learned::CAPACITY, Learned::bytes()),
+            table("learned paths", "learned.capacity", learned, learned * Learned::CLASS_BYTES),
             // While it is read. To be written it needs no more than a piece of it.
             table("state file", "", sessions + clients, image::bytes(sessions, clients)),
         ]

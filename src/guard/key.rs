@@ -63,7 +63,7 @@ pub struct Token(pub u64);
 
 /// The hash of a path class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClassHash(u64);
+pub struct ClassHash(pub u64);
 
 /// The secret behind all hashes and placeholders. Kept in the state file, so that what was
 /// remembered before a restart is found again after it.
@@ -150,23 +150,15 @@ impl Secret {
         CellHash(hasher.finish())
     }
 
-    /// The hash of a path class.
-    pub fn class<'a>(
-        self,
-        method: &str,
-        standing: &str,
-        segments: impl Iterator<Item = &'a [u8]>,
-    ) -> ClassHash {
+    /// The hash of the path class below `parent` that this kind of step and this name lead to.
+    pub fn class(self, parent: ClassHash, kind: &[u8], name: &[u8]) -> ClassHash {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write_u8(b'r');
-        let mut part = |bytes: &[u8]| {
-            hasher.write(bytes);
-            // No segment has a slash in it, so no two classes are written alike.
-            hasher.write_u8(b'/');
-        };
-        part(method.as_bytes());
-        part(standing.as_bytes());
-        segments.for_each(part);
+        hasher.write_u64(parent.0);
+        hasher.write(kind);
+        // No kind has a zero byte in it, so no two classes are written alike.
+        hasher.write_u8(0);
+        hasher.write(name);
         ClassHash(hasher.finish())
     }
 

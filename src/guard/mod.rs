@@ -46,7 +46,7 @@ use key::Secret;
 use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
-use policy::Policy;
+use policy::{Budget, Policy};
 use regulars::Regulars;
 use set_cookie::Dress;
 use sharded::Locked;
@@ -87,7 +87,11 @@ impl Guard {
                 secret,
             ),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
-            learned: Learned::default(),
+            learned: Learned::new(
+                &policy.learned,
+                policy.budgets.get(Budget::ANONYMOUS).map_or(0, |budget| budget.site.burst().get()),
+                secret,
+            ),
             regulars: Regulars::new(secret, now),
             challenges: policy.challenges(),
             tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),

@@ -3,7 +3,7 @@
 //! `config` builds a [`Policy`] from TOML; the guard obeys it. Nothing here reads a file.
 
 use std::net::IpAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -20,6 +20,7 @@ pub struct Policy {
     /// What a client meets that is out of budget, where neither its rule nor its budget says.
     pub challenge: Challenge,
     pub challenge_cookie: ChallengePolicy,
+    pub learned: LearnedPolicy,
     /// Index 0 is [`Budget::ANONYMOUS`]; rules refer to the others by their index.
     pub budgets: Vec<Budget>,
     /// The operator's rules first, then the profile's; the first that matches decides.
@@ -257,6 +258,20 @@ pub struct ChallengePolicy {
     pub quota: Quota,
     /// All that are returned from one client: as much as this many clients. 1 to 1,000.
     pub ceiling: NonZeroU32,
+}
+
+/// What is learned of paths that no rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnedPolicy {
+    /// Path classes remembered, rounded up to eight, `Learned::CLASS_BYTES` each. 256 to 1,000,000.
+    pub capacity: usize,
+    /// Answers without a record that make a class clean.
+    pub clean_answers: NonZeroU8,
+    /// How long a class that created counts as creating. 1 second to 1 day.
+    pub quiet: Duration,
+    /// Exchanges at once that go on without a hold because their class is clean; never more than
+    /// the site's burst. 0 lets none. At most 1,024.
+    pub passes: u16,
 }
 
 /// A pair of limits on how many sessions may be created: by one client, and on the whole site.

@@ -14,8 +14,8 @@ use std::time::Duration;
 use super::Guard;
 use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, WaitFor};
 use super::fact::{Event, Fact, Notice, Write};
-use super::key::{ClassHash, KeyHash, SessionKey};
-use super::learned::Lesson;
+use super::key::{KeyHash, SessionKey};
+use super::learned::{Lesson, Noted, Page};
 use super::ledger::{KeyRecord, Renewal, Room, Rotation, Successor};
 use super::moment::Moment;
 use super::policy::AfterLogout;
@@ -73,10 +73,11 @@ impl Guard {
                 (cookie, None)
             }
         };
-        if let (Some(class), Outcome::Answered(evidence, _)) = (ticket.class, outcome) {
-            self.learn_class(class, evidence, &settling.facts, now);
+        let Settling { facts, mut notice, records, .. } = settling;
+        if let (Some(page), Outcome::Answered(evidence, _)) = (&ticket.page, outcome) {
+            let learned = self.learn_class(page, evidence, &facts, now);
+            notice = notice.or(learned);
         }
-        let Settling { facts, notice, records, .. } = settling;
         let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
         Settlement { cookie, facts, notice, records, wake }
     }
@@ -92,12 +93,29 @@ impl Guard {
 
     /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
     /// made-up paths would fill the table with them.
-    fn learn_class(&self, class: ClassHash, evidence: &Evidence, facts: &Facts, now: Moment) {
+    fn learn_class(
+        &self,
+        page: &Page<'_>,
+        evidence: &Evidence,
+        facts: &Facts,
+        now: Moment,
+    ) -> Option<Notice> {
         let created = |fact: &Fact| fact.event == Event::Wrote(Write::Created);
-        if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
-            self.learned.note(class, Lesson::Created, now);
+        let noted = if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
+            self.learned.note(page, Lesson::Created, now)
         } else if evidence.status < 400 {
-            self.learned.note(class, Lesson::Clean, now);
+            self.learned.note(page, Lesson::Clean, now)
+        } else {
+            return None;
+        };
+        match noted {
+            Noted::Silent => None,
+            Noted::TurnedCreating => Some(Notice::PathCreates {
+                method: page.method(),
+                standing: page.standing(),
+                path: page.text(),
+            }),
+            Noted::NoPlace => Some(Notice::ClassesFull),
         }
     }
 

@@ -10,7 +10,7 @@ const RULE: &str = "[[rule]]\nname = 'x'\npath = '/x'\n";
 #[rustfmt::skip]
 const BAD: &[(&str, (usize, usize), &[&str])] = &[
     // Keys and tables.
-    ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "exempt, listen, log"]),
+    ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "learned, listen, log"]),
     ("[sesion]\ncookie = 'x'", (1, 2), &["did you mean `session`?"]),
     ("[session]\nlifetime = '1d'\ntrusted_proxies = []", (3, 1), &["key of the top level: write it above"]),
     ("lifetime = '1d'", (1, 1), &["`lifetime` is a key in [session]"]),

@@ -11,4 +11,5 @@ mod floods;
 mod naive;
 mod people;
 mod rules;
+mod turning;
 mod world;

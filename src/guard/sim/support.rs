@@ -2,7 +2,7 @@
 //! choices.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::super::Guard;
@@ -16,8 +16,8 @@ use super::super::ledger::Patience;
 use super::super::moment::Moment;
 use super::super::path;
 use super::super::policy::{
-    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, KeyShape, Mode, Policy, Quota,
-    RecyclePolicy, SessionPolicy, Terms, Tier, Unknown,
+    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, KeyShape, LearnedPolicy, Mode,
+    Policy, Quota, RecyclePolicy, SessionPolicy, Terms, Tier, Unknown,
 };
 use super::super::route::{Action, Effect, PathPattern, Rule};
 use super::super::set_cookie::Evidence;
@@ -80,6 +80,12 @@ pub fn policy() -> Policy {
             max_age: Duration::from_secs(3600),
             quota: quota(2, SECOND),
             ceiling: count(1),
+        },
+        learned: LearnedPolicy {
+            capacity: 1024,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         budgets: vec![budget("anonymous"), budget("login")],
         rules: vec![
