@@ -5,6 +5,7 @@
 mod attacks;
 mod django_attacks;
 mod django_floods;
+mod django_keys;
 mod django_parsers;
 mod django_restarts;
 mod django_rig;

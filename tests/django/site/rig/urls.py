@@ -31,6 +31,10 @@ urlpatterns = [
     url(r"^loginout/logout/$", views.loginout_logout, name="loginout-logout"),
     url(r"^error/logout/$", views.error_logout, name="error-logout"),
     url(r"^slow/logout/$", views.slow_logout, name="slow-logout"),
+    url(r"^turning/logout/$", views.turning_logout, name="turning-logout"),
+    url(r"^deleting/logout/$", views.deleting_logout, name="deleting-logout"),
+    # A logout at a path whose name does not tell.
+    url(r"^leave/$", views.deleting_logout, name="leave"),
     # Pages that show the proxy at work.
     url(r"^slow/$", views.slow, name="slow"),
     url(r"^big/$", views.big, name="big"),

@@ -96,6 +96,24 @@ def error_logout(request):
     raise RuntimeError("asked for")
 
 
+def turning_logout(request):
+    """Logs out, and tells the session keys before and after; with a cookie `turn` it writes."""
+    before = request.session.session_key
+    if "turn" in request.COOKIES:
+        request.session["turned"] = True
+    else:
+        logout(request)
+    return HttpResponse("before=%s after=%s\n" % (before, request.session.session_key))
+
+
+def deleting_logout(request):
+    """Logs out, and deletes the cookie itself, which the middleware then sets all the same."""
+    logout(request)
+    response = HttpResponse("deleted\n")
+    response.delete_cookie("sessionid")
+    return response
+
+
 def slow(request):
     sleep(request)
     return read(request)
