@@ -9,6 +9,7 @@ mod django_keys;
 mod django_parsers;
 mod django_restarts;
 mod django_rig;
+mod django_spares;
 mod django_trouble;
 mod patch;
 mod proxying;
