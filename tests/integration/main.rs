@@ -7,6 +7,7 @@ mod django_attacks;
 mod django_floods;
 mod django_keys;
 mod django_parsers;
+mod django_races;
 mod django_restarts;
 mod django_rig;
 mod django_spares;
