@@ -10,7 +10,7 @@ use crate::support::django::{Django, Release};
 use crate::support::inside::{Inside, await_that};
 use crate::support::load::browser::Browser;
 use crate::support::load::http::Response;
-use crate::support::sending::{key, raw, send};
+use crate::support::sending::{self, key, raw, send};
 
 /// Three sessions for a client from each budget, and none back within a test. Nobody waits for a
 /// key, so that whoever would is at the end of its patience at once.
@@ -312,4 +312,28 @@ fn a_logged_in_user_is_never_refused_behind_a_flooder() {
         assert_eq!((logout, site.authenticated()), (200, 0), "Django {release}");
         floodwall.await_rest();
     }
+}
+
+/// Admin pages of 1.4 take the login form, but only reading them makes no page wait for another: a
+/// logged-in admin who opens forty at once needs no budget.
+#[test]
+fn a_logged_in_admin_is_not_refused_behind_a_flooder_of_the_admin() {
+    let release = Release::V1_4_21;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start_with(release, &["--threads", "16"]);
+    let budgets = sending::budgets(3) + "[session]\nkey_wait = '0s'\nin_flight_per_key = 64\n";
+    let floodwall = Inside::start(&site.upstream(), &budgets);
+    let target = floodwall.target();
+    let admin = sending::post(target, "/accounts/login/", "", "username=admin&password=secret");
+    let cookie = key(&admin).expect("logged in").to_owned();
+    while send(target, "GET /admin/", "").status == 200 {}
+    let page = format!("GET /admin/auth/user/\nCookie: sessionid={cookie}");
+    let pages = sending::at_once(40, |_| send(target, &page, ""));
+    let read = |answer: &Response| answer.status == 200 && sending::text(answer).contains("user1");
+    let unread = pages.iter().filter(|answer| !read(answer)).count() as u64;
+    let attack = "a logged-in admin's 40 pages at once, the admin's budget spent";
+    bounded(attack, "pages refused, 1.4.21", 0, unread);
+    floodwall.await_rest();
 }
