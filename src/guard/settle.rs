@@ -274,7 +274,7 @@ impl Settling<'_> {
     }
 
     /// The first flush of a known key that ends so has replaced a record by one that nobody sees;
-    /// every further one has added one.
+    /// every further one has added one. What passed because its class is clean has proved nothing.
     fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
         if let Some((_, hash)) = sent {
             let (gone, record) = self.guard.ledger.uncertain(hash, ticket.effect);
@@ -282,6 +282,9 @@ impl Settling<'_> {
             if gone && ticket.effect == Effect::Flush {
                 self.pay(ticket);
             }
+        }
+        if ticket.passes {
+            self.pay(ticket);
         }
         self.keep(ticket);
         self.wrote(Write::Uncertain);

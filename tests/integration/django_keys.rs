@@ -5,6 +5,8 @@
 
 use std::net::Ipv4Addr;
 
+use floodwall::guard::ledger::Ledger;
+
 use crate::support::attack::bounded;
 use crate::support::django::Release;
 use crate::support::inside::Inside;
@@ -194,5 +196,29 @@ fn a_new_key_with_a_max_age_of_nothing_is_a_record() {
         let rows = site.rows() - floodwall.spares();
         let attack = "logouts that set a key with Max-Age=0, budgets 3 and 3";
         bounded(attack, &format!("records beside spares, {release}"), BURST + BURST, rows);
+    });
+}
+
+/// A view that no rule names, fails, and adds a record each time that it does, to a paid key whose
+/// record is gone: a logout at an unusual path on 1.4 and 1.7, any page at all where loading writes.
+#[test]
+fn failing_pages_of_a_paid_key_add_a_few_records_and_no_more() {
+    on_each(Release::vulnerable(), |release, site| {
+        for path in ["/bye/", "/read/error/"] {
+            site.clear();
+            let floodwall = Inside::start(&site.upstream(), &budgets(BURST));
+            let target = floodwall.target();
+            let session = send(target, "GET /write/", "");
+            let session = key(&session).expect("a session").to_owned();
+            site.delete(&session);
+            for _ in 0..40 {
+                send(target, &get(path, &session), "");
+            }
+            floodwall.await_rest();
+            let attack = format!("40 requests to {path}, which fails, with one paid key, budget 3");
+            // What the key itself was paid for is gone.
+            let promised = u64::from(Ledger::FREE_FAILURES) + BURST - 1;
+            bounded(&attack, &format!("records, {release}"), promised, site.rows());
+        }
     });
 }

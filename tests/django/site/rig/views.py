@@ -42,6 +42,12 @@ def error(request):
     raise RuntimeError("asked for")
 
 
+def read_error(request):
+    """Fails after it has read the session: what loading it wrote stays, and no cookie tells."""
+    read(request)
+    raise RuntimeError("asked for")
+
+
 def messages_show(request):
     """Shows the waiting messages, and so uses them up."""
     return HttpResponse("messages=%s\n" % json.dumps([str(m) for m in messages.get_messages(request)]))
