@@ -21,7 +21,7 @@ use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
 use super::set_cookie::{Evidence, SetSession};
-use super::spares::{End, Nature, Taken};
+use super::spares::{End, Nature, Spares, Taken};
 
 impl Guard {
     /// Settles an exchange, however it ended.
@@ -152,6 +152,13 @@ impl Settling<'_> {
             Outcome::NoAnswer => None,
             Outcome::Answered(first, _) => Some(first),
         };
+        let doubtful = match (&lane, outcome) {
+            (Taken::Proof(_), Outcome::Answered(first, second)) => {
+                let failed = second.is_none_or(Evidence::failed);
+                Spares::proof_wanted(first).filter(|_| failed)
+            }
+            (Taken::Proof(_) | Taken::Spare(_), _) => None,
+        };
         let (end, notice) = match lane {
             Taken::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
             Taken::Proof(lease) => {
@@ -169,7 +176,7 @@ impl Settling<'_> {
             (false, true) => RelayCookie::Keep,
             (false, false) => RelayCookie::Strip,
         };
-        match end {
+        let cookie = match end {
             End::Whole => {
                 self.refund(ticket);
                 if !silent {
@@ -191,7 +198,15 @@ impl Settling<'_> {
                 RelayCookie::Keep
             }
             End::Ordinary => self.ordinary(ticket, None, false, outcome),
+        };
+        // The second request may have ended what the first one began, and left a record that
+        // nobody sees: one record was paid for, so the key is not worth another.
+        if let Some(key) = doubtful {
+            let (_, record) =
+                self.guard.ledger.uncertain(self.guard.secret.key(&key), Effect::Flush);
+            self.records[0] = record.or(self.records[0]);
         }
+        cookie
     }
 
     /// The end of every other exchange. `sent` is the key that the application got; `known`
