@@ -73,7 +73,7 @@ fn as_many_clients_as_are_configured_find_a_place() {
         let strict = (0..clients)
             .filter(|number| {
                 let hold = budgets.reserve(0, v4(*number), NOW).expect("there is plenty");
-                let strict = hold.own == Place::Strict;
+                let strict = hold.places[0] == Some((Level::Client, Place::Strict));
                 budgets.keep(hold, NOW);
                 strict
             })

@@ -245,7 +245,7 @@ impl Guard {
                 spares.into_iter().map(|(key, expires)| (key, wall.moment(expires))).collect();
             // A path that no rule recycles any more needs no slots.
             if let Some(route) = guard.recycling_route(&path) {
-                guard.spares.restore(Saved { path, deletes, spares }, route);
+                guard.spares.restore(Saved { path, deletes, spares }, route, now);
             }
         }
         guard

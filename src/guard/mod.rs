@@ -157,7 +157,7 @@ impl Guard {
         first: &set_cookie::Evidence,
     ) -> Option<key::SessionKey> {
         match &ticket.sent {
-            exchange::Sent::Proof(lease) => self.spares.proof_wanted(lease, first),
+            exchange::Sent::Proof(_) => Spares::proof_wanted(first),
             exchange::Sent::Nothing
             | exchange::Sent::Known(..)
             | exchange::Sent::Unknown(_)

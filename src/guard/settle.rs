@@ -21,7 +21,7 @@ use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
 use super::set_cookie::{Evidence, SetSession};
-use super::spares::{End, Nature, Taken};
+use super::spares::{End, Nature, Spares, Taken};
 
 impl Guard {
     /// Settles an exchange, however it ended.
@@ -170,6 +170,13 @@ impl Settling<'_> {
             Outcome::NoAnswer => None,
             Outcome::Answered(first, _) => Some(first),
         };
+        let doubtful = match (&lane, outcome) {
+            (Taken::Proof(_), Outcome::Answered(first, second)) => {
+                let failed = second.is_none_or(Evidence::failed);
+                Spares::proof_wanted(first).filter(|_| failed)
+            }
+            (Taken::Proof(_) | Taken::Spare(_), _) => None,
+        };
         let (end, notice) = match lane {
             Taken::Spare(lease) => spares.settle(lease, evidence, ticket.debtor.client, self.now),
             Taken::Proof(lease) => {
@@ -187,7 +194,7 @@ impl Settling<'_> {
             (false, true) => RelayCookie::Keep,
             (false, false) => RelayCookie::Strip,
         };
-        match end {
+        let cookie = match end {
             End::Whole => {
                 self.refund(ticket);
                 if !silent {
@@ -209,7 +216,15 @@ impl Settling<'_> {
                 RelayCookie::Keep
             }
             End::Ordinary => self.ordinary(ticket, None, false, outcome),
+        };
+        // The second request may have ended what the first one began, and left a record that
+        // nobody sees: one record was paid for, so the key is not worth another.
+        if let Some(key) = doubtful {
+            let (_, record) =
+                self.guard.ledger.uncertain(self.guard.secret.key(&key), Effect::Flush);
+            self.records[0] = record.or(self.records[0]);
         }
+        cookie
     }
 
     /// The end of every other exchange. `sent` is the key that the application got; `known`
@@ -292,7 +307,7 @@ impl Settling<'_> {
     }
 
     /// The first flush of a known key that ends so has replaced a record by one that nobody sees;
-    /// every further one has added one.
+    /// every further one has added one. What passed because its class is clean has proved nothing.
     fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
         if let Some((_, hash)) = sent {
             let (gone, record) = self.guard.ledger.uncertain(hash, ticket.effect);
@@ -300,6 +315,9 @@ impl Settling<'_> {
             if gone && ticket.effect == Effect::Flush {
                 self.pay(ticket);
             }
+        }
+        if ticket.passes {
+            self.pay(ticket);
         }
         self.keep(ticket);
         self.wrote(Write::Uncertain);

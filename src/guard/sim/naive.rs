@@ -97,6 +97,7 @@ struct Key {
     paid: bool,
     rotated: bool,
     uncertain: bool,
+    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +182,9 @@ impl Model {
         match key.map(|key| (key, self.keys.get(&key))) {
             None => (None, true),
             Some((_, Some(known))) if known.dead => (None, true),
-            Some((key, Some(known))) => (Some((key, true)), !known.paid || known.uncertain),
+            Some((key, Some(known))) => {
+                (Some((key, true)), !known.paid || known.uncertain || known.failures >= 8)
+            }
             Some((key, None)) => (Some((key, false)), true),
         }
     }
@@ -218,6 +221,7 @@ impl Model {
                     if let Some(known) = self.keys.get_mut(&key) {
                         known.rotated = true;
                         known.uncertain |= flushes;
+                        known.failures += u32::from(!flushes);
                     }
                     if gone && flushes {
                         self.pay(flight, now);
@@ -237,7 +241,9 @@ impl Model {
                     Some(_) => {
                         let pays = flight.held;
                         self.end(flight, true, now);
-                        self.keys.get_mut(&key).expect("known").paid |= pays;
+                        let known = self.keys.get_mut(&key).expect("known");
+                        known.paid |= pays;
+                        known.failures = if pays { 0 } else { known.failures };
                     }
                     None => self.created(flight, key, now),
                 }
