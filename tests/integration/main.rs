@@ -9,6 +9,7 @@ mod django_parsers;
 mod django_restarts;
 mod django_rig;
 mod django_trouble;
+mod forged;
 mod framing;
 mod patch;
 mod proxying;
