@@ -14,6 +14,7 @@ mod framing;
 mod patch;
 mod proxying;
 mod raw;
+mod stages;
 mod stopping;
 mod streaming;
 mod support;
