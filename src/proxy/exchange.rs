@@ -77,10 +77,12 @@ pub async fn exchange(
     let uploads = !unread.body.is_end_stream();
     let pause = core.settings.upstream_limits.response_timeout;
     let body = UpstreamBody::new(unread.body, pause, core.clock);
+    let upload = body.progress();
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
     match forwarding.await {
-        Ok(response) => response,
+        Ok(response) if upload.is_bounded() => response,
+        Ok(response) => replies::closing(response),
         Err(failure) => {
             core.failed(&failure);
             let reply = replies::status(failure.status(), &accepts);
