@@ -62,8 +62,10 @@ fuzz_target!(|data: &[u8]| {
     }
     if let Some(pattern) = configured(glob) {
         let matched = pattern.matches(&decoded);
-        let plain = glob.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_.".contains(&b));
-        assert!(!plain || matched == (*decoded == *glob.as_bytes()));
+        let stars = glob.matches('*').count();
+        if stars <= 6 && decoded.len() <= 100 && decoded.is_ascii() && is_plain(glob) {
+            assert_eq!(matched, matches(glob.as_bytes(), &decoded));
+        }
     }
 
     let allowed = [String::from("next")];
@@ -85,6 +87,29 @@ fn configured(glob: &str) -> Option<PathPattern> {
     let config = Config::parse("fuzz", text.as_bytes(), Overrides::default()).ok()?;
     let rule = config.policy().rules.iter().find(|rule| rule.name == "fuzz")?;
     rule.paths.first().cloned()
+}
+
+/// Without classes, braces and backslashes.
+fn is_plain(glob: &str) -> bool {
+    glob.bytes().all(|b| b.is_ascii() && !b"[]{}!^\\".contains(&b))
+}
+
+/// A plain glob, as slowly as it is defined.
+fn matches(glob: &[u8], path: &[u8]) -> bool {
+    let split = path.split_first().filter(|(byte, _)| **byte != b'/');
+    match glob {
+        [] => path.is_empty(),
+        [b'*', b'*'] => true,
+        [b'*', b'*', b'/', rest @ ..] => {
+            let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            matches(rest, path) || slashes.into_iter().any(|(at, _)| matches(rest, &path[at + 1..]))
+        }
+        [b'*', rest @ ..] => {
+            matches(rest, path) || split.is_some_and(|(_, path)| matches(glob, path))
+        }
+        [b'?', rest @ ..] => split.is_some_and(|(_, path)| matches(rest, path)),
+        [byte, rest @ ..] => path.strip_prefix(&[*byte]).is_some_and(|path| matches(rest, path)),
+    }
 }
 
 fn unquoted(path: &[u8]) -> Vec<u8> {
