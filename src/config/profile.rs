@@ -99,6 +99,7 @@ fn gate(name: &str, path: PathPattern, budget: usize) -> Rule {
         action: Action::Gate,
         budget,
         mode: None,
+        challenge: None,
         effect: Effect::Write,
         query: Vec::new(),
     }

@@ -126,6 +126,20 @@ impl Spares {
     /// Unrelated clients that must be seen before writing after logout counts as the site's habit.
     const WRITERS: usize = 3;
 
+    /// Longer paths are gated: what is remembered of a path has the path in it, and who asks may
+    /// make up any number of them.
+    const LONGEST_PATH: usize = 1024;
+
+    /// Bytes of everything that is kept for `spares` spares, once all paths are as long as may be.
+    pub fn bytes(spares: u16) -> usize {
+        let spares = usize::from(spares);
+        // A hash set has up to twice as many places as keys, with a byte for each.
+        let key = 2 * (size_of::<KeyHash>() + 1) * 8 / 7;
+        let writers = Self::WRITERS.next_power_of_two() * size_of::<Client>();
+        let path = 2 * size_of::<Path>() + Self::LONGEST_PATH + writers;
+        spares * (size_of::<Slot>() + key) + (spares + Table::UNPROVED) * path
+    }
+
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
         let table = Table { counter: seed, ..Table::default() };
@@ -150,7 +164,7 @@ impl Spares {
 
     /// Finds a sessionless exchange its lane.
     pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
-        if !asking.eligible {
+        if !asking.eligible || asking.path.len() > Self::LONGEST_PATH {
             return Lane::Gate;
         }
         let mut table = self.table.lock();

@@ -128,7 +128,7 @@ fn what_observe_mode_relays_after_a_logout_is_in_the_ledger() {
 fn a_client_never_shares_a_place_with_its_wide_prefix() {
     let mut policy = policy();
     policy.client.capacity = 1000;
-    policy.client.ipv6_wide_factor = NonZeroU32::new(60_000).expect("not zero");
+    policy.client.ipv6_tiers[0].factor = NonZeroU32::new(60_000).expect("not zero");
     for budget in &mut policy.budgets {
         budget.client = quota(1, SECOND);
         budget.site = quota(1_000_000, Duration::from_micros(1));

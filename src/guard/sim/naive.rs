@@ -42,7 +42,7 @@ impl Budgets {
     const NANOS: u64 = 1_000_000_000;
 
     fn cells(budget: usize, client: Client) -> Vec<((usize, Whose), u64, u64, Refusal)> {
-        let wide = client.wide(&policy().client);
+        let wide = client.tiers(&policy().client).next();
         let own = ((budget, Whose::Client(client)), 4, Self::NANOS, Refusal::ClientBudget);
         let wide =
             wide.map(|wide| ((budget, Whose::Wide(wide)), 8, Self::NANOS / 2, Refusal::WideBudget));
@@ -334,7 +334,9 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
                         }
                     }
                     Verdict::Wait(_) => {}
-                    Verdict::Answer { .. } => return Err(TestCaseError::fail("no rule answers")),
+                    Verdict::Answer { .. } | Verdict::Challenge { .. } => {
+                        return Err(TestCaseError::fail("no rule answers or challenges"));
+                    }
                 }
             }
             Op::End { which, reply } if !flights.is_empty() => {

@@ -161,6 +161,7 @@ impl World {
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
+            Verdict::Challenge { .. } => panic!("nobody can be challenged"),
             Verdict::Forward(ticket, _) => self.forward(who, ask, *ticket),
         }
     }
