@@ -93,6 +93,11 @@ type SavedPath = (Vec<u8>, bool, Vec<(SessionKey, u64)>);
 impl Image {
     const MAGIC: &'static [u8; 8] = b"FLOODWL1";
 
+    /// Whether it has any session key, expired or not.
+    pub fn has_keys(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     /// Reads a snapshot.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let body = bytes.strip_prefix(Self::MAGIC).ok_or(Damaged::Foreign)?;
@@ -208,6 +213,13 @@ impl Guard {
         guard
     }
 
+    /// Begins the warm-up anew. For a ledger whose every key has expired while the process was
+    /// away: it knows nobody, and must not call the key of a live session made up. Whether the time
+    /// has passed, or the wall clock was wrong for a while, it cannot tell.
+    pub fn begin_warm_up_anew(&self, now: Moment) {
+        self.warm_up.lock().since = now;
+    }
+
     fn recycling_route(&self, path: &[u8]) -> Option<RouteId> {
         let matching = |rule: &super::route::Rule| {
             rule.action == super::route::Action::Recycle
@@ -317,6 +329,11 @@ impl Entry {
     /// Whether it tells of the warm-up, which changes rarely.
     pub fn is_warm_up(&self) -> bool {
         self.tag == Self::WARM_UP
+    }
+
+    /// Whether it tells of a session key.
+    pub fn is_key(&self) -> bool {
+        self.tag == Self::KEY
     }
 
     /// A key that was issued, renewed or ended.

@@ -252,6 +252,7 @@ fn revive(
 ) -> Result<(Guard, u64), StateError> {
     let (wall, now) = (clock.wall(), clock.now());
     let generation = image.generation;
+    let mut had_keys = image.has_keys();
     let guard = Guard::restored(policy, image, wall, seed, now);
     for (number, journal) in journals(path)? {
         if number < generation {
@@ -262,7 +263,10 @@ fn revive(
         let mut lost = usize::from(!rest.is_empty());
         for record in records {
             match Entry::decode(record) {
-                Some(entry) => guard.replay(entry, wall, now),
+                Some(entry) => {
+                    had_keys |= entry.is_key();
+                    guard.replay(entry, wall, now);
+                }
                 None => lost += 1,
             }
         }
@@ -274,6 +278,14 @@ fn revive(
         }
     }
     let (keys, _) = guard.sizes();
+    if had_keys && keys == 0 {
+        guard.begin_warm_up_anew(now);
+        tracing::warn!(
+            file = %path.display(),
+            "every session in the state has expired meanwhile: the ledger is cold again; was the \
+             clock of this machine wrong?"
+        );
+    }
     tracing::info!(file = %path.display(), keys, "the state was loaded");
     Ok((guard, generation))
 }

@@ -11,6 +11,7 @@ mod django_rig;
 mod django_trouble;
 mod forged;
 mod framing;
+mod leaps;
 mod patch;
 mod proxying;
 mod raw;
