@@ -20,6 +20,7 @@ use crate::raw::{DEADLINE, has, values};
 use crate::support::attack::bounded;
 use crate::support::inside::Inside;
 use crate::support::load::Target;
+use crate::support::random::Random;
 use crate::support::recorder::{Recorder, Seen};
 use crate::support::strict::{Request, Rules, read};
 
@@ -250,7 +251,7 @@ fn no_mutated_framing_smuggles_a_request() {
                         if number >= STREAMS {
                             break;
                         }
-                        let mut rng = generator::Rng(seed << 32 | number as u64);
+                        let mut rng = Random(seed << 32 | number as u64);
                         let (source, sent) = (rig.source(), generator::stream(&mut rng));
                         let got = rig.converse(source, &sent);
                         outcomes.push((source, sent, got));

@@ -10,7 +10,7 @@ use floodwall::config::{Config, Overrides};
 use floodwall::guard::client::Client;
 use floodwall::guard::cookie::Cookies;
 use floodwall::guard::exchange::{Outcome, Request, Ticket, Verdict};
-use floodwall::guard::fact::Warmth;
+use floodwall::guard::fact::{Notice, Warmth};
 use floodwall::guard::image::{Image, Wall};
 use floodwall::guard::key::Secret;
 use floodwall::guard::ledger::Patience;
@@ -18,12 +18,15 @@ use floodwall::guard::moment::Moment;
 use floodwall::guard::set_cookie::Evidence;
 use floodwall::guard::{Guard, UnderWay};
 use floodwall::proxy::clock::Clock;
+use floodwall::telemetry::Telemetry;
+use floodwall::telemetry::flood::FloodSettings;
 
 use crate::raw::DEADLINE;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::load::http::{Connection, Request as Bytes};
+use crate::support::random::Random;
 use crate::support::recorder::{Recorder, Seen};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -198,6 +201,49 @@ fn a_wall_clock_that_is_set_refills_no_more_than_a_burst_and_shuts_nobody_out() 
         BURST,
         worst,
     );
+}
+
+/// Whatever leaps, at whatever moment, up to the end of time: nothing panics, and nothing leaks.
+#[test]
+fn leaps_at_any_moment_break_nothing() {
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let (mut now, mut next) = (start(), 0);
+        let mut wall = Wall { origin_unix_nanos: 1_800_000_000_000_000_000 };
+        let mut guard = guard(now);
+        let floods = FloodSettings { events: 3, quiet: HOUR, interval: HOUR };
+        let telemetry = Telemetry::new(Vec::new(), floods, now);
+        for _ in 0..300 {
+            let cookie = if random.percent(50) { key(random.next() % 50) } else { String::new() };
+            match random.below(8) {
+                0 => now = now.after(LEAPS[random.below(LEAPS.len())]),
+                1 => now = now.after(Duration::from_nanos(random.next() >> random.below(64))),
+                2 => {
+                    let bytes = guard.snapshot(1, wall, true, now);
+                    let leap = (random.next() >> random.below(64)).cast_signed();
+                    wall.origin_unix_nanos += i128::from(leap);
+                    let image = Image::decode(&bytes).expect("whole");
+                    guard = Guard::restored(guard.policy().clone(), image, wall, 1, now);
+                }
+                3 => {
+                    for entry in guard.changes(wall, now) {
+                        guard.replay(entry, wall, now);
+                    }
+                    telemetry.tick(now);
+                }
+                _ => match ask(&guard, client(1), &cookie, now) {
+                    Some(ticket) => {
+                        next += 1;
+                        answer(&guard, ticket, random.percent(70).then_some(next % 50), now);
+                    }
+                    None => telemetry.notice(&Notice::ClientTableFull, now),
+                },
+            }
+            let _ = guard.warmth(now);
+        }
+        telemetry.finish(now);
+        assert_eq!(guard.under_way(), UnderWay::default(), "seed {seed}");
+    }
 }
 
 /// The program itself, started with a state file of another wall time: what becomes of a session
