@@ -6,10 +6,12 @@ mod upstream;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
+use floodwall::guard::challenge::Challenged;
 use floodwall::guard::client::Client;
 use floodwall::guard::cookie::Cookies;
 use floodwall::guard::exchange::{Outcome, Request, Verdict};
 use floodwall::guard::ledger::Patience;
+use floodwall::guard::policy::Terms;
 use floodwall::proxy::settings::Address;
 use socket2::{Domain, Socket, Type};
 
@@ -147,6 +149,8 @@ impl Rig {
         let path = format!("/room/{budget}");
         let request = Request {
             client: Client::fold(IpAddr::V4(Ipv4Addr::LOCALHOST), &policy.client),
+            terms: Terms::Usual,
+            challenged: Challenged::UNABLE,
             method: "GET",
             path: path.as_bytes(),
             query: None,

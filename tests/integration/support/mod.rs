@@ -11,5 +11,7 @@ pub mod inside;
 pub mod load;
 pub mod random;
 pub mod recorder;
+pub mod relay;
+pub mod sending;
 pub mod strict;
 pub mod warm;
