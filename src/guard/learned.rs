@@ -49,7 +49,7 @@ impl Learned {
     /// Clean answers in a row that make a class clean.
     const ENOUGH: u8 = 8;
     /// How long a class that created is taken for creating.
-    const QUIET: Duration = Duration::from_secs(600);
+    pub(super) const QUIET: Duration = Duration::from_secs(600);
     /// Exchanges at once that pass because their class is clean.
     pub const PASSES: usize = 32;
 

@@ -3,11 +3,18 @@
 
 pub(crate) mod support;
 
+mod crowd;
 mod directed;
 mod django;
 mod filled;
 mod floods;
+mod meter;
 mod naive;
 mod people;
 mod rules;
+mod scale;
+mod shrink;
 mod world;
+
+#[path = "../../../tests/integration/support/attack.rs"]
+mod attack;
