@@ -8,6 +8,7 @@
 
 mod address;
 mod budgets;
+mod clients;
 mod fault;
 mod pattern;
 mod profile;

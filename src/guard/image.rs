@@ -241,11 +241,11 @@ impl Guard {
             Some(())
         });
         for (path, deletes, spares) in image.paths {
-            let spares =
-                spares.into_iter().map(|(key, expires)| (key, wall.moment(expires))).collect();
+            let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
+            let spares = spares.filter(|(_, expires)| *expires > now).collect();
             // A path that no rule recycles any more needs no slots.
             if let Some(route) = guard.recycling_route(&path) {
-                guard.spares.restore(Saved { path, deletes, spares }, route);
+                guard.spares.restore(Saved { path, deletes, spares }, route, now);
             }
         }
         guard

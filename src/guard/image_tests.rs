@@ -108,6 +108,7 @@ fn an_expired_spare_is_not_brought_back() {
     assert_eq!(after.sizes().1, 0);
     // It expired while the process was away.
     let after = load(&before.snapshot(1, WALL, true, START), WALL, late);
+    assert_eq!(after.sizes().1, 0);
     let ticket = Ask::get(v4(7), "/logout/").ticket(&after, late);
     assert!(matches!(&ticket.sent, Sent::Spare(lease) if *lease.key() != key(6)));
     give_up(&after, ticket, late);

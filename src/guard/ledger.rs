@@ -43,8 +43,8 @@ pub enum Entered {
 pub struct KeyLease {
     pub key: KeyHash,
     /// Whether the creation of the key was charged to a budget that had it, no flush of it ended
-    /// uncertainly, and this is not one of too many that overtake others: each of those may add a
-    /// record.
+    /// uncertainly and few other exchanges did, and this is not one of too many that overtake
+    /// others: each of those may add a record.
     pub paid: bool,
     held: Held,
 }
@@ -120,6 +120,10 @@ pub enum Room {
 
 impl Ledger {
     const SHARDS: usize = 64;
+    /// Exchanges of a paid key that may end without an answer that tells, on routes that do not
+    /// flush. Where the record of the key is gone, each of them may add one that nobody sees; where
+    /// it is not, the application fails, and its users are not to pay for that.
+    pub const FREE_FAILURES: u8 = 8;
 
     /// An empty ledger for `capacity` keys.
     pub fn new(capacity: usize, in_flight_per_key: u16) -> Self {
@@ -186,8 +190,8 @@ impl Ledger {
             Held::Flushing => entry.flags |= Entry::FLUSHING,
         }
         entry.in_flight = entry.in_flight.saturating_add(1);
-        let paid = entry.is(KeyRecord::PAID) && !entry.is(KeyRecord::UNCERTAIN);
-        let paid = paid && (free || !too_many);
+        let certain = !entry.is(KeyRecord::UNCERTAIN) && entry.failures < Self::FREE_FAILURES;
+        let paid = entry.is(KeyRecord::PAID) && certain && (free || !too_many);
         let first = !entry.is(KeyRecord::PRESENTED);
         entry.flags |= Entry::RECENT;
         if first {
@@ -252,7 +256,8 @@ impl Ledger {
     }
 
     /// The application saved this key's session again. Says whether the key is alive, with a
-    /// record where the journal must know of the new expiry. `pay` makes an unpaid key paid.
+    /// record where the journal must know of the new expiry. `pay` makes an unpaid key paid, and
+    /// pays for what may have been added while its exchanges failed.
     pub fn renew(&self, key: KeyHash, expires: Moment, pay: bool, now: Moment) -> Renewal {
         let mut shard = self.shard(key).lock();
         let Some(entry) = shard.get_mut(key) else { return Renewal::NotAlive };
@@ -263,6 +268,7 @@ impl Ledger {
         entry.expires = entry.expires.max(coarse(expires, now));
         if pay {
             entry.flags |= KeyRecord::PAID;
+            entry.failures = 0;
         }
         let changed = before != (entry.expires, entry.flags & KeyRecord::LASTING);
         Renewal::Alive(changed.then(|| entry.record(key)))
@@ -279,7 +285,7 @@ impl Ledger {
         entry.flags |= KeyRecord::ROTATED;
         match effect {
             Effect::Flush => entry.flags |= KeyRecord::UNCERTAIN,
-            Effect::Write | Effect::Rotate => {}
+            Effect::Write | Effect::Rotate => entry.failures = entry.failures.saturating_add(1),
         }
         let changed = entry.flags != before;
         (gone, changed.then(|| entry.record(key)))
@@ -358,10 +364,12 @@ struct Entry {
     expires: u32,
     in_flight: u16,
     flags: u8,
+    /// Exchanges that ended without an answer that tells. A restart forgets them.
+    failures: u8,
 }
 
 impl Entry {
-    const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0 };
+    const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0, failures: 0 };
     /// Presented since the shard last looked for something to forget.
     const RECENT: u8 = 1 << 4;
     const ROTATING: u8 = 1 << 5;

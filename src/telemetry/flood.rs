@@ -252,9 +252,11 @@ impl Side {
     /// writes belong to everyday life, and only add to the tally of a flood that runs.
     fn of(event: Event) -> Option<Self> {
         match event {
-            Event::Refused(_) | Event::Recycled | Event::Answered | Event::Removed => {
-                Some(Self::Enforced)
-            }
+            Event::Refused(_)
+            | Event::Recycled
+            | Event::Answered
+            | Event::Challenged
+            | Event::Removed => Some(Self::Enforced),
             Event::WouldRefuse(_) | Event::WouldAbsorb => Some(Self::Observed),
             Event::Stripped | Event::Deleted | Event::Wrote(_) => None,
         }

@@ -142,6 +142,7 @@ impl Telemetry {
             would_absorb = tally.count(Event::WouldAbsorb),
             recycled = tally.count(Event::Recycled),
             answered = tally.count(Event::Answered),
+            challenged = tally.count(Event::Challenged),
             removed = tally.count(Event::Removed),
             stripped = tally.count(Event::Stripped),
             deleted = tally.count(Event::Deleted),

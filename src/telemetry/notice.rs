@@ -94,7 +94,7 @@ impl Notices {
         let route = line
             .route
             .map(|id| self.routes.get(self.place(Some(id))).map_or(super::UNNAMED, |name| name));
-        let Line { path, cookie, gated_s, remaining_s, .. } = line;
+        let Line { method, standing, path, cookie, gated_s, remaining_s, .. } = line;
         let message = line.kind.message();
         let remedy = line.kind.remedy();
         let suppressed = (suppressed > 0).then_some(suppressed);
@@ -102,6 +102,8 @@ impl Notices {
         match line.kind.gravity() {
             Gravity::Trouble => tracing::warn!(
                 route,
+                method,
+                standing,
                 path,
                 cookie,
                 gated_s,
@@ -113,6 +115,8 @@ impl Notices {
             ),
             Gravity::News => tracing::info!(
                 route,
+                method,
+                standing,
                 path,
                 cookie,
                 gated_s,
@@ -130,6 +134,8 @@ impl Notices {
 struct Line {
     kind: Kind,
     route: Option<RouteId>,
+    method: Option<&'static str>,
+    standing: Option<&'static str>,
     path: Option<String>,
     cookie: Option<String>,
     gated_s: Option<u64>,
@@ -141,6 +147,8 @@ impl Line {
         let bare = |kind| Self {
             kind,
             route: None,
+            method: None,
+            standing: None,
             path: None,
             cookie: None,
             gated_s: None,
@@ -164,6 +172,12 @@ impl Line {
             Notice::WritesAfterLogout { route, path, gated } => {
                 on_path(Kind::WritesAfterLogout, route, path, Some(gated))
             }
+            Notice::PathCreates { method, standing, path } => Self {
+                method: Some(method),
+                standing: Some(standing.word()),
+                ..on_path(Kind::PathCreates, &RouteId::Unnamed, path, None)
+            },
+            Notice::ClassesFull => bare(Kind::ClassesFull),
             Notice::OtherCookieLooksLikeKey { route, cookie } => Self {
                 route: Some(*route),
                 cookie: Some(visible(cookie)),
@@ -198,6 +212,8 @@ enum Kind {
     PathFlushes,
     PathWrites,
     WritesAfterLogout,
+    PathCreates,
+    ClassesFull,
     OtherCookieLooksLikeKey,
     KeyOfOtherShape,
     LedgerOverflowed,
@@ -209,10 +225,12 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::PathFlushes,
         Self::PathWrites,
         Self::WritesAfterLogout,
+        Self::PathCreates,
+        Self::ClassesFull,
         Self::OtherCookieLooksLikeKey,
         Self::KeyOfOtherShape,
         Self::LedgerOverflowed,
@@ -231,6 +249,8 @@ impl Kind {
             Self::PathFlushes
             | Self::PathWrites
             | Self::WritesAfterLogout
+            | Self::PathCreates
+            | Self::ClassesFull
             | Self::OtherCookieLooksLikeKey
             | Self::KeyOfOtherShape
             | Self::LedgerOverflowed
@@ -240,9 +260,10 @@ impl Kind {
 
     const fn gravity(self) -> Gravity {
         match self {
-            Self::PathFlushes | Self::Warm | Self::Cold => Gravity::News,
+            Self::PathFlushes | Self::PathCreates | Self::Warm | Self::Cold => Gravity::News,
             Self::PathWrites
             | Self::WritesAfterLogout
+            | Self::ClassesFull
             | Self::OtherCookieLooksLikeKey
             | Self::KeyOfOtherShape
             | Self::LedgerOverflowed
@@ -257,6 +278,8 @@ impl Kind {
             Self::PathFlushes => "path ends sessions: anonymous requests to it recycle from now on",
             Self::PathWrites => "path under a recycling rule writes to the session: gated",
             Self::WritesAfterLogout => "the site writes to the session after a logout: path gated",
+            Self::PathCreates => "path creates sessions: only clients with budget reach it",
+            Self::ClassesFull => "no room to learn of a path: only clients with budget reach it",
             Self::OtherCookieLooksLikeKey => "a cookie of another name looks like a session key",
             Self::KeyOfOtherShape => "the session cookie holds no key of this profile",
             Self::LedgerOverflowed => "the ledger was full: a live session was forgotten",
@@ -277,7 +300,8 @@ impl Kind {
     /// What to do about it. Free of double quotes, which both formats would escape.
     const fn remedy(self) -> Option<&'static str> {
         match self {
-            Self::PathFlushes | Self::Warm | Self::Cold => None,
+            Self::PathFlushes | Self::PathCreates | Self::Warm | Self::Cold => None,
+            Self::ClassesFull => Some("raise learned.capacity"),
             Self::PathWrites => {
                 Some("if its view is meant to write, give it a rule with action = 'gate'")
             }

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use floodwall::config::{Config, Overrides};
 use floodwall::guard::Guard;
+use floodwall::guard::challenge::Challenged;
 use floodwall::guard::client::Client;
 use floodwall::guard::cookie::Cookies;
 use floodwall::guard::exchange::{Outcome, Request, Ticket, Verdict};
@@ -18,6 +19,7 @@ use floodwall::guard::key::Secret;
 use floodwall::guard::ledger::Patience;
 use floodwall::guard::moment::Moment;
 use floodwall::guard::path;
+use floodwall::guard::policy::Terms;
 use floodwall::guard::set_cookie::Evidence;
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::start;
@@ -207,6 +209,8 @@ impl Site {
         let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
         let request = Request {
             client: client(number),
+            terms: Terms::Usual,
+            challenged: Challenged::UNABLE,
             method: "GET",
             path: &path::decode(target),
             query: None,
@@ -216,7 +220,10 @@ impl Site {
         };
         match self.guard.admit(&request, Patience::Spent, self.now) {
             Verdict::Forward(ticket, _) => Some(ticket),
-            Verdict::Refuse { .. } | Verdict::Answer { .. } | Verdict::Wait(_) => None,
+            Verdict::Refuse { .. }
+            | Verdict::Challenge { .. }
+            | Verdict::Answer { .. }
+            | Verdict::Wait(_) => None,
         }
     }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod support;
 
+mod challenges;
 mod crowd;
 mod directed;
 mod django;
@@ -14,6 +15,7 @@ mod people;
 mod rules;
 mod scale;
 mod shrink;
+mod turning;
 mod world;
 
 #[path = "../../../tests/integration/support/attack.rs"]

@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use super::super::ledger::Ledger;
-use super::super::policy::{Budget, Policy};
+use super::super::policy::{Budget, Challenge, Policy};
 use super::attack::bounded;
 use super::crowd::{Crowd, choices};
 use super::django::{Django, Release};
@@ -50,6 +50,7 @@ struct Reached {
     at_once: usize,
     paid: usize,
     passed: usize,
+    challenges: u64,
     logins: usize,
     refused: usize,
 }
@@ -60,6 +61,7 @@ fn default_limits() -> Policy {
         name: String::from(name),
         client: quota(client.0, 60 * SECOND / client.1),
         site: quota(site.0, 60 * SECOND / site.1),
+        challenge: None,
     };
     let mut policy = policy();
     policy.budgets =
@@ -83,7 +85,12 @@ impl Scenario<'_> {
     const FLIGHTS: usize = 96;
 
     fn run(&self, at: &Cell<u32>) -> Reached {
-        let guard = guard(default_limits());
+        let mut policy = default_limits();
+        // Seeds without losses have challenges.
+        if self.seed.is_multiple_of(2) {
+            policy.challenge = Challenge::Cookie;
+        }
+        let guard = guard(policy);
         if self.warm {
             guard.warm_up.lock().since = START.before(2 * LIFETIME);
         }
@@ -110,6 +117,7 @@ impl Scenario<'_> {
             at_once: world.held.promised,
             paid,
             passed,
+            challenges: world.challenges,
             logins: crowd.users.iter().map(|user| user.logins).sum(),
             refused: crowd.users.iter().map(|user| user.refused).sum(),
         }
@@ -190,7 +198,7 @@ fn crowd(warm: bool) {
         let reached = scenario.check();
         println!(
             "{:?}, {ledger}, seed {}: {} events; {} records under holds of {} promised, {} beyond \
-             the rate of {}; {} by paid keys, {} on clean paths; {} logins, {} refused",
+             the rate of {}; {} by paid keys, {} on clean paths; {} challenges passed, {} logins, {} refused",
             scenario.release,
             scenario.seed,
             reached.events,
@@ -200,6 +208,7 @@ fn crowd(warm: bool) {
             reached.at_once,
             reached.paid,
             reached.passed,
+            reached.challenges,
             reached.logins,
             reached.refused,
         );

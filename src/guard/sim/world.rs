@@ -14,21 +14,21 @@
 //!   `p + u` records over its whole life, where `p` is how many of its exchanges without a hold
 //!   were under way at once at most (its own record may have gone behind the ledger's back: one;
 //!   every other one was under way when the key ended), and `u` how many of them ended uncertainly
-//!   on routes that do not flush.
-//! - **Growth without holds, on clean paths**: of each class at most `f` times as many as may pass at
-//!   once, and then none for as long as a class that created is not clean.
+//!   on routes that do not flush: [`Ledger::FREE_FAILURES`], and those under way with the last.
+//! - **Growth without holds, on clean paths**: of each path at most `f` times as many as may pass at
+//!   once, and then none for as long as a path that created is not clean.
 //! - **What is told**: the store holds at most the records that were there, those whose creation
 //!   was told as created or uncertain, the spares, and what is under way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::super::challenge::Challenged;
 use super::super::exchange::{
     Outcome, RelayCookie, SendCookie, Sent, Settlement, Ticket, Verdict, WaitFor,
 };
 use super::super::fact::{Event, Write};
-use super::super::key::{ClassHash, SessionKey};
-use super::super::learned::Learned;
-use super::super::ledger::Patience;
+use super::super::key::{SessionKey, Token};
+use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
 use super::super::route::Effect;
 use super::super::{Guard, UnderWay};
@@ -59,12 +59,14 @@ pub struct World {
     slow: Vec<(Moment, Flight)>,
     /// Records that were added under a hold.
     pub held: Meter,
-    /// Those that were added on paths that were thought clean, by class: in all, and since when how
+    /// Those that were added on paths that were thought clean: in all, and since when how
     /// many at once.
-    passed: HashMap<ClassHash, Passed>,
+    passed: HashMap<String, Passed>,
     late: HashMap<String, Late>,
     /// What happened to exchanges so far.
     pub events: u64,
+    /// Clients that brought a challenge's cookie back.
+    pub challenges: u64,
     told: usize,
     initial: usize,
     /// Keys that the application ended while the ledger knew them.
@@ -151,6 +153,7 @@ impl World {
             held: Meter::new(guard.policy(), records_each(&django), START),
             passed: HashMap::new(),
             events: 0,
+            challenges: 0,
             guard,
             django,
             now: START,
@@ -179,6 +182,8 @@ impl World {
     }
 
     pub fn send_to(&mut self, who: u32, ask: Ask, fate: Fate) {
+        // What has content is not sent again.
+        let ask = Ask { challenged: Challenged::No { replayable: !ask.body }, ..ask };
         self.ask(who, ask, fate, Patience::Left, None);
     }
 
@@ -208,8 +213,23 @@ impl World {
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
+            Verdict::Challenge { .. } => self.challenged(who, ask, fate),
             Verdict::Forward(ticket, _) => self.forward(who, ask, fate, *ticket),
         }
+    }
+
+    /// Who keeps cookies goes on with one; who does not gets no second challenge.
+    fn challenged(&mut self, who: u32, ask: Ask, fate: Fate) {
+        let known = !matches!(ask.challenged, Challenged::No { .. });
+        assert!(!known, "challenged twice: {ask:?}");
+        let keeps = self.is_honest(who) || who.is_multiple_of(3);
+        let challenged = if keeps {
+            self.challenges += 1;
+            Challenged::Passed(Token(u64::from(who)))
+        } else {
+            Challenged::Failed
+        };
+        self.ask(who, Ask { challenged, ..ask }, fate, Patience::Left, None);
     }
 
     fn is_honest(&self, who: u32) -> bool {
@@ -335,10 +355,10 @@ impl World {
             // Counted when it was charged.
             None if flight.charged => {}
             None if after > before && flight.ticket.passes => {
-                if let Some(class) = flight.ticket.class {
+                if let Some(page) = &flight.ticket.page {
                     let fresh = Passed { total: 0, first: self.now, at_once: 0 };
-                    let passed = self.passed.entry(class).or_insert(fresh);
-                    if self.now.since(passed.first) >= Learned::QUIET {
+                    let passed = self.passed.entry(page.text()).or_insert(fresh);
+                    if self.now.since(passed.first) >= self.guard.policy().learned.quiet {
                         (passed.first, passed.at_once) = (self.now, 0);
                     }
                     passed.total += after - before;
@@ -506,14 +526,15 @@ impl World {
         if let Some(key) = &flight.late
             && let Some(late) = self.late.get(key)
         {
-            let allowed = each * (late.peak + late.uncertain);
+            let failures = usize::from(Ledger::FREE_FAILURES) + late.peak;
+            let allowed = each * (late.peak + late.uncertain.min(failures));
             let grown = usize::try_from(late.grown).expect("not negative");
             assert!(grown <= allowed, "{key} grew by {grown} without a hold, not {allowed}");
         }
-        if let Some(class) = flight.ticket.class
-            && let Some(passed) = self.passed.get(&class)
+        if let Some(page) = flight.ticket.page.as_ref().filter(|_| flight.ticket.passes)
+            && let Some(passed) = self.passed.get(&page.text())
         {
-            let (passed, allowed) = (passed.at_once, each * Learned::PASSES);
+            let (passed, allowed) = (passed.at_once, each * self.guard.learned.passes());
             let target = &flight.ask.target;
             assert!(passed <= allowed, "{passed} records on {target}, {allowed} allowed");
         }
