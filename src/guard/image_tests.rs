@@ -312,7 +312,8 @@ fn fewer_spares_after_a_restart_are_never_more_than_configured() {
         }
     }
     assert_eq!(before.sizes().1, 12);
-    let image = Image::decode(&before.snapshot(1, WALL, true, START)).expect("whole");
+    let bytes = before.snapshot(1, WALL, true, START);
+    let image = Image::decode(&bytes).expect("whole");
     let mut narrow = policy();
     narrow.recycle.spares = 3;
     let after = Guard::restored(narrow, image, WALL, 2, START);
