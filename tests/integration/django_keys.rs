@@ -222,3 +222,28 @@ fn failing_pages_of_a_paid_key_add_a_few_records_and_no_more() {
         }
     });
 }
+
+/// A site that saves on every request stores one for every visitor, and under whatever name a
+/// cookie has: no request adds two, and each is paid for while made-up cookies are forwarded.
+#[test]
+fn a_site_that_saves_on_every_request_adds_one_record_for_each_charge() {
+    let options = ["--option", "SESSION_SAVE_EVERY_REQUEST=True"];
+    on_each_with(Release::vulnerable(), &options, |release, site| {
+        let floodwall = Inside::start(&site.upstream(), &budgets(BURST));
+        let target = floodwall.target();
+        for path in ["/", "/read/", "/adopt/", "/nothere/", "/read/error/", "/accounts/logout/"] {
+            for number in 0..4 {
+                let made_up = format!("{number:032x}");
+                for session in ["None", &format!("own{number}"), &made_up] {
+                    send(target, &get(path, session), "");
+                }
+                send(target, &format!("GET {path}"), "");
+            }
+        }
+        floodwall.await_rest();
+        let attack =
+            "made-up cookies and none, a site that saves on every request, budgets 3 and 3";
+        let rows = site.rows() - floodwall.spares();
+        bounded(attack, &format!("records beside spares, {release}"), BURST + BURST, rows);
+    });
+}

@@ -27,6 +27,7 @@ use super::super::key::SessionKey;
 use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
 use super::super::route::Effect;
+use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
 use super::django::{Answer, Django};
 use super::support::{Ask, Rng, START, evidence, text};
@@ -53,6 +54,8 @@ pub struct World {
     dead: BTreeSet<String>,
     /// Keys that must never be refused by a budget, by rules of our own.
     paid: BTreeMap<String, bool>,
+    /// How many exchanges of a key ended uncertainly.
+    failures: BTreeMap<String, u8>,
 }
 
 /// What a paid key did without a hold.
@@ -122,6 +125,7 @@ impl World {
             initial: 0,
             dead: BTreeSet::new(),
             paid: BTreeMap::new(),
+            failures: BTreeMap::new(),
         }
     }
 
@@ -246,7 +250,7 @@ impl World {
         true
     }
 
-    fn evidence(&self, answer: &Answer) -> super::super::set_cookie::Evidence {
+    fn evidence(&self, answer: &Answer) -> Evidence {
         evidence(&self.guard, answer.status, answer.set.as_deref().unwrap_or("-"))
     }
 
@@ -269,7 +273,10 @@ impl World {
     fn settle(&mut self, flight: Flight, outcome: Outcome<'_>, answer: Option<&Answer>) {
         let Flight { ask, who, ticket, sent, late, .. } = flight;
         let known = matches!(ticket.sent, Sent::Known(..));
-        let held = ticket.hold.is_some();
+        // The key of a proof whose second half failed is not worth another record.
+        let half_proved = matches!(ticket.sent, Sent::Proof(_))
+            && matches!(outcome, Outcome::Answered(_, second) if second.is_none_or(Evidence::failed));
+        let held = ticket.hold.is_some() && !half_proved;
         let effect = ticket.effect;
         let app = answer.and_then(|answer| answer.set.clone());
         let silent = answer.is_none_or(|answer| answer.status >= 500 && app.is_none());
@@ -316,8 +323,11 @@ impl World {
         let paid_before = sent.and_then(|key| self.paid.get(key).copied()).unwrap_or(false);
         if let Some(sent) = sent.filter(|_| known) {
             if uncertain {
-                // It used its free rotation up; after a flush it needs a hold as well.
-                self.paid.insert(String::from(sent), paid_before && effect != Effect::Flush);
+                // It used its free rotation up; after a flush, or some failures, it needs a hold.
+                let failures = self.failures.entry(String::from(sent)).or_default();
+                *failures += 1;
+                let certain = effect != Effect::Flush && *failures < Ledger::FREE_FAILURES;
+                self.paid.insert(String::from(sent), paid_before && certain);
             }
             if set.is_some_and(|set| set != sent && is_key_or_deletion(set)) {
                 self.dead.insert(String::from(sent));
