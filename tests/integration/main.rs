@@ -16,6 +16,7 @@ mod django_spares;
 mod django_trouble;
 mod forged;
 mod framing;
+mod leaps;
 mod patch;
 mod proxying;
 mod raw;
