@@ -269,9 +269,10 @@ impl Budgets {
 
     /// Charges one to every cell, and says whether there was room for it: for what comes to light
     /// when it is too late to refuse. Where there was none, the debt must be paid off before
-    /// anything new is admitted.
+    /// anything new is admitted. Whoever it was may have used all of the site's budget: nothing was
+    /// asked when it was admitted.
     pub fn charge_late(&self, budget: usize, debtor: impl Into<Debtor>, now: Moment) -> bool {
-        let debtor = debtor.into();
+        let debtor = Debtor { rank: Rank::Regular, ..debtor.into() };
         if let Ok(hold) = self.reserve(budget, debtor, now) {
             self.keep(hold, now);
             return true;
