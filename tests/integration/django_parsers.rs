@@ -15,6 +15,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::support::django::Release;
+use crate::support::random::Random;
 
 const RELEASES: [Release; 3] = [Release::V1_4_21, Release::V1_7_9, Release::V1_8_3];
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -70,33 +71,16 @@ fn base64(bytes: &[u8]) -> String {
     text
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % bound as u64).expect("below a usize")
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len())]
-    }
-
-    /// A few bytes put in, taken out or replaced.
-    fn spoil(&mut self, bytes: &mut Vec<u8>, with: &[u8]) {
-        for _ in 0..self.below(4) {
-            let at = self.below(bytes.len() + 1);
-            let byte = *self.pick(with);
-            match self.below(3) {
-                0 => bytes.insert(at, byte),
-                1 if at < bytes.len() => drop(bytes.remove(at)),
-                _ if at < bytes.len() => bytes[at] = byte,
-                _ => {}
-            }
+/// A few bytes put in, taken out or replaced.
+fn spoil(random: &mut Random, bytes: &mut Vec<u8>, with: &[u8]) {
+    for _ in 0..random.below(4) {
+        let at = random.below(bytes.len() + 1);
+        let byte = random.pick(with);
+        match random.below(3) {
+            0 => bytes.insert(at, byte),
+            1 if at < bytes.len() => drop(bytes.remove(at)),
+            _ if at < bytes.len() => bytes[at] = byte,
+            _ => {}
         }
     }
 }

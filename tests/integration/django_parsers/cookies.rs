@@ -5,7 +5,8 @@ use floodwall::guard::key::SessionKey;
 use floodwall::guard::policy::KeyShape;
 use http::HeaderValue;
 
-use super::{Census, Harm, KEY, Kind, OTHER, Random, ask, base64, with_each_release};
+use super::{Census, Harm, KEY, Kind, OTHER, ask, base64, spoil, with_each_release};
+use crate::support::random::Random;
 
 const SPARE: &str = "00000000000000000000000000000001";
 
@@ -74,7 +75,7 @@ impl Header {
         let lines = [1, 1, 1, 2, 3][random.below(5)];
         let mut lines: Vec<_> = (0..lines).map(|_| line(random, name)).collect();
         if random.below(2_500) == 0 {
-            let filler = *random.pick(&["x=\"yy\\\";\\\\\"; ", "abc=def; ", "q ", "ab;; "]);
+            let filler = random.pick(&["x=\"yy\\\";\\\\\"; ", "abc=def; ", "q ", "ab;; "]);
             let bulk = format!("{}; ", "z".repeat(1_000)).repeat(80);
             lines[0].extend_from_slice(bulk.as_bytes());
             let missing = LONG.saturating_sub(lines[0].len());
@@ -153,7 +154,7 @@ fn line(random: &mut Random, name: &str) -> Vec<u8> {
         let piece = random.pick(&PIECES).replace('K', KEY).replace('O', OTHER);
         line.extend_from_slice(piece.replace('S', name).as_bytes());
     }
-    random.spoil(&mut line, COOKIE_BYTES);
+    spoil(random, &mut line, COOKIE_BYTES);
     line
 }
 

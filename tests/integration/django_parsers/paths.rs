@@ -5,7 +5,8 @@ use floodwall::guard::path;
 use floodwall::guard::route::StandingWord;
 use http::Uri;
 
-use super::{Census, Harm, Kind, Random, ask, with_each_release};
+use super::{Census, Harm, Kind, ask, spoil, with_each_release};
+use crate::support::random::Random;
 
 /// Paths of the rig, and their views' names.
 const PATHS: [&str; 12] = [
@@ -76,7 +77,7 @@ pub fn target(random: &mut Random) -> Vec<u8> {
         }
     }
     if random.below(3) == 0 {
-        random.spoil(&mut path, TARGET_BYTES);
+        spoil(random, &mut path, TARGET_BYTES);
     }
     let mut target = random.pick(&PREFIXES).as_bytes().to_vec();
     target.append(&mut path);

@@ -9,9 +9,10 @@ use floodwall::guard::route::PathPattern;
 use super::cookies::{self, Header};
 use super::paths;
 use super::probe::{Answer, Probe, Server, send, shown};
-use super::{Census, Harm, KEY, Kind, OTHER, Random, with_each_release};
+use super::{Census, Harm, KEY, Kind, OTHER, with_each_release};
 use crate::support::inside::Inside;
 use crate::support::load::Target;
+use crate::support::random::Random;
 
 /// Requests of each sort, to each server of each release.
 const REQUESTS: usize = 400;
@@ -172,7 +173,7 @@ const HEADERS: [(&str, &str); 14] = [
 
 /// One odd header line, without its end.
 fn odd_header(random: &mut Random) -> Vec<u8> {
-    let (name, value) = *random.pick(&HEADERS);
+    let (name, value) = random.pick(&HEADERS);
     let mut line: Vec<u8> = Vec::new();
     let (folded, cased) = (random.below(3) == 0, random.below(3) == 0);
     for byte in name.bytes() {
@@ -184,10 +185,11 @@ fn odd_header(random: &mut Random) -> Vec<u8> {
     }
     match random.below(12) {
         0 => line.extend_from_slice(random.pick(&[" ", "\t", "  "]).as_bytes()),
-        1 => line.insert(0, *random.pick(b" \t")),
-        2 => line.insert(random.below(line.len()), *random.pick(b"-_-_. ")),
-        3 => line
-            .insert(random.below(line.len() + 1), *random.pick(b"\x00\x01\x0b\x7f\xad\xff@(,;/")),
+        1 => line.insert(0, random.pick(b" \t")),
+        2 => line.insert(random.below(line.len()), random.pick(b"-_-_. ")),
+        3 => {
+            line.insert(random.below(line.len() + 1), random.pick(b"\x00\x01\x0b\x7f\xad\xff@(,;/"))
+        }
         4 => line = [&random.pick(&[b"HTTP_", b"Http-", b"http_"])[..], &line].concat(),
         5 => line = [b"A: 1\r\n ", &line[..]].concat(),
         _ => {}
