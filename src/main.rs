@@ -64,8 +64,8 @@ Exit codes:
 ";
 
 const CHECK_HELP: &str = "\
-Says what is wrong with a configuration, or what it puts in force. Listens nowhere, connects to
-nothing, writes no file.
+Says what is wrong with a configuration, or what it puts in force, and how warm the ledger is in
+the state file. Listens nowhere, connects to nothing, writes no file.
 
 Usage: floodwall check [OPTIONS]
 
@@ -94,7 +94,11 @@ fn main() -> ExitCode {
             Err(error) => misconfigured(&error),
         },
         Ok(Asked::Check(options)) => match options.config() {
-            Ok(config) => print(&format!("{}: ok\n{}", options.name(), config.summary())),
+            Ok(config) => {
+                let state = floodwall::proxy::start::state_summary(&config);
+                let state = state.map_or(String::new(), |state| format!("  ledger    {state}\n"));
+                print(&format!("{}: ok\n{}{state}", options.name(), config.summary()))
+            }
             Err(error) => misconfigured(&error),
         },
         Err(usage) => misconfigured(&usage),

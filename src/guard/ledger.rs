@@ -274,12 +274,13 @@ impl Ledger {
 
     /// Puts back what a snapshot or a journal remembers. Later records of a key follow earlier
     /// ones; dead is final whatever comes after it.
-    pub fn restore(&self, record: KeyRecord, now: Moment) {
+    pub fn restore(&self, record: KeyRecord, now: Moment) -> Room {
         if record.expires <= seconds(now) {
-            return;
+            return Room::Enough;
         }
         let mut shard = self.shard(record.key).lock();
-        let _room = shard.make_room(seconds(now));
+        let known = shard.keys.contains_key(&record.key);
+        let room = if known { Room::Enough } else { shard.make_room(seconds(now)) };
         let entry = shard.keys.entry(record.key).or_insert(Entry::NEW);
         let fresh = entry.expires == 0;
         let presented_before = entry.is(KeyRecord::PRESENTED);
@@ -292,6 +293,7 @@ impl Ledger {
         if presented_now {
             shard.presented.push_back(record.key);
         }
+        room
     }
 
     /// Every key that has not expired, shard by shard, so that no lock is held for long.

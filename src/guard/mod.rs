@@ -24,6 +24,7 @@ pub mod route;
 pub mod set_cookie;
 pub mod sharded;
 pub mod spares;
+pub mod status;
 pub mod warmth;
 
 mod admit;

@@ -9,6 +9,7 @@ mod django_parsers;
 mod django_restarts;
 mod django_rig;
 mod django_trouble;
+mod django_warmth;
 mod patch;
 mod proxying;
 mod raw;
