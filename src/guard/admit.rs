@@ -262,7 +262,8 @@ impl Drawing<'_> {
     /// classes than an attacker can use up.
     fn passes(&self) -> bool {
         let Request { client, .. } = *self.request;
-        let clean = |page| self.guard.learned.pass(&page, self.now);
+        let burst = self.guard.policy.budgets[self.route.budget].site.burst().get();
+        let clean = |page| self.guard.learned.pass(&page, burst, self.now);
         !self.guard.budgets.in_debt(self.route.budget, client, self.now)
             && self.page().is_some_and(clean)
     }

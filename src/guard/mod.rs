@@ -42,7 +42,7 @@ use key::Secret;
 use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
-use policy::{Budget, Policy};
+use policy::Policy;
 use set_cookie::Dress;
 use sharded::Locked;
 use spares::Spares;
@@ -74,11 +74,7 @@ impl Guard {
             ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
             budgets: Budgets::new(&policy.budgets, &policy.client, secret),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
-            learned: Learned::new(
-                &policy.learned,
-                policy.budgets.get(Budget::ANONYMOUS).map_or(0, |budget| budget.site.burst().get()),
-                secret,
-            ),
+            learned: Learned::new(&policy.learned, secret),
             warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
             dress: Locked::new(Dress::configured(&policy.session)),
             signed: AtomicBool::new(false),

@@ -4,6 +4,7 @@
 
 mod attacks;
 mod django_attacks;
+mod django_concurrency;
 mod django_floods;
 mod django_parsers;
 mod django_restarts;
