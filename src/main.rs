@@ -65,8 +65,8 @@ Exit codes:
 ";
 
 const CHECK_HELP: &str = "\
-Says what is wrong with a configuration, or what it puts in force. Listens nowhere, connects to
-nothing, writes no file.
+Says what is wrong with a configuration, or what it puts in force, and how warm the ledger is in
+the state file. Listens nowhere, connects to nothing, writes no file.
 
 Usage: floodwall check [OPTIONS]
 
@@ -97,7 +97,9 @@ fn main() -> ExitCode {
         Ok(Asked::Check(options)) => match options.config() {
             Ok(config) => {
                 let (name, summary, tables) = (options.name(), config.summary(), tables(&config));
-                print(&format!("{name}: ok\n{summary}  tables    {tables}\n"))
+                let ledger = floodwall::proxy::start::state_summary(&config);
+                let ledger = ledger.map_or(String::new(), |said| format!("  ledger    {said}\n"));
+                print(&format!("{name}: ok\n{summary}  tables    {tables}\n{ledger}"))
             }
             Err(error) => misconfigured(&error),
         },

@@ -297,7 +297,8 @@ impl Drawing<'_> {
     /// Not while what passed before, and created all the same, is to be paid off: there are more
     /// classes than an attacker can use up.
     fn passes(&self) -> bool {
-        let clean = |page| self.guard.learned.pass(&page, self.now);
+        let burst = self.guard.policy.budgets[self.route.budget].site.burst().get();
+        let clean = |page| self.guard.learned.pass(&page, burst, self.now);
         !self.guard.budgets.in_debt(self.route.budget, self.debtor(), self.now)
             && self.page().is_some_and(clean)
     }

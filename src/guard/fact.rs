@@ -143,24 +143,104 @@ pub enum Notice {
     LedgerOverflowed,
     /// The client table was full: a client found no place.
     ClientTableFull,
-    /// Unknown session cookies are removed from now on, or are forwarded again.
-    Warmth(Warmth),
+    /// Unknown session cookies are removed from now on, or are forwarded, and how far it is until
+    /// they are removed. `warm_at` is in seconds since 1970.
+    Warmth { warmth: Warmth, warm_at: u64 },
 }
 
-/// Whether the ledger knows every live session.
+/// Whether the ledger knows every live session. `remaining` of `whole` must pass before it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Warmth {
     Warm,
-    /// A cookie lifetime has not been seen yet; this much is missing.
+    /// A cookie lifetime has not been seen yet.
     Cold {
+        missed: Missed,
         remaining: Duration,
+        whole: Duration,
     },
-    /// A live session was forgotten for lack of room; warm again after this.
+    /// A live session was forgotten for lack of room.
     Overflowed {
         remaining: Duration,
+        whole: Duration,
     },
-    /// A session that was not issued through Floodwall was alive; warm again after this.
+    /// A session that was not issued through Floodwall was alive.
     IssuedElsewhere {
         remaining: Duration,
+        whole: Duration,
     },
+}
+
+impl Warmth {
+    /// What must pass, and of how much, before it is warm; zero where it is.
+    pub const fn span(self) -> (Duration, Duration) {
+        match self {
+            Self::Warm => (Duration::ZERO, Duration::ZERO),
+            Self::Cold { remaining, whole, .. }
+            | Self::Overflowed { remaining, whole }
+            | Self::IssuedElsewhere { remaining, whole } => (remaining, whole),
+        }
+    }
+}
+
+/// What a ledger that is cold has not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// There was no state: no session was known.
+    Everything,
+    /// The state was damaged, and could not be read.
+    Damaged,
+    /// Nothing ran for this long.
+    Absence(Duration),
+    /// The wall clock was set back: nobody knows for how long nothing ran.
+    ClockSetBack,
+    /// A part of the journal is missing or damaged.
+    Journal,
+    /// The machine went down while Floodwall ran: the last seconds may not be on the disk.
+    Crash,
+    /// Keys were remembered for a shorter `session.lifetime` than there is now.
+    LongerLifetime,
+    /// A session cookie with a longer age was seen.
+    LongerAge,
+}
+
+impl Missed {
+    /// One of each.
+    pub const ALL: [Self; 8] = [
+        Self::Everything,
+        Self::Damaged,
+        Self::Absence(Duration::from_secs(90)),
+        Self::ClockSetBack,
+        Self::Journal,
+        Self::Crash,
+        Self::LongerLifetime,
+        Self::LongerAge,
+    ];
+
+    /// A number that stands for it in the state file, and how long it was.
+    pub(super) const fn code(self) -> (u64, Duration) {
+        match self {
+            Self::Everything => (0, Duration::ZERO),
+            Self::Damaged => (1, Duration::ZERO),
+            Self::Absence(span) => (2, span),
+            Self::ClockSetBack => (3, Duration::ZERO),
+            Self::Journal => (4, Duration::ZERO),
+            Self::Crash => (5, Duration::ZERO),
+            Self::LongerLifetime => (6, Duration::ZERO),
+            Self::LongerAge => (7, Duration::ZERO),
+        }
+    }
+
+    /// What such a number stands for; one that is not known, for everything.
+    pub(super) const fn from_code(code: u64, span: Duration) -> Self {
+        match code {
+            1 => Self::Damaged,
+            2 => Self::Absence(span),
+            3 => Self::ClockSetBack,
+            4 => Self::Journal,
+            5 => Self::Crash,
+            6 => Self::LongerLifetime,
+            7 => Self::LongerAge,
+            _ => Self::Everything,
+        }
+    }
 }

@@ -10,9 +10,9 @@ use cookie::SameSite;
 
 use super::Guard;
 use super::budget::{Budgets, Owed};
-use super::fact::RouteId;
+use super::fact::{Missed, RouteId};
 use super::key::{CellHash, KeyHash, Secret, SessionKey};
-use super::ledger::{KeyRecord, Ledger, seconds};
+use super::ledger::{KeyRecord, Ledger, Room, seconds};
 use super::moment::Moment;
 use super::policy::{KeyShape, Policy};
 use super::set_cookie::Dress;
@@ -26,12 +26,13 @@ pub struct Wall {
 }
 
 impl Wall {
-    fn unix_nanos(self, moment: Moment) -> u64 {
+    /// A moment in nanoseconds since 1970, by this wall clock.
+    pub fn unix_nanos(self, moment: Moment) -> u64 {
         let nanos = self.origin_unix_nanos + i128::from(moment.as_nanos());
         u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
     }
 
-    fn moment(self, unix_nanos: u64) -> Moment {
+    pub(super) fn moment(self, unix_nanos: u64) -> Moment {
         let nanos = i128::from(unix_nanos) - self.origin_unix_nanos;
         Moment::from_nanos(u64::try_from(nanos.max(0)).unwrap_or(u64::MAX))
     }
@@ -85,8 +86,12 @@ pub fn bytes(sessions: usize, clients: usize) -> usize {
 pub struct Image<'a> {
     /// Which journals follow it: those of this generation and later ones.
     pub generation: u64,
+    /// When it was written, in nanoseconds since 1970.
+    pub written: u64,
+    /// Whether it was written at a clean stop: no journal belongs to it.
+    pub clean: bool,
     secret: Secret,
-    warm_up: [u64; 4],
+    warm_up: [u64; WarmUp::FIELDS],
     signed: bool,
     dress: Dress,
     keys: &'a [u8],
@@ -114,8 +119,12 @@ impl<'a> Image<'a> {
 
     fn read(from: &mut Reader<'a>) -> Option<Self> {
         let generation = from.u64()?;
+        let (written, clean) = (from.u64()?, from.u8()? != 0);
         let secret = Secret::new(from.array()?);
-        let warm_up = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
+        let mut warm_up = [0; WarmUp::FIELDS];
+        for field in &mut warm_up {
+            *field = from.u64()?;
+        }
         let signed = from.u8()? != 0;
         let dress = Dress {
             path: from.text()?,
@@ -143,7 +152,7 @@ impl<'a> Image<'a> {
             paths.push((path, deletes, spares));
             Some(())
         })?;
-        Some(Self { generation, secret, warm_up, signed, dress, keys, owed, paths })
+        Some(Self { generation, written, clean, secret, warm_up, signed, dress, keys, owed, paths })
     }
 }
 
@@ -180,7 +189,7 @@ impl Guard {
                 out.u64(wall.unix_nanos(expires));
             });
         };
-        let head = std::iter::once_with(move || self.head(generation, wall));
+        let head = std::iter::once_with(move || self.head(generation, wall, with_spares, now));
         let keys = self.ledger.records(now).map(move |keys| Writer::part(keys, key));
         let owed = self.budgets.owed(now).map(move |cells| Writer::part(cells, owed));
         let paths =
@@ -201,11 +210,13 @@ impl Guard {
         std::iter::once_with(|| Image::MAGIC.to_vec()).chain(summed)
     }
 
-    fn head(&self, generation: u64, wall: Wall) -> Vec<u8> {
+    fn head(&self, generation: u64, wall: Wall, clean: bool, now: Moment) -> Vec<u8> {
         let mut out = Writer::default();
         out.u64(generation);
+        out.u64(wall.unix_nanos(now));
+        out.u8(clean.into());
         out.0.extend_from_slice(&self.secret.bytes());
-        for field in self.warm_up_on_wall(wall) {
+        for field in self.warm_up.lock().on_wall(wall) {
             out.u64(field);
         }
         out.u8(self.issues_signed().into());
@@ -225,14 +236,15 @@ impl Guard {
     /// A guard that remembers what an image says. A changed lifetime or capacity is the policy's.
     pub fn restored(policy: Policy, image: Image<'_>, wall: Wall, seed: u64, now: Moment) -> Self {
         let guard = Self::new(policy, image.secret, seed, now);
-        guard.set_warm_up(image.warm_up, wall, now);
+        let lifetime = guard.policy.session.lifetime;
+        *guard.warm_up.lock() = WarmUp::from_wall(image.warm_up, lifetime, wall, now);
         if image.signed {
             guard.set_issues_signed(true);
         }
         *guard.dress.lock() = image.dress;
         // Both were read before: they have no end too early.
         let _ = Reader(image.keys).list(|from| {
-            guard.ledger.restore(wall.key_from_wall(from.key()?), now);
+            guard.restore_key(wall.key_from_wall(from.key()?), now);
             Some(())
         });
         let _ = Reader(image.owed).list(|from| {
@@ -260,39 +272,23 @@ impl Guard {
         found.map(|(_, index)| RouteId::Rule(index))
     }
 
-    fn warm_up_on_wall(&self, wall: Wall) -> [u64; 4] {
-        let warm_up = *self.warm_up.lock();
-        let optional = |moment: Option<Moment>| moment.map_or(0, |moment| wall.unix_nanos(moment));
-        [
-            wall.unix_nanos(warm_up.since),
-            warm_up.longest.as_secs(),
-            optional(warm_up.overflowed),
-            optional(warm_up.elsewhere),
-        ]
+    /// A ledger that has less room than it had forgets.
+    fn restore_key(&self, record: KeyRecord, now: Moment) {
+        if self.ledger.restore(record, now) == Room::Overflowed {
+            self.warm_up.lock().overflowed = Some(now);
+        }
     }
 
-    fn set_warm_up(
-        &self,
-        [since, longest, overflowed, elsewhere]: [u64; 4],
-        wall: Wall,
-        now: Moment,
-    ) {
-        // A wall clock that was set back must not make the past longer than it was.
-        let past = |unix_nanos: u64| wall.moment(unix_nanos).min(now);
-        let optional = |unix_nanos: u64| (unix_nanos != 0).then(|| past(unix_nanos));
-        *self.warm_up.lock() = WarmUp {
-            since: past(since),
-            longest: Duration::from_secs(longest)
-                .clamp(self.policy.session.lifetime, Guard::LONGEST_AGE),
-            overflowed: optional(overflowed),
-            elsewhere: optional(elsewhere),
-        };
+    /// Sessions may have been issued, or ended, that the ledger did not see: it is cold, for a
+    /// whole lifetime from now on.
+    pub fn missed(&self, missed: Missed, now: Moment) {
+        self.warm_up.lock().start_anew(missed, now);
     }
 
     /// What changed in the budgets since this was last asked, and the warm-up, as journal records.
     pub fn changes(&self, wall: Wall, now: Moment) -> impl Iterator<Item = Entry> + '_ {
         let owed = self.budgets.changed(now).flatten().map(move |owed| Entry::owed(owed, wall));
-        let [_, longest, overflowed, elsewhere] = self.warm_up_on_wall(wall);
+        let [_, longest, overflowed, elsewhere, ..] = self.warm_up.lock().on_wall(wall);
         let said =
             [(0, longest), (1, overflowed), (2, elsewhere), (3, self.issues_signed().into())];
         owed.chain(said.map(|(field, value)| Entry { tag: Entry::WARM_UP, a: field, b: value }))
@@ -308,25 +304,27 @@ impl Guard {
                     expires: (entry.b >> 8) as u32,
                     flags: (entry.b & 0xff) as u8,
                 };
-                self.ledger.restore(wall.key_from_wall(record), now);
+                self.restore_key(wall.key_from_wall(record), now);
             }
             Entry::OWED => {
                 let until = wall.moment(entry.b);
                 self.budgets.restore(Owed { cell: CellHash(entry.a), until }, now);
             }
             Entry::WARM_UP => {
-                let [since, mut longest, mut overflowed, mut elsewhere] =
-                    self.warm_up_on_wall(wall);
+                let past = |unix_nanos: u64| Some(wall.moment(unix_nanos).min(now));
+                let mut warm_up = self.warm_up.lock();
                 // What is later stands, in whatever order it is told: the snapshot may be newer.
                 match entry.a {
-                    0 => longest = longest.max(entry.b),
-                    1 => overflowed = overflowed.max(entry.b),
-                    2 => elsewhere = elsewhere.max(entry.b),
+                    0 => {
+                        let longest = Duration::from_secs(entry.b).min(Guard::LONGEST_AGE);
+                        warm_up.longest = warm_up.longest.max(longest);
+                    }
+                    1 if entry.b != 0 => warm_up.overflowed = warm_up.overflowed.max(past(entry.b)),
+                    2 if entry.b != 0 => warm_up.elsewhere = warm_up.elsewhere.max(past(entry.b)),
                     3 => self.set_issues_signed(entry.b != 0),
-                    // A later version's.
+                    // Signs of life are for who replays the journal, and others a later version's.
                     _ => {}
                 }
-                self.set_warm_up([since, longest, overflowed, elsewhere], wall, now);
             }
             // A later version's; what it says is not lost to that version.
             _ => {}
@@ -347,12 +345,27 @@ impl Entry {
     const OWED: u8 = 2;
     const WARM_UP: u8 = 3;
 
+    /// Of the records of the warm-up; the others are told by `Guard::changes`.
+    const SIGN_OF_LIFE: u64 = 4;
+
     /// Bytes of an encoded record.
     pub const LEN: usize = 21;
 
     /// Whether it tells of the warm-up, which changes rarely.
     pub fn is_warm_up(&self) -> bool {
         self.tag == Self::WARM_UP
+    }
+
+    /// A sign of life: the process runs, and what was issued until now is in the journal.
+    pub fn sign_of_life(wall: Wall, now: Moment) -> Self {
+        Self { tag: Self::WARM_UP, a: Self::SIGN_OF_LIFE, b: wall.unix_nanos(now) }
+    }
+
+    /// The time of a sign of life, in nanoseconds since 1970; of the snapshot or the journal before
+    /// it for every other record.
+    pub fn last_seen(&self, before: u64) -> u64 {
+        let is_sign = self.tag == Self::WARM_UP && self.a == Self::SIGN_OF_LIFE;
+        if is_sign { self.b } else { before }
     }
 
     /// A key that was issued, renewed or ended.

@@ -42,7 +42,6 @@ use super::sharded::Locked;
 pub struct Learned {
     secret: Secret,
     policy: LearnedPolicy,
-    passes: usize,
     table: Locked<Table>,
     passing: AtomicUsize,
 }
@@ -197,30 +196,35 @@ impl Learned {
     /// The longest quiet is two to the power of this times the configured one.
     const DOUBLINGS: u8 = 5;
 
-    /// Classes of which nothing is known. `burst` is that of the site's budget that pays for what
-    /// no rule names.
-    pub fn new(policy: &LearnedPolicy, burst: u32, secret: Secret) -> Self {
-        let burst = usize::try_from(burst).unwrap_or(usize::MAX);
+    /// Classes of which nothing is known.
+    pub fn new(policy: &LearnedPolicy, secret: Secret) -> Self {
         Self {
             secret,
             policy: *policy,
-            passes: usize::from(policy.passes).min(burst),
             table: Locked::new(Table::new(policy.capacity)),
             passing: AtomicUsize::new(0),
         }
     }
 
-    /// Lets an exchange pass without a hold, if its class is clean and not too many do already.
-    /// Must be given back with [`Learned::passed`].
-    pub fn pass(&self, page: &Page<'_>, now: Moment) -> bool {
-        if self.passes == 0 || !self.is_clean(page, now) {
+    /// Lets an exchange pass without a hold, if its class is clean and not too many do already:
+    /// `burst` is that of the site's share in the budget that pays if it creates all the same. Must
+    /// be given back with [`Learned::passed`].
+    pub fn pass(&self, page: &Page<'_>, burst: u32, now: Moment) -> bool {
+        let most =
+            usize::from(self.policy.passes).min(usize::try_from(burst).unwrap_or(usize::MAX));
+        if most == 0 || !self.is_clean(page, now) {
             return false;
         }
-        let room = self.passing.fetch_add(1, Ordering::Relaxed) < self.passes;
+        let room = self.passing.fetch_add(1, Ordering::Relaxed) < most;
         if !room {
             self.passed();
         }
         room
+    }
+
+    /// Exchanges that may pass at once, where the site's burst is this.
+    pub fn passes(&self, burst: u32) -> usize {
+        usize::from(self.policy.passes).min(usize::try_from(burst).unwrap_or(usize::MAX))
     }
 
     /// An exchange that passed has been settled.
@@ -231,11 +235,6 @@ impl Learned {
     /// Exchanges that pass at the moment.
     pub fn passing(&self) -> usize {
         self.passing.load(Ordering::Relaxed)
-    }
-
-    /// Exchanges that may pass at once.
-    pub fn passes(&self) -> usize {
-        self.passes
     }
 
     /// Notes an answer.

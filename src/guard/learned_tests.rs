@@ -6,6 +6,8 @@ use super::super::sim::support::Rng;
 use super::*;
 
 const NOW: Moment = Moment::from_nanos(1 << 59);
+/// Of a site: it has more than may pass.
+const BURST: u32 = 600;
 const QUIET: Duration = Duration::from_secs(600);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -15,7 +17,7 @@ fn policy(capacity: usize) -> LearnedPolicy {
 }
 
 fn learned() -> Learned {
-    Learned::new(&policy(4096), 600, Secret::new([5; 16]))
+    Learned::new(&policy(4096), Secret::new([5; 16]))
 }
 
 fn page(path: &str) -> Page<'_> {
@@ -28,7 +30,7 @@ fn learn(learned: &Learned, path: &str, lesson: Lesson, times: usize, now: Momen
 
 /// Whether an exchange passes; it has ended when this returns.
 fn passes(learned: &Learned, path: &str, now: Moment) -> bool {
-    let passes = learned.pass(&page(path), now);
+    let passes = learned.pass(&page(path), BURST, now);
     if passes {
         learned.passed();
     }
@@ -86,7 +88,7 @@ fn method_and_standing_make_classes_of_their_own() {
         }
     };
     let passes = |method, standing| {
-        let passes = learned.pass(&Page::new(method, standing, b"/a/"), NOW);
+        let passes = learned.pass(&Page::new(method, standing, b"/a/"), BURST, NOW);
         if passes {
             learned.passed();
         }
@@ -130,9 +132,9 @@ fn spellings_that_reach_one_view_are_one_class() {
             for _ in 0..8 {
                 learned.note(&mine, Lesson::Clean, NOW);
             }
-            assert!(learned.pass(&same, NOW), "{first} {second}");
+            assert!(learned.pass(&same, BURST, NOW), "{first} {second}");
             learned.note(&same, Lesson::Created, NOW);
-            assert!(!learned.pass(&mine, NOW), "{first} {second}");
+            assert!(!learned.pass(&mine, BURST, NOW), "{first} {second}");
         }
     }
 }
@@ -207,13 +209,14 @@ fn what_lies_deeper_than_classes_go_is_one_class() {
 fn only_so_many_pass_at_once_and_never_more_than_the_sites_burst() {
     for (configured, burst, expected) in [(32, 600, 32), (32, 5, 5), (0, 600, 0), (1, 1, 1)] {
         let policy = LearnedPolicy { passes: configured, ..policy(256) };
-        let learned = Learned::new(&policy, burst, Secret::new([5; 16]));
+        let learned = Learned::new(&policy, Secret::new([5; 16]));
         learn(&learned, "/a/", Lesson::Clean, 8, NOW);
-        let passed = (0..100).filter(|_| learned.pass(&page("/a/"), NOW)).count();
+        let pass = || learned.pass(&page("/a/"), burst, NOW);
+        let passed = (0..100).filter(|_| pass()).count();
         assert_eq!((passed, learned.passing()), (expected, expected));
         if passed > 0 {
             learned.passed();
-            assert!(learned.pass(&page("/a/"), NOW));
+            assert!(pass());
         }
     }
 }
@@ -229,7 +232,7 @@ fn threads_together_never_have_more_passes_than_there_are() {
             scope.spawn(|| {
                 let mut mine = 0;
                 for round in 0..20_000 {
-                    if learned.pass(&page("/a/"), NOW) {
+                    if learned.pass(&page("/a/"), BURST, NOW) {
                         mine += 1;
                         let all = under_way.fetch_add(1, Ordering::SeqCst) + 1;
                         most.fetch_max(all, Ordering::SeqCst);
@@ -257,7 +260,7 @@ fn junk(number: usize) -> String {
 #[test]
 fn no_paths_however_many_push_a_creating_class_out_or_make_it_clean() {
     for lesson in [Lesson::Clean, Lesson::Created] {
-        let learned = Learned::new(&policy(256), 600, Secret::new([5; 16]));
+        let learned = Learned::new(&policy(256), Secret::new([5; 16]));
         learn(&learned, "/cart/", Lesson::Created, 1, NOW);
         let mut no_place = 0;
         for number in 0..5_000 {
@@ -283,7 +286,7 @@ fn no_paths_however_many_push_a_creating_class_out_or_make_it_clean() {
 /// the ones that nobody asks for any more go before the ones in use.
 #[test]
 fn pages_in_use_are_not_pushed_out_by_made_up_ones() {
-    let learned = Learned::new(&policy(1024), 600, Secret::new([5; 16]));
+    let learned = Learned::new(&policy(1024), Secret::new([5; 16]));
     let pages = ["/", "/about/", "/product/shirt/", "/news/today/", "/help/"];
     for path in pages {
         learn(&learned, path, Lesson::Clean, 8, NOW);
@@ -316,7 +319,7 @@ fn pages_in_use_are_not_pushed_out_by_made_up_ones() {
 /// A folder whose children were forgotten takes others.
 #[test]
 fn a_folder_counts_only_the_children_that_are_still_known() {
-    let learned = Learned::new(&policy(256), 600, Secret::new([5; 16]));
+    let learned = Learned::new(&policy(256), Secret::new([5; 16]));
     for number in 0..40 {
         learn(&learned, &format!("/{}/", word(number)), Lesson::Clean, 1, NOW);
     }

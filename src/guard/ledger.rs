@@ -299,18 +299,19 @@ impl Ledger {
 
     /// Puts back what a snapshot or a journal remembers. Later records of a key follow earlier
     /// ones; dead is final whatever comes after it.
-    pub fn restore(&self, record: KeyRecord, now: Moment) {
+    pub fn restore(&self, record: KeyRecord, now: Moment) -> Room {
         if record.expires <= seconds(now) {
-            return;
+            return Room::Enough;
         }
         let mut shard = self.shard(record.key).lock();
-        let (entry, _room) = shard.enter(record.key, record.expires, seconds(now));
+        let (entry, room) = shard.enter(record.key, record.expires, seconds(now));
         entry.expires = entry.expires.max(record.expires);
         // The shard keeps those that were presented apart.
         entry.flags |= record.flags & KeyRecord::LASTING & !KeyRecord::PRESENTED;
         if record.flags & KeyRecord::PRESENTED != 0 {
             shard.present(record.key);
         }
+        room
     }
 
     /// Every key that has not expired, shard by shard, so that no lock is held for long.

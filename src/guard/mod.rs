@@ -27,6 +27,7 @@ pub mod route;
 pub mod set_cookie;
 pub mod sharded;
 pub mod spares;
+pub mod status;
 pub mod warmth;
 
 mod admit;
@@ -46,7 +47,7 @@ use key::Secret;
 use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
-use policy::{Budget, Policy};
+use policy::Policy;
 use regulars::Regulars;
 use set_cookie::Dress;
 use sharded::Locked;
@@ -87,11 +88,7 @@ impl Guard {
                 secret,
             ),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
-            learned: Learned::new(
-                &policy.learned,
-                policy.budgets.get(Budget::ANONYMOUS).map_or(0, |budget| budget.site.burst().get()),
-                secret,
-            ),
+            learned: Learned::new(&policy.learned, secret),
             regulars: Regulars::new(secret, now),
             challenges: policy.challenges(),
             tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),

@@ -21,20 +21,31 @@ use super::settings::Settings;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
-/// second signal ends at once.
+/// second signal ends at once. SIGUSR1 has a line written that says how the guard stands.
 pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
     let control = runtime()?;
-    let (mut term, mut int) = {
+    let (mut term, mut int, mut usr1) = {
         let _context = control.enter();
-        let term = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-        (term, signal(SignalKind::interrupt()).map_err(RunError::Signals)?)
+        let caught = |kind| signal(kind).map_err(RunError::Signals);
+        let usr1 = caught(SignalKind::user_defined1())?;
+        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, usr1)
+    };
+    let shield = Arc::clone(&app.shield);
+    let status = async {
+        while usr1.recv().await.is_some() {
+            shield.tell_status();
+        }
+        // No more signals: there is nothing to end for.
+        std::future::pending::<()>().await;
     };
     let running = Bound::new(settings)?.start(app)?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
     control.block_on(async {
+        tokio::pin!(status);
         tokio::select! {
+            () = status.as_mut() => {}
             _ = term.recv() => {}
             _ = int.recv() => {}
             () = running.ended() => return,
@@ -42,6 +53,7 @@ pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
         tracing::info!("draining");
         running.stop();
         tokio::select! {
+            () = status => {}
             _ = term.recv() => running.abort(),
             _ = int.recv() => running.abort(),
             () = running.ended() => {}

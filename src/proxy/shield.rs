@@ -14,7 +14,7 @@ use crate::guard::Guard;
 use crate::guard::exchange::{
     Facts, Outcome, Request, SendCookie, Settlement, Ticket, Verdict, WaitFor,
 };
-use crate::guard::fact::{Notice, Refusal};
+use crate::guard::fact::{Notice, Refusal, Warmth};
 use crate::guard::key::SessionKey;
 use crate::guard::ledger::Patience;
 use crate::guard::route::Answer;
@@ -86,6 +86,18 @@ impl Shield {
             }
         };
         self.waiters.until_admitted(patience, ask).await
+    }
+
+    /// When the ledger will be warm, in seconds since 1970, if nothing happens before.
+    pub fn warm_at(&self, warmth: Warmth) -> u64 {
+        let (remaining, _) = warmth.span();
+        self.clock.unix(self.clock.now().after(remaining))
+    }
+
+    /// Writes a line that says how the guard stands.
+    pub fn tell_status(&self) {
+        let status = self.guard.status(self.clock.now());
+        self.telemetry.status(&status, self.warm_at(status.warmth));
     }
 
     fn tell_admission(&self, facts: &Facts) {

@@ -16,13 +16,20 @@ use super::state::{self, StateFile};
 use crate::config::{Config, Upstream};
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
-use crate::guard::policy::Mode;
+use crate::guard::moment::Moment;
+use crate::guard::policy::{Mode, Unknown};
 use crate::guard::route::Rule;
-use crate::telemetry::Telemetry;
 use crate::telemetry::flood::FloodSettings;
+use crate::telemetry::{self, Telemetry};
 
 /// Between two looks at what has become due.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Between two signs of life in the state; a small part of the absence that matters.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// Between two lines that tell how far the ledger is from being warm.
+const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -124,11 +131,12 @@ fn announce(config: &Config) {
     }
 }
 
-/// Saves the state once each interval, and says what has become due once a second, until told to
+/// Saves the state once each interval, leaves signs of life in it, and says what has become due once a second, until told to
 /// stop. On a thread of its own: disks block.
 fn keep(shield: &Shield, interval: Duration, stopped: &mpsc::Receiver<()>) {
-    let mut warmth = None;
+    let mut teller = Teller::default();
     let (mut ticked, mut saved) = (shield.clock.now(), shield.clock.now());
+    let mut lived = saved;
     loop {
         match stopped.recv_timeout(interval.min(TICK)) {
             Err(RecvTimeoutError::Timeout) => {}
@@ -141,23 +149,68 @@ fn keep(shield: &Shield, interval: Duration, stopped: &mpsc::Receiver<()>) {
             state.save(&shield.guard);
             saved = now;
         }
+        if now.since(lived) >= SIGN_OF_LIFE
+            && let Some(state) = &shield.state
+        {
+            state.live();
+            lived = now;
+        }
         if now.since(ticked) >= TICK {
             shield.telemetry.tick(now);
-            tell_warmth(shield, &mut warmth);
+            if shield.guard.policy().session.unknown == Unknown::Auto {
+                teller.tell(shield, now);
+            }
             ticked = now;
         }
     }
 }
 
-/// Says so when the ledger has become warm, or has ceased to be.
-fn tell_warmth(shield: &Shield, told: &mut Option<std::mem::Discriminant<Warmth>>) {
-    let now = shield.clock.now();
-    let warmth = shield.guard.warmth(now);
-    let kind = std::mem::discriminant(&warmth);
-    if *told != Some(kind) {
-        *told = Some(kind);
-        shield.telemetry.notice(&Notice::Warmth(warmth), now);
+/// Tells whether the ledger is warm: when that changes, and how far it is at each eighth of the
+/// way, once a day at most.
+#[derive(Default)]
+struct Teller {
+    told: Option<(std::mem::Discriminant<Warmth>, u128, Moment)>,
+}
+
+impl Teller {
+    fn tell(&mut self, shield: &Shield, now: Moment) {
+        let warmth = shield.guard.warmth(now);
+        if self.is_worth_telling(warmth, now) {
+            let warm_at = shield.warm_at(warmth);
+            shield.telemetry.notice(&Notice::Warmth { warmth, warm_at }, now);
+        }
     }
+
+    fn is_worth_telling(&mut self, warmth: Warmth, now: Moment) -> bool {
+        let (remaining, whole) = warmth.span();
+        let seen = whole.saturating_sub(remaining).as_nanos();
+        let eighths = seen.saturating_mul(8).checked_div(whole.as_nanos()).unwrap_or(0);
+        let kind = std::mem::discriminant(&warmth);
+        let worth = self.told.is_none_or(|(told, before, at)| {
+            told != kind || (eighths != before && now.since(at) >= BETWEEN_EIGHTHS)
+        });
+        if worth {
+            self.told = Some((kind, eighths, now));
+        }
+        worth
+    }
+}
+
+/// What `floodwall check` says of the state that a start would find.
+pub fn state_summary(config: &Config) -> Option<String> {
+    let path = config.state()?;
+    let clock = Clock::start();
+    Some(match state::peek(path, config.policy().clone(), clock) {
+        Ok(None) => "none yet: no session is known at the first start".to_owned(),
+        Ok(Some(guard)) => {
+            let now = clock.now();
+            let warmth = guard.warmth(now);
+            let (keys, _) = guard.sizes();
+            let warm_at = clock.unix(now.after(warmth.span().0));
+            format!("{keys} keys, {}", telemetry::warmth::describe(warmth, warm_at))
+        }
+        Err(error) => error.to_string(),
+    })
 }
 
 /// What the shell must know of a configuration.
@@ -186,5 +239,30 @@ pub fn settings(config: &Config) -> Settings {
             head_bytes: down.head_bytes,
             headers: down.headers,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guard::fact::Missed;
+
+    #[test]
+    fn progress_is_told_at_each_eighth_and_once_a_day_at_most() {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        for (days, expected) in [(14, 8), (80, 8), (4, 4), (1, 1)] {
+            let whole = HOUR * 24 * days;
+            let start = Clock::start().now();
+            let mut teller = Teller::default();
+            let mut told = 0;
+            for hour in 0..24 * days {
+                let remaining = whole.saturating_sub(HOUR * hour);
+                let warmth = Warmth::Cold { missed: Missed::Everything, remaining, whole };
+                told += usize::from(teller.is_worth_telling(warmth, start.after(HOUR * hour)));
+            }
+            assert_eq!(told, expected, "{days} days");
+            assert!(teller.is_worth_telling(Warmth::Warm, start.after(whole)));
+            assert!(!teller.is_worth_telling(Warmth::Warm, start.after(whole * 9)));
+        }
     }
 }

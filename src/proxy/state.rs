@@ -4,10 +4,14 @@
 //! since the snapshot of generation N; `FILE.lock` keeps a second process away. A record of a key
 //! is written before its answer is relayed, so that a kill forgets none; only a crash of the whole
 //! machine can lose the last seconds, because the journal is not synced.
+//!
+//! Whatever may have been missed makes the ledger cold: more than a minute without a sign of life
+//! in the journal (sessions may have been issued past Floodwall meanwhile), a journal that is not
+//! whole, a crash of the machine. `FILE.lock` says on which boot of the machine a process runs.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,11 +19,13 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use crate::guard::Guard;
+use crate::guard::fact::Missed;
 use crate::guard::image::{Entry, Image};
 use crate::guard::key::Secret;
 use crate::guard::ledger::KeyRecord;
 use crate::guard::moment::Moment;
 use crate::guard::policy::Policy;
+use crate::guard::warmth::WarmUp;
 
 /// A snapshot is taken when the journal has grown past this and past the snapshot before it.
 const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
@@ -35,7 +41,7 @@ pub struct StateFile {
     clock: Clock,
     journal: Mutex<Journal>,
     /// Held as long as the process lives.
-    _lock: File,
+    lock: File,
 }
 
 #[derive(Debug)]
@@ -58,18 +64,25 @@ impl StateFile {
     /// Opens a state file, or begins one, and brings the guard back that it remembers. A damaged
     /// file is set aside under another name, with a warning; the guard then starts empty.
     pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Self, Guard), StateError> {
-        let lock = lock(path)?;
+        let mut lock = lock(path)?;
+        let crashed = note_boot(&mut lock).map_err(StateError::at(path, "lock"))?;
         let seed = u64::from_le_bytes(random()?);
         let (guard, last) = match read(path)? {
             Some(bytes) => match Image::decode(&bytes) {
-                Ok(image) => revive(path, image, policy, clock, seed)?,
+                Ok(image) => {
+                    let generation = image.generation;
+                    let loaded = load(path, image, policy, clock, seed)?;
+                    let missed = loaded.missed.or(crashed.then_some(Missed::Crash));
+                    loaded.tell(path);
+                    (missing(loaded.guard, missed, clock), generation)
+                }
                 Err(damage) => {
                     let aside = set_aside(path, clock)?;
                     tracing::warn!(
                         file = %path.display(), set_aside = %aside.display(), reason = %damage,
                         "the state file is damaged: starting without it, with no session known"
                     );
-                    (begin(policy, clock, seed)?, 0)
+                    (missing(begin(policy, clock, seed)?, Some(Missed::Damaged), clock), 0)
                 }
             },
             None => {
@@ -93,7 +106,7 @@ impl StateFile {
                 ahead: false,
                 said: None,
             }),
-            _lock: lock,
+            lock,
         };
         // The spares have been loaded: the snapshot that replaces the file has none.
         state.snapshot(&guard, generation, false).map_err(StateError::at(path, "write"))?;
@@ -152,10 +165,21 @@ impl StateFile {
         }
     }
 
+    /// Leaves a sign of life in the journal, unless something could not be written there. To be
+    /// called several times a minute.
+    pub fn live(&self) {
+        let sign = Entry::sign_of_life(self.clock.wall(), self.clock.now());
+        let mut journal = self.journal();
+        if !journal.broken {
+            journal.write(&sign.encode());
+        }
+    }
+
     /// The last snapshot, with the spares; the journal goes.
     pub fn close(&self, guard: &Guard) -> Result<(), StateError> {
         let generation = self.journal().generation + 1;
-        self.snapshot(guard, generation, true).map_err(StateError::at(&self.path, "write"))
+        self.snapshot(guard, generation, true).map_err(StateError::at(&self.path, "write"))?;
+        self.lock.set_len(0).map_err(StateError::at(&self.path, "lock"))
     }
 
     /// A new journal first, then a snapshot: what happens meanwhile is in both, which is no harm.
@@ -258,39 +282,100 @@ pub fn random<const N: usize>() -> Result<[u8; N], StateError> {
     Ok(bytes)
 }
 
-fn revive(
-    path: &Path,
-    image: Image<'_>,
-    policy: Policy,
-    clock: Clock,
-    seed: u64,
-) -> Result<(Guard, u64), StateError> {
-    let (wall, now) = (clock.wall(), clock.now());
-    let generation = image.generation;
-    let guard = Guard::restored(policy, image, wall, seed, now);
-    for (number, journal) in journals(path)? {
-        if number < generation {
-            continue;
-        }
-        let (mut records, mut lost) = (0, 0);
-        read_journal(&journal, |record| {
-            records += 1;
-            match record.and_then(Entry::decode) {
-                Some(entry) => guard.replay(entry, wall, now),
-                None => lost += 1,
-            }
-        })
-        .map_err(StateError::at(&journal, "read"))?;
-        if lost > 0 {
+/// The guard that a start would load from a state file now, if there is one. Leaves no trace:
+/// nothing is locked, written or logged.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub fn peek(path: &Path, policy: Policy, clock: Clock) -> Result<Option<Guard>, StateError> {
+    let Some(bytes) = read(path)? else { return Ok(None) };
+    let damaged = |damage| StateError::at(path, "understand")(io::Error::other(damage));
+    let image = Image::decode(&bytes).map_err(damaged)?;
+    let loaded = load(path, image, policy, clock, 0)?;
+    Ok(Some(missing(loaded.guard, loaded.missed, clock)))
+}
+
+/// What a snapshot and its journals said.
+struct Loaded {
+    guard: Guard,
+    missed: Option<Missed>,
+    /// Journals with records that cannot be read: how many there were, how many are lost.
+    damaged: Vec<(PathBuf, usize, usize)>,
+}
+
+impl Loaded {
+    fn tell(&self, path: &Path) {
+        for (journal, records, lost) in &self.damaged {
             tracing::warn!(
                 file = %journal.display(), records, lost,
                 "records of the journal cannot be read: what they said is forgotten"
             );
         }
+        let (keys, _) = self.guard.sizes();
+        tracing::info!(file = %path.display(), keys, "the state was loaded");
     }
-    let (keys, _) = guard.sizes();
-    tracing::info!(file = %path.display(), keys, "the state was loaded");
-    Ok((guard, generation))
+}
+
+fn load(
+    path: &Path,
+    image: Image<'_>,
+    policy: Policy,
+    clock: Clock,
+    seed: u64,
+) -> Result<Loaded, StateError> {
+    let (wall, now) = (clock.wall(), clock.now());
+    let Image { generation, clean, written: mut last_seen, .. } = image;
+    let guard = Guard::restored(policy, image, wall, seed, now);
+    let mut damaged = Vec::new();
+    let mut journals = journals(path)?;
+    journals.retain(|(number, _)| *number >= generation);
+    // Each journal follows another. The first one is as old as the snapshot, unless that is the
+    // last one of its process.
+    let numbers = journals.iter().map(|(number, _)| *number);
+    let mut whole = numbers.eq(generation..generation + journals.len() as u64);
+    whole &= clean || !journals.is_empty();
+    for (_, journal) in journals {
+        let (mut records, mut lost) = (0, 0);
+        read_journal(&journal, |record| {
+            records += 1;
+            match record.and_then(Entry::decode) {
+                Some(entry) => {
+                    last_seen = entry.last_seen(last_seen);
+                    guard.replay(entry, wall, now);
+                }
+                None => lost += 1,
+            }
+        })
+        .map_err(StateError::at(&journal, "read"))?;
+        if lost > 0 {
+            whole = false;
+            damaged.push((journal, records, lost));
+        }
+    }
+    let unseen = WarmUp::absence(last_seen, wall.unix_nanos(now));
+    Ok(Loaded { guard, missed: unseen.or((!whole).then_some(Missed::Journal)), damaged })
+}
+
+/// A guard that has missed something, if it has.
+fn missing(guard: Guard, missed: Option<Missed>, clock: Clock) -> Guard {
+    if let Some(missed) = missed {
+        guard.missed(missed, clock.now());
+    }
+    guard
+}
+
+/// Writes down on which boot of the machine a process runs. Says whether one ran on another boot,
+/// and did not end as it should.
+fn note_boot(lock: &mut File) -> io::Result<bool> {
+    // Only Linux has one; without it a crash of the machine counts as a kill.
+    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let mut before = Vec::new();
+    lock.read_to_end(&mut before)?;
+    lock.set_len(0)?;
+    lock.rewind()?;
+    lock.write_all(&boot)?;
+    lock.sync_all()?;
+    Ok(!before.is_empty() && before != boot)
 }
 
 fn lock(path: &Path) -> Result<File, StateError> {
@@ -298,6 +383,7 @@ fn lock(path: &Path) -> Result<File, StateError> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .mode(0o600)
         .open(&beside)

@@ -20,6 +20,7 @@ pub mod sketch;
 pub mod tally;
 #[cfg(test)]
 mod tests;
+pub mod warmth;
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,6 +33,7 @@ use self::tally::SharedTally;
 use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
+use crate::guard::status::Status;
 
 /// What requests that no rule names are called in a line. No rule of the profile's is called so.
 const UNNAMED: &str = "(no rule)";
@@ -90,6 +92,32 @@ impl Telemetry {
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
         self.notices.tell(notice, now);
+    }
+
+    /// Writes a line that says how the guard stands. `warm_at` in seconds since 1970. To be called
+    /// when the operator asks.
+    pub fn status(&self, status: &Status, warm_at: u64) {
+        let Status { warmth, keys, spares, clients, classes } = status;
+        let progress = self::warmth::Progress::of(*warmth, warm_at);
+        let progress = progress.as_ref();
+        tracing::info!(
+            ledger = if progress.is_none() { "warm" } else { "not warm" },
+            seen = progress.map(|progress| &*progress.seen),
+            of = progress.map(|progress| &*progress.of),
+            warm_at = progress.map(|progress| &*progress.warm_at),
+            why = progress.map(|progress| &*progress.why),
+            keys = keys.used,
+            keys_capacity = keys.capacity,
+            spares = spares.used,
+            spares_capacity = spares.capacity,
+            clients = clients.used,
+            clients_capacity = clients.capacity,
+            classes_creating = classes.creating,
+            classes_clean = classes.clean,
+            classes_unproven = classes.unproven,
+            classes_capacity = classes.capacity,
+            "status"
+        );
     }
 
     /// Tells of a request that the upstream failed: at most one line a second for each `kind`,

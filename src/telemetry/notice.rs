@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::escape::{LIMIT, visible};
 use super::repeat::Repeat;
+use super::warmth::Progress;
 use crate::guard::fact::{Notice, RouteId, Warmth};
 use crate::guard::moment::Moment;
 
@@ -94,7 +95,12 @@ impl Notices {
         let route = line
             .route
             .map(|id| self.routes.get(self.place(Some(id))).map_or(super::UNNAMED, |name| name));
-        let Line { method, standing, path, cookie, gated_s, remaining_s, .. } = line;
+        let Line { method, standing, path, cookie, gated_s, progress, .. } = line;
+        let progress = progress.as_ref();
+        let seen = progress.map(|progress| &*progress.seen);
+        let of = progress.map(|progress| &*progress.of);
+        let warm_at = progress.map(|progress| &*progress.warm_at);
+        let why = progress.map(|progress| &*progress.why);
         let message = line.kind.message();
         let remedy = line.kind.remedy();
         let suppressed = (suppressed > 0).then_some(suppressed);
@@ -107,7 +113,10 @@ impl Notices {
                 path,
                 cookie,
                 gated_s,
-                remaining_s,
+                seen,
+                of,
+                warm_at,
+                why,
                 remedy,
                 suppressed,
                 ago_s,
@@ -120,7 +129,10 @@ impl Notices {
                 path,
                 cookie,
                 gated_s,
-                remaining_s,
+                seen,
+                of,
+                warm_at,
+                why,
                 remedy,
                 suppressed,
                 ago_s,
@@ -139,7 +151,7 @@ struct Line {
     path: Option<String>,
     cookie: Option<String>,
     gated_s: Option<u64>,
-    remaining_s: Option<u64>,
+    progress: Option<Progress>,
 }
 
 impl Line {
@@ -152,16 +164,12 @@ impl Line {
             path: None,
             cookie: None,
             gated_s: None,
-            remaining_s: None,
+            progress: None,
         };
         let on_path = |kind, route: &RouteId, path: &String, gated: Option<&Duration>| Self {
             route: Some(*route),
             path: Some(visible(path)),
             gated_s: gated.map(Duration::as_secs),
-            ..bare(kind)
-        };
-        let cold = |kind, remaining: &Duration| Self {
-            remaining_s: Some(remaining.as_secs()),
             ..bare(kind)
         };
         match notice {
@@ -188,11 +196,14 @@ impl Line {
             }
             Notice::LedgerOverflowed => bare(Kind::LedgerOverflowed),
             Notice::ClientTableFull => bare(Kind::ClientTableFull),
-            Notice::Warmth(Warmth::Warm) => bare(Kind::Warm),
-            Notice::Warmth(Warmth::Cold { remaining }) => cold(Kind::Cold, remaining),
-            Notice::Warmth(Warmth::Overflowed { remaining }) => cold(Kind::Overflowed, remaining),
-            Notice::Warmth(Warmth::IssuedElsewhere { remaining }) => {
-                cold(Kind::IssuedElsewhere, remaining)
+            Notice::Warmth { warmth, warm_at } => {
+                let kind = match warmth {
+                    Warmth::Warm => Kind::Warm,
+                    Warmth::Cold { .. } => Kind::Cold,
+                    Warmth::Overflowed { .. } => Kind::Overflowed,
+                    Warmth::IssuedElsewhere { .. } => Kind::IssuedElsewhere,
+                };
+                Self { progress: Progress::of(*warmth, *warm_at), ..bare(kind) }
             }
         }
     }

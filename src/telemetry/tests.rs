@@ -8,7 +8,8 @@ use tracing::dispatcher::{self, Dispatch};
 use super::logs::{Format, Level, dispatch};
 use super::*;
 use crate::guard::client::Client;
-use crate::guard::fact::{Refusal, Warmth};
+use crate::guard::fact::{Missed, Refusal, Warmth};
+use crate::guard::route::StandingWord;
 
 /// Lines as they would be written, by the real formatter, on this thread only.
 pub(super) struct Capture {
@@ -83,6 +84,17 @@ fn refused(rule: u16, number: u32) -> Fact {
         client: client(number),
         event: Event::Refused(Refusal::ClientBudget),
     }
+}
+
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+const COLD: Warmth = Warmth::Cold {
+    missed: Missed::Everything,
+    remaining: WEEK,
+    whole: Duration::from_secs(14 * 86_400),
+};
+
+fn warmth(warmth: Warmth) -> Notice {
+    Notice::Warmth { warmth, warm_at: 1_000_000_000 }
 }
 
 fn path_writes(rule: u16, path: &str) -> Notice {
@@ -185,8 +197,8 @@ fn a_notice_says_what_to_do() {
         Notice::LedgerOverflowed,
         Notice::ClientTableFull,
         Notice::ClassesFull,
-        Notice::Warmth(Warmth::Overflowed { remaining: Duration::from_secs(9) }),
-        Notice::Warmth(Warmth::IssuedElsewhere { remaining: Duration::from_secs(9) }),
+        warmth(Warmth::Overflowed { remaining: WEEK, whole: WEEK }),
+        warmth(Warmth::IssuedElsewhere { remaining: WEEK, whole: WEEK }),
     ];
     let text = lines(Format::Text, |telemetry| {
         for (minute, notice) in notices.iter().enumerate() {
@@ -200,12 +212,13 @@ fn a_notice_says_what_to_do() {
     let news = lines(Format::Text, |telemetry| {
         let path = "/logout/".into();
         telemetry.notice(&Notice::PathFlushes { route: RouteId::Rule(0), path }, at(0));
-        telemetry.notice(&Notice::Warmth(Warmth::Warm), at(0));
-        let remaining = Duration::from_secs(1_209_600);
-        telemetry.notice(&Notice::Warmth(Warmth::Cold { remaining }), at(60_000));
+        telemetry.notice(&warmth(Warmth::Warm), at(0));
+        telemetry.notice(&warmth(COLD), at(60_000));
     });
     assert!(news.iter().all(|line| line.contains(" INFO ")), "{news:#?}");
-    assert!(news[2].ends_with("are forwarded remaining_s=1209600"), "{news:#?}");
+    let progress = "are forwarded seen=\"7d\" of=\"14d\" warm_at=\"2001-09-09T01:46:40Z\" \
+                    why=\"no session was known at the start\"";
+    assert!(news[2].ends_with(progress), "{news:#?}");
 }
 
 /// What was learned of a path is told in one line, whatever the path and however many there are.
@@ -258,11 +271,11 @@ fn a_notice_is_told_once_a_minute_for_each_route_and_the_last_one_is_never_lost(
 
 #[test]
 fn the_state_of_the_ledger_that_is_told_last_is_the_one_it_is_in() {
-    let remaining = Duration::from_secs(500);
     let text = lines(Format::Text, |telemetry| {
-        telemetry.notice(&Notice::Warmth(Warmth::Cold { remaining }), at(0));
-        telemetry.notice(&Notice::Warmth(Warmth::Warm), at(10_000));
-        telemetry.notice(&Notice::Warmth(Warmth::IssuedElsewhere { remaining }), at(20_000));
+        telemetry.notice(&warmth(COLD), at(0));
+        telemetry.notice(&warmth(Warmth::Warm), at(10_000));
+        let elsewhere = Warmth::IssuedElsewhere { remaining: WEEK, whole: WEEK };
+        telemetry.notice(&warmth(elsewhere), at(20_000));
         for second in 21..200 {
             telemetry.tick(at(second * 1_000));
         }

@@ -13,13 +13,14 @@ use floodwall::guard::challenge::Challenged;
 use floodwall::guard::client::Client;
 use floodwall::guard::cookie::Cookies;
 use floodwall::guard::exchange::{Outcome, Request, Ticket, Verdict};
-use floodwall::guard::fact::{Event, Fact, Notice, Refusal, RouteId, Warmth};
+use floodwall::guard::fact::{Event, Fact, Missed, Notice, Refusal, RouteId, Warmth};
 use floodwall::guard::footprint::Footprint;
 use floodwall::guard::key::Secret;
 use floodwall::guard::ledger::Patience;
 use floodwall::guard::moment::Moment;
 use floodwall::guard::path;
 use floodwall::guard::policy::Terms;
+use floodwall::guard::route::StandingWord;
 use floodwall::guard::set_cookie::Evidence;
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::start;
@@ -170,7 +171,9 @@ impl Site {
                 self.telemetry.record(&[Fact { route, client: client(number), event }], self.now);
             }
             let (path, cookie) = ("ä".repeat(1000), "ö".repeat(1000));
-            let (gated, remaining) = (self.config.save_interval(), self.config.save_interval());
+            let gated = self.config.save_interval();
+            let missed = Missed::Absence(gated);
+            let cold = Warmth::Cold { missed, remaining: gated, whole: gated };
             let notices = [
                 Notice::PathFlushes { route, path: path.clone() },
                 Notice::PathWrites { route, path: path.clone(), gated },
@@ -179,7 +182,13 @@ impl Site {
                 Notice::KeyOfOtherShape { route },
                 Notice::LedgerOverflowed,
                 Notice::ClientTableFull,
-                Notice::Warmth(Warmth::Cold { remaining }),
+                Notice::ClassesFull,
+                Notice::PathCreates {
+                    method: "OPTIONS",
+                    standing: StandingWord::Malformed,
+                    path: "ü".repeat(1000),
+                },
+                Notice::Warmth { warmth: cold, warm_at: 0 },
             ];
             for notice in notices.iter().chain(&notices) {
                 self.telemetry.notice(notice, self.now);

@@ -544,7 +544,8 @@ impl World {
         if let Some(page) = flight.ticket.page.as_ref().filter(|_| flight.ticket.passes)
             && let Some(passed) = self.passed.get(&page.text())
         {
-            let (passed, allowed) = (passed.at_once, each * self.guard.learned.passes());
+            let burst = self.guard.policy().budgets[0].site.burst().get();
+            let (passed, allowed) = (passed.at_once, each * self.guard.learned.passes(burst));
             let target = &flight.ask.target;
             assert!(passed <= allowed, "{passed} records on {target}, {allowed} allowed");
         }
