@@ -220,13 +220,14 @@ impl Budgets {
         act(line, &mut shard, &mut site[budget], own, wide)
     }
 
-    /// Whether more was charged to this client, or to the site, than the burst has.
+    /// Whether more was charged to this client, or to the site, than the burst has. What is held
+    /// counts: it will mostly be charged.
     pub fn in_debt(&self, budget: usize, client: Client, now: Moment) -> bool {
         let line = &self.lines[budget];
         let (own, wide) = self.hashes(line, client);
         let shard = self.shard(own).lock();
         let cell = |hash| shard.find(hash).map_or(Cell::FRESH, |index| shard.read(index));
-        let owes = |cell: Cell, gcra: &Gcra| cell.until.since(now) > gcra.whole();
+        let owes = |cell: Cell, gcra: &Gcra| cell.arrival(gcra, now).since(now) > gcra.whole();
         owes(cell(own), &line.client)
             || wide.is_some_and(|wide| owes(cell(wide), &line.wide))
             || owes(self.site.lock()[budget].site, &line.site)
