@@ -6,7 +6,10 @@
 //! then, and where nothing can be proved, the path is gated.
 //!
 //! A spare never leaves its path, one exchange leases it at a time, and one whose exchange ended
-//! without evidence is gone.
+//! without evidence is gone. Where all slots are promised, a path that proves itself takes one from
+//! the path that was used longest ago: a pattern that matches more paths than there are slots must
+//! not shut out the one that people use. A record that is left behind so is charged to whoever
+//! proved the path, as it would have been had the path stayed gated.
 
 mod table;
 
@@ -58,13 +61,11 @@ impl SpareLease {
     }
 }
 
-/// An unproved path in use by one exchange.
+/// An unproved path in use by one exchange, whose request may be sent twice.
 #[derive(Debug)]
 #[must_use = "a path that is not given back stays busy"]
 pub struct ProofLease {
     path: usize,
-    /// Whether the request is one that may be sent twice (RFC 9110, section 9.2.1).
-    safe: bool,
 }
 
 /// What a request brings to the decision.
@@ -74,6 +75,7 @@ pub struct Asking<'a> {
     pub route: RouteId,
     /// Whether it may recycle at all: no body, no `Authorization`, no query but what is allowed.
     pub eligible: bool,
+    /// Whether it may be sent twice (RFC 9110, section 9.2.1).
     pub safe: bool,
 }
 
@@ -121,6 +123,20 @@ impl Spares {
     /// Unrelated clients that must be seen before writing after logout counts as the site's habit.
     const WRITERS: usize = 3;
 
+    /// Longer paths are gated: what is remembered of a path has the path in it, and who asks may
+    /// make up any number of them.
+    const LONGEST_PATH: usize = 1024;
+
+    /// Bytes of everything that is kept for `spares` spares, once all paths are as long as may be.
+    pub fn bytes(spares: u16) -> usize {
+        let spares = usize::from(spares);
+        // A hash set has up to twice as many places as keys, with a byte for each.
+        let key = 2 * (size_of::<KeyHash>() + 1) * 8 / 7;
+        let writers = Self::WRITERS.next_power_of_two() * size_of::<Client>();
+        let path = 2 * size_of::<Path>() + Self::LONGEST_PATH + writers;
+        spares * (size_of::<Slot>() + key) + (spares + Table::UNPROVED) * path
+    }
+
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
         let table = Table { counter: seed, ..Table::default() };
@@ -145,25 +161,27 @@ impl Spares {
 
     /// Finds a sessionless exchange its lane.
     pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
-        if !asking.eligible {
+        if !asking.eligible || asking.path.len() > Self::LONGEST_PATH {
             return Lane::Gate;
         }
         let mut table = self.table.lock();
         let table = &mut *table;
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
+        let has_slot = self.has_slot(table);
         let path = &mut table.paths[index];
         if path.gated.is_some_and(|until| now < until) {
             return Lane::Gate;
         }
         path.gated = None;
+        path.used = now;
         match &mut path.stage {
+            // It cannot be sent twice, and others wait for the lane.
+            Stage::Unproved { .. } if !asking.safe => Lane::Gate,
             Stage::Unproved { busy: true, .. } => Lane::Busy,
+            Stage::Unproved { .. } if !has_slot => Lane::Gate,
             Stage::Unproved { busy, .. } => {
-                if table.promised >= usize::from(self.policy.spares) {
-                    return Lane::Gate;
-                }
                 *busy = true;
-                Lane::Prove(ProofLease { path: index, safe: asking.safe })
+                Lane::Prove(ProofLease { path: index })
             }
             Stage::Proved { share, slots, .. } => {
                 let idle = slots.iter().position(|slot| !slot.leased).or_else(|| {
@@ -202,7 +220,7 @@ impl Spares {
         let Table { paths, keys, deletes: application_deletes, .. } = &mut *table;
         let path = &mut paths[lease.path];
         let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
-            // A lease is only given on a proved path, and proved paths stay.
+            // A lease is only given on a proved path, which stays one while a slot is leased.
             return (End::Lost, None);
         };
         let slot = &mut slots[lease.slot];
@@ -257,9 +275,9 @@ impl Spares {
     }
 
     /// Whether a first answer on an unproved path is worth a second look: the key to send.
-    pub fn proof_wanted(&self, lease: &ProofLease, first: &Evidence) -> Option<SessionKey> {
+    pub fn proof_wanted(first: &Evidence) -> Option<SessionKey> {
         match &first.session {
-            SetSession::Key { key, .. } if lease.safe && !first.failed() => Some(*key),
+            SetSession::Key { key, .. } if !first.failed() => Some(*key),
             SetSession::Key { .. }
             | SetSession::Nothing
             | SetSession::Deletion
@@ -283,7 +301,7 @@ impl Spares {
         if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
             *busy = false;
             let nothing = first.is_some_and(|e| e.session == SetSession::Nothing && !e.failed());
-            *clean = if nothing && lease.safe { *clean + 1 } else { 0 };
+            *clean = if nothing { *clean + 1 } else { 0 };
             *quiet = *clean >= Self::CLEAN;
             if *quiet {
                 *clean = 0;
@@ -313,11 +331,17 @@ impl Spares {
             | SetSession::Signed { .. }
             | SetSession::OtherShape => return (End::Created, Some(self.gate(path, now))),
         };
-        let share = self.share(promised);
-        if share == 0 {
-            // Another path took the last slots meanwhile.
-            return (if spare.is_none() { end } else { End::Lost }, None);
-        }
+        let (share, end) = match self.share(promised) {
+            0 => match Table::take_slot(paths, keys, self.secret) {
+                Some(Slot { spare: None, .. }) => (1, end),
+                // Its record stays in the store, and nobody will use it any more: it is paid for.
+                Some(Slot { spare: Some(_), .. }) => (1, End::Lost),
+                // All are in use just now.
+                None => return (if spare.is_none() { end } else { End::Lost }, None),
+            },
+            share => (share, end),
+        };
+        let path = &mut paths[lease.path];
         if let Some((key, _)) = &spare {
             keys.insert(self.secret.key(key));
         }
@@ -370,6 +394,12 @@ impl Spares {
         }
     }
 
+    /// Whether a path that proves itself would get a slot: one that is left, or one of another path.
+    fn has_slot(&self, table: &Table) -> bool {
+        table.promised < usize::from(self.policy.spares)
+            || Table::least_used(&table.paths).is_some()
+    }
+
     /// Slots for a newly proved path: half of what is left, so that several paths find some.
     fn share(&self, promised: &mut usize) -> usize {
         let left = usize::from(self.policy.spares).saturating_sub(*promised);
@@ -412,14 +442,14 @@ impl Spares {
     }
 
     /// Puts back what a state file remembers.
-    pub fn restore(&self, saved: Saved, route: RouteId) {
+    pub fn restore(&self, saved: Saved, route: RouteId, now: Moment) {
         let mut table = self.table.lock();
         let Table { paths, keys, promised, .. } = &mut *table;
         let share = self.share(promised);
         if share == 0 || paths.iter().any(|path| *path.path == *saved.path) {
             return;
         }
-        let mut path = Path { path: saved.path.into(), route, gated: None, stage: Stage::UNPROVED };
+        let mut path = Path::new(&saved.path, route, now);
         path.prove(share, saved.deletes, None);
         if let Stage::Proved { slots, .. } = &mut path.stage {
             for (key, expires) in saved.spares.into_iter().take(share) {

@@ -34,7 +34,10 @@ impl Guard {
             warmth: self.warmth(now),
             keys: Fill { used: keys, capacity: policy.session.capacity },
             spares: Fill { used: spares, capacity: policy.recycle.spares.into() },
-            clients: Fill { used: self.budgets.owed(now).len(), capacity: policy.client.capacity },
+            clients: Fill {
+                used: self.budgets.owed(now).map(|owed| owed.len()).sum(),
+                capacity: policy.client.capacity,
+            },
             classes: self.learned.classes(now),
         }
     }

@@ -45,6 +45,8 @@ pub struct UpstreamBody {
 pub struct Progress {
     last_nanos: AtomicU64,
     awaits_client: AtomicBool,
+    /// Whether it is beyond doubt where the client's next request begins.
+    bounded: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -56,7 +58,9 @@ impl UpstreamBody {
     /// A request's body. The client may pause no longer than `limit`.
     pub fn new(incoming: Incoming, limit: Duration, clock: Clock) -> Self {
         let incoming = Some(incoming).filter(|body| !body.is_end_stream());
-        Self { incoming, stall: Stall::new(limit), clock, progress: Arc::default() }
+        let bounded = incoming.as_ref().is_none_or(|body| body.size_hint().exact().is_some());
+        let progress = Progress { bounded: bounded.into(), ..Progress::default() };
+        Self { incoming, stall: Stall::new(limit), clock, progress: Arc::new(progress) }
     }
 
     /// No body.
@@ -92,6 +96,14 @@ impl Progress {
         self.awaits_client.load(Ordering::Relaxed)
     }
 
+    /// Whether it is beyond doubt where the client's next request begins. It is not where chunks have
+    /// not ended yet, nor where they ended with trailers: hyper looks for the end of those at the
+    /// next CRLF CRLF, and then takes a bare LF for the end of a line. Others find the end before
+    /// that, and what is between is a request to them.
+    pub fn is_bounded(&self) -> bool {
+        self.bounded.load(Ordering::Relaxed)
+    }
+
     /// Why it ended early, once.
     pub fn take_failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -122,12 +134,15 @@ impl Body for UpstreamBody {
                     Some(Ok(mut frame)) => {
                         if let Some(trailers) = frame.trailers_mut() {
                             headers::clean_trailers(trailers);
+                            // The last frame. The end that follows would be no better.
+                            this.incoming = None;
                         }
                         Poll::Ready(Some(Ok(frame)))
                     }
                     Some(Err(error)) => Poll::Ready(Some(Err(this.fail(Failure::Upload(error))))),
                     None => {
                         this.incoming = None;
+                        this.progress.bounded.store(true, Ordering::Relaxed);
                         Poll::Ready(None)
                     }
                 }
@@ -287,9 +302,10 @@ pub async fn discard(mut body: Incoming) {
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
-/// Whether [`discard`] may read the body to its end, so that the connection can be kept.
+/// Whether [`discard`] may read the body to its end, so that the connection can be kept. Not of
+/// chunks: see [`Progress::is_bounded`].
 pub fn discardable(body: &Incoming) -> bool {
-    body.size_hint().lower() <= DISCARDED_BYTES
+    body.size_hint().exact().is_some_and(|length| length <= DISCARDED_BYTES)
 }
 
 /// Notices that nothing has moved for a while. Its timer is made when first needed.

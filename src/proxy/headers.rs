@@ -52,10 +52,13 @@ pub enum Fault {
     Host,
     /// A transfer coding other than `chunked` (RFC 9112, 6.1).
     TransferCoding,
+    /// A length of 2^63 bytes or more, which wraps in the parsers of some applications.
+    Length,
 }
 
 impl Fault {
-    pub const ALL: [Self; 4] = [Self::Tunnel, Self::Target, Self::Host, Self::TransferCoding];
+    pub const ALL: [Self; 5] =
+        [Self::Tunnel, Self::Target, Self::Host, Self::TransferCoding, Self::Length];
 
     /// The status of the reply to it.
     pub const fn status(self) -> StatusCode {
@@ -63,6 +66,7 @@ impl Fault {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::Target | Self::Host => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Length => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
 
@@ -73,6 +77,7 @@ impl Fault {
             Self::Target => "target",
             Self::Host => "host",
             Self::TransferCoding => "transfer-coding",
+            Self::Length => "length",
         }
     }
 }
@@ -94,6 +99,7 @@ pub fn clean_request(
     if !only_chunked(headers) {
         return Err(Fault::TransferCoding);
     }
+    plain_length(headers)?;
     check_host(headers, parts.version)?;
     if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
         parts.uri = uri;
@@ -167,6 +173,17 @@ fn only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = tokens(headers, &TRANSFER_ENCODING);
     codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()
+}
+
+/// Writes the length without zeros in front: C reads those as octal in places. hyper has seen to it
+/// that there is one, all digits.
+fn plain_length(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let Some(said) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
+    let length: i64 = said.to_str().ok().and_then(|said| said.parse().ok()).ok_or(Fault::Length)?;
+    if said.len() > 1 && said.as_bytes().starts_with(b"0") {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
 }
 
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {

@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::escape::visible;
+use super::escape::{LIMIT, visible};
 use super::repeat::Repeat;
 use super::warmth::Progress;
 use crate::guard::fact::{Notice, RouteId, Warmth};
@@ -31,6 +31,11 @@ struct Slot {
 }
 
 impl Notices {
+    /// Bytes of all of it, once each kind was kept for each route, with a path or a cookie.
+    pub(super) fn bytes(rules: usize) -> usize {
+        Kind::ALL.len() * (rules + 1) * (size_of::<Slot>() + LIMIT)
+    }
+
     pub(super) fn new(routes: Box<[String]>) -> Self {
         let slots = (0..Kind::ALL.len() * (routes.len() + 1)).map(|_| Slot::default()).collect();
         Self { routes, slots: Mutex::new(slots) }

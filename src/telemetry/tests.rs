@@ -338,7 +338,7 @@ fn the_summary_counts_the_whole_life() {
     });
     let expected = " INFO stopped uptime_s=90 exchanges=5 standing_none=1 standing_known=2 \
                     standing_unknown=1 standing_malformed=1 refused=1 would_refuse=0 \
-                    would_absorb=0 recycled=0 answered=0 removed=0 stripped=0 deleted=0 created=1 \
-                    rotated=0 renewed=0 records_deleted=0 uncertain=0";
+                    would_absorb=0 recycled=0 answered=0 challenged=0 removed=0 stripped=0 deleted=0 \
+                    created=1 rotated=0 renewed=0 records_deleted=0 uncertain=0";
     assert!(text[0].ends_with(expected), "{text:#?}");
 }

@@ -3,6 +3,7 @@
 
 pub(crate) mod support;
 
+mod challenges;
 mod directed;
 mod django;
 mod filled;

@@ -44,7 +44,10 @@ fn drain(guard: &Guard, now: Moment) -> u64 {
 fn passing(ask: &Ask, guard: &Guard, now: Moment) -> Option<Ticket> {
     match ask.admit(guard, Patience::Spent, now) {
         Verdict::Forward(ticket, _) => Some(*ticket),
-        Verdict::Refuse { .. } | Verdict::Answer { .. } | Verdict::Wait(_) => None,
+        Verdict::Refuse { .. }
+        | Verdict::Challenge { .. }
+        | Verdict::Answer { .. }
+        | Verdict::Wait(_) => None,
     }
 }
 

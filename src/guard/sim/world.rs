@@ -13,7 +13,7 @@
 //!   `p + u` records over its whole life, where `p` is how many of its exchanges without a hold
 //!   were under way at once at most (its own record may have gone behind the ledger's back: one;
 //!   every other one was under way when the key ended), and `u` how many of them ended uncertainly
-//!   on routes that do not flush.
+//!   on routes that do not flush: [`Ledger::FREE_FAILURES`], and those under way with the last.
 //! - **What is told**: the store holds at most the records that were there, those whose creation
 //!   was told as created or uncertain, the spares, and what is under way.
 
@@ -24,7 +24,7 @@ use super::super::exchange::{
 };
 use super::super::fact::{Event, Write};
 use super::super::key::SessionKey;
-use super::super::ledger::Patience;
+use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
 use super::super::route::Effect;
 use super::super::{Guard, UnderWay};
@@ -157,6 +157,7 @@ impl World {
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
+            Verdict::Challenge { .. } => panic!("nobody can be challenged"),
             Verdict::Forward(ticket, _) => self.forward(who, ask, *ticket),
         }
     }
@@ -382,7 +383,8 @@ impl World {
         let spares = usize::from(self.guard.policy().recycle.spares);
         assert!(self.guard.sizes().1 <= spares, "more spares than configured");
         for (key, late) in &self.late {
-            let allowed = self.records_each() * (late.peak + late.uncertain);
+            let failures = usize::from(Ledger::FREE_FAILURES) + late.peak;
+            let allowed = self.records_each() * (late.peak + late.uncertain.min(failures));
             let grown = usize::try_from(late.grown).expect("not negative");
             assert!(grown <= allowed, "{key} grew by {grown} without a hold, not {allowed}");
         }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::super::client::Client;
 use super::super::fact::RouteId;
-use super::super::key::{KeyHash, SessionKey};
+use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
 use super::Asking;
 
@@ -27,6 +27,8 @@ pub(super) struct Path {
     pub(super) route: RouteId,
     /// Gated whatever was proved, until then.
     pub(super) gated: Option<Moment>,
+    /// When an exchange last asked for a lane.
+    pub(super) used: Moment,
     pub(super) stage: Stage,
 }
 
@@ -63,17 +65,13 @@ impl Table {
     pub(super) const UNPROVED: usize = 64;
 
     /// The path's place. Proved paths and those in use stay; of the others the one that is gated
-    /// for the shortest time makes room.
+    /// for the shortest time makes room, and one that was seen to write last of all: its first
+    /// request would be sent twice again.
     pub(super) fn find_or_add(&mut self, asking: Asking<'_>, now: Moment) -> Option<usize> {
         if let Some(index) = self.paths.iter().position(|path| *path.path == *asking.path) {
             return Some(index);
         }
-        let path = Path {
-            path: asking.path.into(),
-            route: asking.route,
-            gated: None,
-            stage: Stage::UNPROVED,
-        };
+        let path = Path::new(asking.path, asking.route, now);
         let unproved =
             self.paths.iter().filter(|path| matches!(path.stage, Stage::Unproved { .. }));
         if unproved.count() < Self::UNPROVED {
@@ -85,13 +83,62 @@ impl Table {
             .iter()
             .enumerate()
             .filter(|(_, path)| matches!(path.stage, Stage::Unproved { busy: false, .. }));
-        let (index, _) = idle.min_by_key(|(_, path)| path.gated.unwrap_or(now))?;
+        let (index, _) =
+            idle.min_by_key(|(_, path)| (path.writes(now), path.gated.unwrap_or(now)))?;
         self.paths[index] = path;
         Some(index)
+    }
+
+    /// Of the proved paths that can spare a slot, the one that was used longest ago.
+    pub(super) fn least_used(paths: &[Path]) -> Option<usize> {
+        let able = paths.iter().enumerate().filter(|(_, path)| path.can_spare());
+        able.min_by_key(|(_, path)| path.used).map(|(index, _)| index)
+    }
+
+    /// Takes a slot from that path, with the spare that it may hold. A path without slots is
+    /// unproved again.
+    pub(super) fn take_slot(
+        paths: &mut [Path],
+        keys: &mut HashSet<KeyHash>,
+        secret: Secret,
+    ) -> Option<Slot> {
+        let path = &mut paths[Self::least_used(paths)?];
+        let Stage::Proved { share, slots, .. } = &mut path.stage else { return None };
+        let taken = if slots.len() < *share { None } else { slots.pop() };
+        *share -= 1;
+        if *share == 0 {
+            path.stage = Stage::UNPROVED;
+        }
+        let taken = taken.unwrap_or_default();
+        if let Some((key, _)) = &taken.spare {
+            keys.remove(&secret.key(key));
+        }
+        Some(taken)
     }
 }
 
 impl Path {
+    pub(super) fn new(path: &[u8], route: RouteId, now: Moment) -> Self {
+        Self { path: path.into(), route, gated: None, used: now, stage: Stage::UNPROVED }
+    }
+
+    /// It is gated, and not because its answers were clean.
+    fn writes(&self, now: Moment) -> bool {
+        let quiet = matches!(self.stage, Stage::Unproved { quiet: true, .. });
+        self.gated.is_some_and(|until| now < until) && !quiet
+    }
+
+    /// Whether its last slot can be taken from it: those in front keep their places, which leases
+    /// refer to.
+    fn can_spare(&self) -> bool {
+        match &self.stage {
+            Stage::Unproved { .. } => false,
+            Stage::Proved { share, slots, .. } => {
+                slots.len() < *share || slots.last().is_some_and(|slot| !slot.leased)
+            }
+        }
+    }
+
     pub(super) fn prove(
         &mut self,
         share: usize,
