@@ -269,9 +269,10 @@ impl Budgets {
 
     /// Charges one to every cell, and says whether there was room for it: for what comes to light
     /// when it is too late to refuse. Where there was none, the debt must be paid off before
-    /// anything new is admitted.
+    /// anything new is admitted. Whoever it was may have used all of the site's budget: nothing was
+    /// asked when it was admitted.
     pub fn charge_late(&self, budget: usize, debtor: impl Into<Debtor>, now: Moment) -> bool {
-        let debtor = debtor.into();
+        let debtor = Debtor { rank: Rank::Regular, ..debtor.into() };
         if let Ok(hold) = self.reserve(budget, debtor, now) {
             self.keep(hold, now);
             return true;
@@ -418,19 +419,24 @@ impl Budgets {
     }
 
     /// Debts deeper than a whole burst and this are not believed after a restart: the wall clock
-    /// was set back meanwhile, and nobody may be shut out until it has caught up.
+    /// was set back meanwhile. Such a cell owes a whole burst and no more, so that its first session
+    /// is a period away, and nobody is shut out until the wall clock has caught up.
     const DEEPEST: Duration = Duration::from_secs(3600);
 
     /// Puts back what was owed before a restart. Of several debts of a cell the last one stands,
     /// as the journal tells them in their order.
     pub fn restore(&self, owed: Owed, now: Moment) {
-        let longest = self.lines.iter().flat_map(|line| [line.client.whole(), line.site.whole()]);
-        let latest = now.after(longest.max().unwrap_or_default() + Self::DEEPEST);
-        let cell = Cell { until: owed.until.min(latest), held: 0 };
+        let cell = |whole: Duration| {
+            let believed = owed.until <= now.after(whole + Self::DEEPEST);
+            Cell { until: if believed { owed.until } else { now.after(whole) }, held: 0 }
+        };
         if let Some(index) = self.lines.iter().position(|line| line.site_hash == owed.cell) {
-            self.site.lock()[index].site = cell;
+            self.site.lock()[index].site = cell(self.lines[index].site.whole());
             return;
         }
+        // Which budget it belongs to is in its hash, and cannot be read back.
+        let longest = self.lines.iter().map(|line| line.client.whole()).max();
+        let cell = cell(longest.unwrap_or_default());
         let mut shard = self.shard_of(owed.cell).lock();
         if let Found { cell: Some(index), hash } = shard.place(owed.cell, &[], now) {
             shard.write(index, hash, cell);

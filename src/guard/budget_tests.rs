@@ -218,6 +218,14 @@ fn newcomers_leave_a_half_of_the_site_and_the_challenged_a_quarter() {
 }
 
 #[test]
+fn what_comes_to_light_late_is_paid_for_while_anything_is_left() {
+    let budgets = budgets(100, 4, 1000);
+    let newcomer = |number| Debtor { rank: Rank::Newcomer, ..Debtor::from(v4(number)) };
+    let paid = (0..10).filter(|number| budgets.charge_late(0, newcomer(*number), NOW));
+    assert_eq!(paid.count(), 4);
+}
+
+#[test]
 fn the_smallest_budget_has_room_for_newcomers() {
     let budgets = budgets(1, 1, 1000);
     let newcomer = Debtor { rank: Rank::Newcomer, ..Debtor::from(v4(0)) };

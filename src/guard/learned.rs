@@ -222,6 +222,11 @@ impl Learned {
         room
     }
 
+    /// Exchanges that may pass at once, where the site's burst is this.
+    pub fn passes(&self, burst: u32) -> usize {
+        usize::from(self.policy.passes).min(usize::try_from(burst).unwrap_or(usize::MAX))
+    }
+
     /// An exchange that passed has been settled.
     pub fn passed(&self) {
         self.passing.fetch_sub(1, Ordering::Relaxed);

@@ -163,8 +163,12 @@ impl Settling<'_> {
         let spares = &self.guard.spares;
         let evidence = match outcome {
             Outcome::Unsent => {
-                spares.give_back(lane);
-                self.refund(ticket);
+                if spares.give_back(lane) {
+                    self.keep(ticket);
+                    self.wrote(Write::Uncertain);
+                } else {
+                    self.refund(ticket);
+                }
                 return RelayCookie::Keep;
             }
             Outcome::NoAnswer => None,

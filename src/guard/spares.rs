@@ -7,9 +7,10 @@
 //!
 //! A spare never leaves its path, one exchange leases it at a time, and one whose exchange ended
 //! without evidence is gone. Where all slots are promised, a path that proves itself takes one from
-//! the path that was used longest ago: a pattern that matches more paths than there are slots must
-//! not shut out the one that people use. A record that is left behind so is charged to whoever
-//! proved the path, as it would have been had the path stayed gated.
+//! another: a pattern that matches more paths than there are slots must not shut out the one that
+//! people use. That one gets more, when it needs them, from paths that were not used for long. A
+//! record that is left behind so is charged to whoever takes the slot, as it would have been had
+//! the path stayed gated.
 
 mod table;
 
@@ -52,6 +53,8 @@ pub struct SpareLease {
     path: usize,
     slot: usize,
     sent: SessionKey,
+    /// Its slot was another path's, whose spare was left behind: that is paid for by this exchange.
+    owes: bool,
 }
 
 impl SpareLease {
@@ -167,7 +170,7 @@ impl Spares {
         let mut table = self.table.lock();
         let table = &mut *table;
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
-        let has_slot = self.has_slot(table);
+        let has_slot = self.has_slot(table, now);
         let path = &mut table.paths[index];
         if path.gated.is_some_and(|until| now < until) {
             return Lane::Gate;
@@ -183,33 +186,56 @@ impl Spares {
                 *busy = true;
                 Lane::Prove(ProofLease { path: index })
             }
-            Stage::Proved { share, slots, .. } => {
-                let idle = slots.iter().position(|slot| !slot.leased).or_else(|| {
-                    (slots.len() < *share).then(|| {
-                        slots.push(Slot::default());
-                        slots.len() - 1
-                    })
-                });
-                let Some(slot) = idle else { return Lane::Busy };
-                let place = &mut slots[slot];
-                place.leased = true;
-                if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
-                    table.keys.remove(&self.secret.key(&key));
-                }
-                let sent = place.spare.as_ref().map_or_else(
-                    || {
-                        table.counter = table.counter.wrapping_add(1);
-                        self.secret.placeholder(table.counter)
-                    },
-                    |(key, _)| *key,
-                );
-                Lane::Spare(SpareLease { path: index, slot, sent })
-            }
+            Stage::Proved { .. } => self.lease(table, index, now),
         }
+    }
+
+    /// A slot of a proved path, or one that another path has not used for long.
+    fn lease(&self, table: &mut Table, index: usize, now: Moment) -> Lane {
+        let (slot, owes) = match table.paths[index].idle_slot() {
+            Some(slot) => (slot, false),
+            None if table.promised < usize::from(self.policy.spares) => return Lane::Busy,
+            None => {
+                let taken = table.take_slot(now, self.policy.gate_for, true, self.secret);
+                let added = taken.and_then(|taken| {
+                    Some((table.paths[index].add_slot()?, taken.spare.is_some()))
+                });
+                let Some(added) = added else { return Lane::Busy };
+                added
+            }
+        };
+        let Stage::Proved { slots, .. } = &mut table.paths[index].stage else { return Lane::Busy };
+        let place = &mut slots[slot];
+        place.leased = true;
+        if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
+            table.keys.remove(&self.secret.key(&key));
+        }
+        let sent = place.spare.as_ref().map_or_else(
+            || {
+                table.counter = table.counter.wrapping_add(1);
+                self.secret.placeholder(table.counter)
+            },
+            |(key, _)| *key,
+        );
+        Lane::Spare(SpareLease { path: index, slot, sent, owes })
     }
 
     /// Gives a slot back, with what the answer proves; `None` where there was no answer.
     pub fn settle(
+        &self,
+        lease: SpareLease,
+        evidence: Option<&Evidence>,
+        client: Client,
+        now: Moment,
+    ) -> (End, Option<Notice>) {
+        let owes = lease.owes;
+        match self.settle_slot(lease, evidence, client, now) {
+            (End::Whole, notice) if owes => (End::Lost, notice),
+            settled => settled,
+        }
+    }
+
+    fn settle_slot(
         &self,
         lease: SpareLease,
         evidence: Option<&Evidence>,
@@ -296,8 +322,8 @@ impl Spares {
         now: Moment,
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
-        let Table { paths, keys, promised, deletes: application_deletes, .. } = &mut *table;
-        let path = &mut paths[lease.path];
+        let table = &mut *table;
+        let path = &mut table.paths[lease.path];
         if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
             *busy = false;
             let nothing = first.is_some_and(|e| e.session == SetSession::Nothing && !e.failed());
@@ -314,12 +340,12 @@ impl Spares {
         let Some(second) = second else { return (End::Ordinary, None) };
         let (spare, deletes, end) = match &second.session {
             SetSession::Deletion => {
-                *application_deletes = true;
+                table.deletes = true;
                 (None, true, End::Whole)
             }
             // It flushes, and then fills the new session, which nobody gets.
             SetSession::Key { key, .. }
-                if *application_deletes && key != first_key && !second.failed() =>
+                if table.deletes && key != first_key && !second.failed() =>
             {
                 (None, true, End::Lost)
             }
@@ -331,8 +357,8 @@ impl Spares {
             | SetSession::Signed { .. }
             | SetSession::OtherShape => return (End::Created, Some(self.gate(path, now))),
         };
-        let (share, end) = match self.share(promised) {
-            0 => match Table::take_slot(paths, keys, self.secret) {
+        let (share, end) = match self.share(&mut table.promised) {
+            0 => match table.take_slot(now, self.policy.gate_for, false, self.secret) {
                 Some(Slot { spare: None, .. }) => (1, end),
                 // Its record stays in the store, and nobody will use it any more: it is paid for.
                 Some(Slot { spare: Some(_), .. }) => (1, End::Lost),
@@ -341,27 +367,30 @@ impl Spares {
             },
             share => (share, end),
         };
-        let path = &mut paths[lease.path];
+        let path = &mut table.paths[lease.path];
         if let Some((key, _)) = &spare {
-            keys.insert(self.secret.key(key));
+            table.keys.insert(self.secret.key(key));
         }
         path.prove(share, deletes, spare);
         (end, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
     }
 
-    /// Gives back what an exchange took and did not use.
-    pub fn give_back(&self, lane: Taken) {
+    /// Gives back what an exchange took and did not use; says whether it is to be charged for it
+    /// all the same.
+    pub fn give_back(&self, lane: Taken) -> bool {
         let mut table = self.table.lock();
         match lane {
             Taken::Spare(lease) => {
                 if let Stage::Proved { slots, .. } = &mut table.paths[lease.path].stage {
                     slots[lease.slot].leased = false;
                 }
+                lease.owes
             }
             Taken::Proof(lease) => {
                 if let Stage::Unproved { busy, .. } = &mut table.paths[lease.path].stage {
                     *busy = false;
                 }
+                false
             }
         }
     }
@@ -395,9 +424,9 @@ impl Spares {
     }
 
     /// Whether a path that proves itself would get a slot: one that is left, or one of another path.
-    fn has_slot(&self, table: &Table) -> bool {
+    fn has_slot(&self, table: &Table, now: Moment) -> bool {
         table.promised < usize::from(self.policy.spares)
-            || Table::least_used(&table.paths).is_some()
+            || table.least_used(now, self.policy.gate_for).is_some()
     }
 
     /// Slots for a newly proved path: half of what is left, so that several paths find some.

@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -68,11 +69,14 @@ fn read_answers(stream: &mut TcpStream, number: u32, statuses: &[&str; 3], count
         buffer.extend_from_slice(&chunk[..length]);
         while let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&buffer[..end]).to_ascii_lowercase();
-            let body = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
-            let body: usize = body.expect("a length").trim().parse().expect("a number");
-            if buffer.len() < end + 4 + body {
-                break;
-            }
+            let rest = &buffer[end + 4..];
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+            let body = match length {
+                Some(length) => Some(length.trim().parse().expect("a number")),
+                // Chunked: none of the pages has such a line in it.
+                None => rest.windows(5).position(|end| end == b"0\r\n\r\n").map(|last| last + 5),
+            };
+            let Some(body) = body.filter(|body| *body <= rest.len()) else { break };
             let status = &head[9..12];
             let place = statuses.iter().position(|known| *known == status);
             counts[place.unwrap_or_else(|| panic!("{head}"))] += 1;
@@ -82,36 +86,39 @@ fn read_answers(stream: &mut TcpStream, number: u32, statuses: &[&str; 3], count
     }
 }
 
-fn login(target: Target, source: Ipv4Addr, user: &str) -> Browser {
+/// A browser that has logged in, and whether it was challenged on the way.
+fn login(target: Target, source: Ipv4Addr, user: &str) -> (Browser, bool) {
     let mut browser = Browser::new(target, source);
     let page = browser.get("/accounts/login/").expect("the login page");
     assert_eq!(page.status(), 200, "{:?}", page.hops);
+    let challenged = page.hops.iter().any(|(hop, _)| hop.contains("__floodwall"));
     let fields = [("username", user), ("password", "secret")];
     let page = browser.post("/accounts/login/", &fields).expect("a login");
     assert_eq!(page.status(), 200, "{:?}", page.hops);
-    browser
+    (browser, challenged)
 }
 
 /// 150,000 addresses with one request each, to a page that writes for anybody: the store grows by
 /// what the site's budget has, and a session that was there before passes untouched. With
-/// challenges, which cost newcomers a half of that, 20,000.
+/// challenges newcomers get a half of it.
 #[test]
 fn a_flood_from_150_000_addresses_gets_the_sites_budget_and_no_more() {
+    const ADDRESSES: u32 = 150_000;
     let release = Release::V1_7_9;
     if !release.available() {
         return;
     }
-    for (challenge, addresses, promised) in [("none", 150_000, 50), ("cookie", 20_000, 25)] {
+    for (challenge, promised) in [("none", 50), ("cookie", 25)] {
         let site = Django::start(release);
         let floodwall = Inside::start(&site.upstream(), &site_of_fifty(challenge));
         let target = floodwall.target();
-        let mut user = login(target, Ipv4Addr::LOCALHOST, "user1");
+        let (mut user, _) = login(target, Ipv4Addr::LOCALHOST, "user1");
         let before = site.rows();
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         let (counts, pages) = thread::scope(|scope| {
             let pages = scope.spawn(|| {
                 let mut pages = 0;
-                while pages < 20 || !over.load(std::sync::atomic::Ordering::Relaxed) {
+                while pages < 20 || !over.load(Ordering::Relaxed) {
                     let page = user.get("/write/").expect("a page");
                     assert_eq!(page.status(), 200, "{:?}", page.hops);
                     pages += 1;
@@ -120,15 +127,19 @@ fn a_flood_from_150_000_addresses_gets_the_sites_budget_and_no_more() {
                 }
                 pages
             });
-            let counts = from_many(target, addresses, "GET /write/", ["200", "303", "429"]);
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
-            (counts, pages.join().expect("the user's pages"))
+            let counts = thread::scope(|flood| {
+                let statuses = ["200", "303", "429"];
+                flood.spawn(move || from_many(target, ADDRESSES, "GET /write/", statuses)).join()
+            });
+            over.store(true, Ordering::Relaxed);
+            let pages = pages.join().expect("the user's pages");
+            (counts.expect("the flood was answered"), pages)
         });
         println!("challenge {challenge}: 200, 303, 429: {counts:?}; {pages} pages of the user");
-        assert_eq!(counts.iter().sum::<u64>(), u64::from(addresses));
+        assert_eq!(counts.iter().sum::<u64>(), u64::from(ADDRESSES));
         floodwall.await_rest();
         let attack =
-            format!("{addresses} addresses with one request each, challenge = \"{challenge}\"");
+            format!("150,000 addresses with one request each, challenge = \"{challenge}\"");
         bounded(&attack, "records, site budget 50, 1.7.9", promised, site.rows() - before);
     }
 }
@@ -148,7 +159,7 @@ fn browsers_log_in_while_every_budget_is_flooded() {
         for line in ["GET /write/", "GET /accounts/logout/?next=http://["] {
             from_many(target, 64 * 16, line, ["200", "303", "500"]);
         }
-        let mut first = login(target, Ipv4Addr::LOCALHOST, "user1");
+        let (mut first, _) = login(target, Ipv4Addr::LOCALHOST, "user1");
         first.get("/accounts/logout/").expect("a page");
 
         // The login form, with a wrong password: on 1.4 the page before it creates a session.
@@ -171,7 +182,9 @@ fn browsers_log_in_while_every_budget_is_flooded() {
         from_many(target, 2_000, "GET /accounts/login/", ["200", "303", "429"]);
         let before = site.rows();
         for user in ["user1", "user2"] {
-            let mut browser = login(target, Ipv4Addr::LOCALHOST, user);
+            let (mut browser, challenged) = login(target, Ipv4Addr::LOCALHOST, user);
+            // Later releases create nothing for who only looks at the form.
+            assert!(challenged || release != Release::V1_4_21, "the flood was none");
             assert_eq!(browser.get("/write/").expect("a page").status(), 200);
         }
         assert_eq!(site.authenticated(), 2, "Django {release}");

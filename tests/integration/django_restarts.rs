@@ -160,8 +160,8 @@ fn a_kill_refills_no_budget() {
             files.filter(|file| file.file_name().to_string_lossy().contains(".journal."));
         journals.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
     };
-    assert_eq!(status(target, other, "/write/", "a=1"), 200);
     let before = journal();
+    assert_eq!(status(target, other, "/write/", "a=1"), 200);
     await_that("nothing was saved", || journal() > before);
     floodwall.kill();
 

@@ -14,6 +14,7 @@ const BURST: u64 = 5;
 
 const CONFIGURATION: &str = "
 trusted_proxies = ['127.0.0.9', '10.0.0.0/8', 'fd00::/8']
+exempt = ['127.0.0.8', '198.51.100.0/24']
 [budget.anonymous]
 client = { rate = '1/d', burst = 5 }
 site = { rate = '1/d', burst = 300 }
@@ -23,13 +24,16 @@ head_bytes = '1MiB'
 
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const VICTIM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
+const EXEMPT: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 8);
 const TRUSTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 
 /// What a client may put in front of its request; `#` is another number each time.
-const FORGERIES: [&str; 22] = [
+const FORGERIES: [&str; 24] = [
     "X-Forwarded-For: 192.0.2.#\r\n",
     "X-Forwarded-For: 127.0.0.3\r\n",
     "X-Forwarded-For: 127.0.0.1, 10.0.0.#, ::1\r\n",
+    "X-Forwarded-For: 198.51.100.#\r\n",
+    "X-Forwarded-For: 127.0.0.8\r\n",
     "X-Forwarded-For: 192.0.2.#\r\nX-Forwarded-For: 198.51.100.#\r\n",
     "X-Forwarded-For: 192.0.2.#, unknown, _hidden, \"\", , junk\r\n",
     "X-Forwarded-For: ::ffff:192.0.2.#\r\n",
@@ -111,12 +115,15 @@ fn an_untrusted_peer_has_one_budget_whatever_it_says() {
     for (source, lines) in [
         (VICTIM, ""),
         (TRUSTED, "X-Forwarded-For: 192.0.2.1\r\n"),
-        (TRUSTED, "X-Forwarded-For: 198.51.100.1\r\n"),
+        (TRUSTED, "X-Forwarded-For: 192.0.2.2\r\n"),
         (TRUSTED, ""),
     ] {
         let again = std::iter::repeat_n(lines, BURST as usize + 1);
         assert_eq!(rig.admitted(source, again), BURST, "{source} {lines:?}");
     }
+    // Who is exempt indeed has no such limit.
+    let exempt = std::iter::repeat_n("", 2 * BURST as usize);
+    assert_eq!(rig.admitted(EXEMPT, exempt), 2 * BURST);
     for request in rig.finish().iter().take(admitted as usize) {
         assert!(request.values("x-forwarded-for").eq(["127.0.0.2"]), "{request:?}");
         assert!(request.values("x-forwarded-proto").eq(["http"]), "{request:?}");
@@ -156,7 +163,7 @@ fn a_client_behind_a_trusted_proxy_has_one_budget_whatever_it_says() {
     }
     let sent = lines.len();
     let admitted = rig.admitted(TRUSTED, lines.iter().map(String::as_str));
-    for lines in ["X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: 198.51.100.1\r\n", ""] {
+    for lines in ["X-Forwarded-For: 192.0.2.1\r\n", "X-Forwarded-For: 192.0.2.2\r\n", ""] {
         let again = std::iter::repeat_n(lines, BURST as usize + 1);
         assert_eq!(rig.admitted(TRUSTED, again), BURST, "{lines:?}");
     }

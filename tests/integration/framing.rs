@@ -20,6 +20,7 @@ use crate::raw::{DEADLINE, has, values};
 use crate::support::attack::bounded;
 use crate::support::inside::Inside;
 use crate::support::load::Target;
+use crate::support::random::Random;
 use crate::support::recorder::{Recorder, Seen};
 use crate::support::strict::{Request, Rules, read};
 
@@ -72,8 +73,8 @@ impl Rig {
         });
         let proxy = Inside::start_with(recorder.upstream(), CONFIGURATION, |settings| {
             // What never ends is the exception here, and waited for.
-            settings.downstream_limits.header_timeout = Duration::from_secs(3);
-            settings.upstream_limits.response_timeout = Duration::from_secs(3);
+            settings.downstream_limits.header_timeout = Duration::from_secs(5);
+            settings.upstream_limits.response_timeout = Duration::from_secs(5);
         });
         let rig = Self { proxy, recorder, connections: AtomicU32::new(0) };
         let spent = rig.converse(
@@ -250,7 +251,7 @@ fn no_mutated_framing_smuggles_a_request() {
                         if number >= STREAMS {
                             break;
                         }
-                        let mut rng = generator::Rng(seed << 32 | number as u64);
+                        let mut rng = Random(seed << 32 | number as u64);
                         let (source, sent) = (rig.source(), generator::stream(&mut rng));
                         let got = rig.converse(source, &sent);
                         outcomes.push((source, sent, got));

@@ -18,6 +18,7 @@ mod django_trouble;
 mod django_warmth;
 mod forged;
 mod framing;
+mod leaps;
 mod patch;
 mod proxying;
 mod raw;

@@ -246,9 +246,15 @@ impl Wire {
         .unwrap();
     }
 
+    /// The socket, of TCP.
+    pub fn stream(&self) -> &TcpStream {
+        let Stream::Tcp(stream) = &self.stream else { panic!("it is not TCP") };
+        stream
+    }
+
     /// Whether nothing has come, nor an end.
     pub fn is_silent(&self) -> bool {
-        let Stream::Tcp(stream) = &self.stream else { panic!("peeking is for TCP") };
+        let stream = self.stream();
         stream.set_nonblocking(true).unwrap();
         let nothing = stream.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
         stream.set_nonblocking(false).unwrap();
@@ -257,12 +263,9 @@ impl Wire {
 
     /// Hangs up with FIN, or with RST.
     pub fn hang_up(self, how: HangUp) {
-        match (how, &self.stream) {
-            (HangUp::Reset, Stream::Tcp(stream)) => {
-                SockRef::from(stream).set_linger(Some(Duration::ZERO)).unwrap();
-            }
-            (HangUp::Reset, Stream::Unix(_)) => panic!("resetting is for TCP"),
-            (HangUp::Finish, _) => {}
+        match how {
+            HangUp::Reset => SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).unwrap(),
+            HangUp::Finish => {}
         }
     }
 

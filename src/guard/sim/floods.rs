@@ -53,7 +53,9 @@ impl Flood {
                     self.honest[one].act(&mut self.world);
                 }
                 2 => {
-                    let span = self.world.rng.below(400) as u64;
+                    // Now and then so long that paths which nobody used meanwhile may lose slots.
+                    let most = if self.world.rng.percent(2) { 900_000 } else { 400 };
+                    let span = self.world.rng.below(most) as u64;
                     self.world.pass(Duration::from_millis(span));
                 }
                 _ => {
@@ -105,6 +107,7 @@ fn paced_newcomers_get_through_while_the_budgets_that_concern_them_last() {
         policy.rules.retain(|rule| seed % 2 == 0 || rule.name != "logout");
         flood.plan = Plan { addresses: 3, vanishing: false, odd_views: true };
         flood.world.guard = guard(policy);
+        flood.world.begin();
         flood.honest.remove(0);
         for (honest, who) in flood.honest.iter_mut().zip(1..) {
             *honest = Honest::new(who, v4(5000 + who));

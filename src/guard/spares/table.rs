@@ -2,6 +2,7 @@
 //! and proved ones with their slots.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::super::client::Client;
 use super::super::fact::RouteId;
@@ -89,20 +90,31 @@ impl Table {
         Some(index)
     }
 
-    /// Of the proved paths that can spare a slot, the one that was used longest ago.
-    pub(super) fn least_used(paths: &[Path]) -> Option<usize> {
-        let able = paths.iter().enumerate().filter(|(_, path)| path.can_spare());
-        able.min_by_key(|(_, path)| path.used).map(|(index, _)| index)
+    /// Of the proved paths that can spare a slot, one that was not used for `rest`, or else one of
+    /// those with the fewest; of several the one that was used longest ago.
+    pub(super) fn least_used(&self, now: Moment, rest: Duration) -> Option<usize> {
+        let able = self.paths.iter().enumerate().filter_map(|(index, path)| {
+            let share = path.can_spare()?;
+            let busy = if path.rests(now, rest) { 0 } else { share };
+            Some((busy, path.used, index))
+        });
+        able.min().map(|(.., index)| index)
     }
 
-    /// Takes a slot from that path, with the spare that it may hold. A path without slots is
-    /// unproved again.
+    /// Takes a slot from such a path, with the spare that it may hold; where `only_rested` says so,
+    /// only from one that was not used for that long. A path without slots is unproved again.
     pub(super) fn take_slot(
-        paths: &mut [Path],
-        keys: &mut HashSet<KeyHash>,
+        &mut self,
+        now: Moment,
+        rest: Duration,
+        only_rested: bool,
         secret: Secret,
     ) -> Option<Slot> {
-        let path = &mut paths[Self::least_used(paths)?];
+        let path = self.least_used(now, rest)?;
+        let path = &mut self.paths[path];
+        if only_rested && !path.rests(now, rest) {
+            return None;
+        }
         let Stage::Proved { share, slots, .. } = &mut path.stage else { return None };
         let taken = if slots.len() < *share { None } else { slots.pop() };
         *share -= 1;
@@ -111,7 +123,7 @@ impl Table {
         }
         let taken = taken.unwrap_or_default();
         if let Some((key, _)) = &taken.spare {
-            keys.remove(&secret.key(key));
+            self.keys.remove(&secret.key(key));
         }
         Some(taken)
     }
@@ -128,15 +140,39 @@ impl Path {
         self.gated.is_some_and(|until| now < until) && !quiet
     }
 
-    /// Whether its last slot can be taken from it: those in front keep their places, which leases
-    /// refer to.
-    fn can_spare(&self) -> bool {
+    /// Whether it was not used for that long.
+    fn rests(&self, now: Moment, rest: Duration) -> bool {
+        now.since(self.used) >= rest
+    }
+
+    /// How many slots it has, if its last one can be taken from it: those in front keep their
+    /// places, which leases refer to.
+    fn can_spare(&self) -> Option<usize> {
         match &self.stage {
-            Stage::Unproved { .. } => false,
+            Stage::Unproved { .. } => None,
             Stage::Proved { share, slots, .. } => {
-                slots.len() < *share || slots.last().is_some_and(|slot| !slot.leased)
+                let idle = slots.len() < *share || slots.last().is_some_and(|slot| !slot.leased);
+                idle.then_some(*share)
             }
         }
+    }
+
+    /// A slot of a proved path that no exchange uses.
+    pub(super) fn idle_slot(&mut self) -> Option<usize> {
+        let Stage::Proved { share, slots, .. } = &mut self.stage else { return None };
+        slots.iter().position(|slot| !slot.leased).or_else(|| {
+            (slots.len() < *share).then(|| {
+                slots.push(Slot::default());
+                slots.len() - 1
+            })
+        })
+    }
+
+    /// One slot more for a proved path.
+    pub(super) fn add_slot(&mut self) -> Option<usize> {
+        let Stage::Proved { share, .. } = &mut self.stage else { return None };
+        *share += 1;
+        self.idle_slot()
     }
 
     pub(super) fn prove(

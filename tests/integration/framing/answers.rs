@@ -1,6 +1,6 @@
 //! Answers that are longer than they say: what is behind one must not answer another request.
 
-use crate::raw::{Application, Proxy};
+use crate::raw::{Application, HangUp, Proxy};
 use crate::support::attack::bounded;
 
 const POISON: &str = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
@@ -76,5 +76,33 @@ fn bytes_behind_an_answer_do_not_reach_the_client() {
         let got = client.rest();
         assert!(!got.contains("poison") && got.matches("HTTP/1.1 ").count() == 2, "{got:?}");
         assert!(got.contains("HTTP/1.1 400 "), "{got:?}");
+    }
+}
+
+/// Its connection is in the middle of a request: whatever came next would be the rest of that.
+#[test]
+fn an_upload_that_breaks_off_behind_its_answer_leaves_no_connection() {
+    let application = Application::tcp();
+    let proxy = Proxy::before(&application);
+    for (framing, part) in
+        [("Content-Length: 200", "hello"), ("Transfer-Encoding: chunked", "c8\r\nhello")]
+    {
+        for how in [HangUp::Finish, HangUp::Reset] {
+            let mut client = proxy.connect();
+            client.send(format!("POST /first HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}"));
+            let mut wire = application.accept();
+            wire.head();
+            wire.until("hello");
+            wire.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            client.until("\r\n\r\nok");
+            // Not in the middle of the request, either.
+            let mut other = proxy.connect();
+            other.send("GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+            let mut fresh = application.accept();
+            assert!(fresh.head().starts_with("GET /second "));
+            client.hang_up(how);
+            assert_eq!(wire.rest().trim(), "", "{framing}, {how:?}");
+            fresh.hang_up(how);
+        }
     }
 }

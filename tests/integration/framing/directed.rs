@@ -1,12 +1,15 @@
 //! Every oddity by itself, and what becomes of it.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use super::{FULL, HIDDEN, OWN, Rig, assert_nothing_malformed, connect, generator, statuses};
+use crate::raw::{Application, Proxy, settings};
 use crate::support::attack::bounded;
 use crate::support::recorder::Seen;
 
@@ -198,6 +201,38 @@ fn trailers_that_end_twice_hide_nothing() {
         }
     }
     assert_nothing_malformed(&rig.finish());
+}
+
+/// Zeros in front of a chunk's size bring it no nearer: they are no progress.
+#[test]
+fn a_chunk_size_that_never_ends_is_not_waited_for() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.upstream_limits.response_timeout = Duration::from_millis(300);
+    let proxy = Proxy::start(settings);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let mut wire = application.accept();
+    wire.head();
+    let (done, stopped) = mpsc::channel::<()>();
+    let mut dripping = TcpStream::try_clone(client.stream()).expect("a second handle");
+    let drip = thread::spawn(move || {
+        // The pause is the attack's: each zero comes well before the time is up.
+        while stopped
+            .recv_timeout(Duration::from_millis(20))
+            .is_err_and(|e| e == RecvTimeoutError::Timeout)
+        {
+            if dripping.write_all(b"0").is_err() {
+                return;
+            }
+        }
+    });
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert_eq!(proxy.failure(), "upload-stalled");
+    assert_eq!(wire.rest(), "");
+    drop(done);
+    drip.join().expect("no panic");
 }
 
 /// A client that hangs up within a request has sent none, wherever it does.

@@ -1,32 +1,7 @@
 //! Streams of pipelined requests with mutated framing, from a seed.
 
 use super::{FULL, HIDDEN, OWN, ending};
-
-/// SplitMix64: small, seeded, and the same everywhere.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        // The remainder is less than the bound, which fits.
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.next() % 100 < chance
-    }
-
-    fn pick<'a>(&mut self, items: &[&'a str]) -> &'a str {
-        items[self.below(items.len())]
-    }
-}
+use crate::support::random::Random;
 
 /// Header lines about lengths; `#` stands for the true one.
 pub const LENGTHS: [&str; 30] = [
@@ -164,7 +139,7 @@ const BYTES: [&str; 22] = [
 ];
 
 /// A stream, with the end that closes its connection.
-pub fn stream(rng: &mut Rng) -> Vec<u8> {
+pub fn stream(rng: &mut Random) -> Vec<u8> {
     let mut stream = String::new();
     for number in 0..=rng.below(4) {
         stream += &request(rng, number);
@@ -175,7 +150,7 @@ pub fn stream(rng: &mut Rng) -> Vec<u8> {
     (stream + &ending()).into_bytes()
 }
 
-fn request(rng: &mut Rng, number: usize) -> String {
+fn request(rng: &mut Random, number: usize) -> String {
     let place = if rng.percent(20) { FULL } else { OWN };
     let host = if rng.percent(5) { "http://b" } else { "" };
     let odd = rng.percent(10);
@@ -207,7 +182,7 @@ fn request(rng: &mut Rng, number: usize) -> String {
     )
 }
 
-fn chunked(rng: &mut Rng, content: &str) -> String {
+fn chunked(rng: &mut Random, content: &str) -> String {
     let mut body = String::new();
     let mut rest = content;
     let odd = rng.percent(30);
@@ -224,7 +199,7 @@ fn chunked(rng: &mut Rng, content: &str) -> String {
     body + "0\r\n" + trailers + "\r\n"
 }
 
-fn mutate(rng: &mut Rng, stream: &mut String) {
+fn mutate(rng: &mut Random, stream: &mut String) {
     for _ in 0..=rng.below(3) {
         let mut place = rng.below(stream.len());
         while !stream.is_char_boundary(place) {

@@ -1,12 +1,21 @@
 //! The client hangs up. What the application does with its request is seen to the end all the same.
 
 use super::{
-    CHARGED, CLEAN, CREATED, Cost, DELETION, FAILED, FREE, LOST, Stage, WHOLE, created, key, play,
+    CHARGED, CLEAN, CREATED, Cost, DELETION, FAILED, FREE, LOST, Rig, Stage, WHOLE, created, key,
+    play,
 };
-use crate::raw::values;
+use crate::raw::{HangUp, Wire, values};
 use crate::support::attack::bounded;
 
 const UPLOAD: &str = "POST /x/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
+
+/// The application's end of an exchange whose client is gone, and noticed to be.
+fn gone(rig: &Rig, target: &str, how: HangUp) -> Wire {
+    let (client, wire) = rig.get(target);
+    client.hang_up(how);
+    rig.serve_another();
+    wire
+}
 
 const STAGES: [Stage; 22] = [
     (
@@ -122,9 +131,7 @@ const STAGES: [Stage; 22] = [
     (
         "while the application thinks, and creates",
         |rig, how| {
-            let (client, mut wire) = rig.get("/x/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/x/", how);
             wire.send(created(1));
         },
         CREATED,
@@ -132,9 +139,7 @@ const STAGES: [Stage; 22] = [
     (
         "while the application thinks, and writes nothing",
         |rig, how| {
-            let (client, mut wire) = rig.get("/x/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/x/", how);
             wire.send(CLEAN);
         },
         FREE,
@@ -142,9 +147,7 @@ const STAGES: [Stage; 22] = [
     (
         "while the application thinks, and fails",
         |rig, how| {
-            let (client, mut wire) = rig.get("/x/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/x/", how);
             wire.send(FAILED);
         },
         CHARGED,
@@ -152,9 +155,7 @@ const STAGES: [Stage; 22] = [
     (
         "while the application thinks, and dies",
         |rig, how| {
-            let (client, wire) = rig.get("/x/");
-            client.hang_up(how);
-            rig.serve_another();
+            let wire = gone(rig, "/x/", how);
             wire.hang_up(how);
         },
         CHARGED,
@@ -217,9 +218,7 @@ const STAGES: [Stage; 22] = [
         "with a spare, which comes back",
         |rig, how| {
             rig.prove(1, 2);
-            let (client, mut wire) = rig.get("/logout/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/logout/", how);
             wire.send(created(3));
         },
         WHOLE,
@@ -228,9 +227,7 @@ const STAGES: [Stage; 22] = [
         "with a spare, which is deleted",
         |rig, how| {
             rig.prove(1, 2);
-            let (client, mut wire) = rig.get("/logout/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/logout/", how);
             wire.send(DELETION);
         },
         Cost { spares: 0, ..WHOLE },
@@ -239,9 +236,7 @@ const STAGES: [Stage; 22] = [
         "with a spare, which is lost",
         |rig, how| {
             rig.prove(1, 2);
-            let (client, wire) = rig.get("/logout/");
-            client.hang_up(how);
-            rig.serve_another();
+            let wire = gone(rig, "/logout/", how);
             wire.hang_up(how);
         },
         LOST,
@@ -262,9 +257,7 @@ const STAGES: [Stage; 22] = [
     (
         "before a proof, which is made all the same",
         |rig, how| {
-            let (client, mut wire) = rig.get("/logout/");
-            client.hang_up(how);
-            rig.serve_another();
+            let mut wire = gone(rig, "/logout/", how);
             wire.send(created(1));
             let mut proof = rig.application.accept();
             assert_eq!(values(&proof.head(), "cookie"), [format!("sessionid={}", key(1))]);
