@@ -308,13 +308,14 @@ impl Budgets {
         act(line, &mut shard, &mut site[budget], spots)
     }
 
-    /// Whether more was charged to this debtor, or to the site, than the burst has.
+    /// Whether more was charged to this debtor, or to the site, than the burst has. What is held
+    /// counts: it will mostly be charged.
     pub fn in_debt(&self, budget: usize, debtor: impl Into<Debtor>, now: Moment) -> bool {
         let line = &self.lines[budget];
         let hashes = self.hashes(line, debtor.into());
         let shard = self.shard(&hashes).lock();
         let cell = |hash| shard.find(hash).map_or(Cell::FRESH, |index| shard.read(index));
-        let owes = |cell: Cell, gcra: &Gcra| cell.until.since(now) > gcra.whole();
+        let owes = |cell: Cell, gcra: &Gcra| cell.arrival(gcra, now).since(now) > gcra.whole();
         let mut cells = hashes.iter().flatten();
         cells.any(|(level, hash)| owes(cell(*hash), line.gcra(*level)))
             || owes(self.site.lock()[budget].site, &line.site)

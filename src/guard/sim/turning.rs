@@ -219,3 +219,32 @@ fn without_passes_a_clean_page_needs_budget_as_well() {
     drain(&guard, START);
     assert!(passing(&turncoat(1, 0), &guard, START).is_none());
 }
+
+/// What is held will mostly be charged: a page that turns to creating must not use the same room a
+/// second time while exchanges elsewhere are dragged out.
+#[test]
+fn what_is_held_elsewhere_counts_before_anything_passes() {
+    let mut policy = policy();
+    policy.learned.passes = 1;
+    let guard = guard(policy);
+    (0..20).for_each(|number| train(&guard, &turncoat(1, number), START));
+    let dragged: Vec<Ticket> = (0..8)
+        .map(|client| Ask::get(v4(50 + client / 4), "/cart/").ticket(&guard, START))
+        .collect();
+    let mut records = 0;
+    let create = |ticket: Ticket, records: &mut u64| {
+        *records += 1;
+        let created = evidence(&guard, 200, &text(&key(*records)));
+        let _ = guard.settle(ticket, Outcome::Answered(&created, None), START);
+    };
+    for number in 0..20 {
+        let client = 100 + u32::try_from(number).expect("few");
+        if let Some(ticket) = passing(&turncoat(client, number), &guard, START) {
+            create(ticket, &mut records);
+        }
+    }
+    for ticket in dragged {
+        create(ticket, &mut records);
+    }
+    assert_eq!(records, 8 + 1, "the burst, and what passes at once");
+}
