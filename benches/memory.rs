@@ -11,7 +11,7 @@ mod full;
 use std::time::{Duration, Instant};
 
 use floodwall::guard::key::KeyHash;
-use floodwall::guard::ledger::Ledger;
+use floodwall::guard::ledger::{KeyRecord, Ledger};
 use floodwall::guard::moment::Moment;
 use full::{PROMISED, Resident, Site};
 
@@ -82,14 +82,14 @@ fn mib(bytes: u64) -> f64 {
 fn longest_pause(capacity: usize) -> Duration {
     let mut quickest = vec![Duration::MAX; 2 * capacity];
     for _ in 0..3 {
-        let ledger = Ledger::new(capacity, 16);
+        let ledger = Ledger::new(capacity, 16, 6);
         let mut now = Moment::from_nanos(1 << 59);
         for (number, quickest) in (0_u64..).zip(&mut quickest) {
             let key = KeyHash(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
             now = now.after(Duration::from_micros(10));
             let expires = now.after(Duration::from_secs(if number % 2 == 0 { 10 } else { 1000 }));
             let began = Instant::now();
-            let _ = ledger.issue(key, expires, true, now);
+            let _ = ledger.issue(key, expires, KeyRecord::PAID, now);
             *quickest = began.elapsed().min(*quickest);
         }
     }

@@ -31,6 +31,8 @@ pub(super) fn session(mut table: Table<'_, '_>, session: &mut SessionPolicy, fau
     table.read("cookie_secure", &mut session.cookie_secure, faults, boolean);
     table.read("capacity", &mut session.capacity, faults, integer(CAPACITY));
     table.read("in_flight_per_key", &mut session.in_flight_per_key, faults, integer(1..=1_024));
+    let anonymous = integer(1..=1_024);
+    table.read("in_flight_anonymous", &mut session.in_flight_anonymous, faults, anonymous);
     table.read("key_wait", &mut session.key_wait, faults, duration(Duration::ZERO..=SECOND * 30));
     table.finish(faults);
 }

@@ -63,6 +63,7 @@ fn policy(profile: Profile) -> Policy {
             cookie_secure: false,
             capacity: 2_000_000,
             in_flight_per_key: 16,
+            in_flight_anonymous: 6,
             key_wait: Duration::from_millis(500),
         },
         recycle: RecyclePolicy {

@@ -155,7 +155,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 54] = [
+const OTHERS: [(&str, &str); 55] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -181,6 +181,7 @@ const OTHERS: [(&str, &str); 54] = [
     ("session.cookie_secure", "true"),
     ("session.capacity", "0x0003e8"),
     ("session.in_flight_per_key", "1"),
+    ("session.in_flight_anonymous", "1"),
     ("session.key_wait", "\"30s\""),
     ("recycle.spares", "1024"),
     ("recycle.slot_wait", "\"0s\""),

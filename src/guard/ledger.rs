@@ -19,6 +19,7 @@ use shard::Shard;
 pub struct Ledger {
     shards: Box<[Locked<Shard>]>,
     in_flight_per_key: u16,
+    in_flight_anonymous: u16,
 }
 
 /// What the ledger knows of a key that a request presents, and what the exchange may do.
@@ -74,6 +75,7 @@ pub enum Rotation {
         paid: bool,
         /// No other exchange of the key is under way.
         alone: bool,
+        logged_in: bool,
     },
     /// A further one: a record came into being.
     Further,
@@ -105,9 +107,15 @@ impl KeyRecord {
     /// A flush of it ended without an answer that tells: there may be no record behind it, and
     /// every further flush may add one that nobody sees. It needs a hold, paid or not.
     pub const UNCERTAIN: u8 = 1 << 7;
+    /// It came of a login, or of a key that did.
+    pub const LOGGED_IN: u8 = 1 << 4;
     /// All flags that outlive the process.
-    pub const LASTING: u8 =
-        Self::DEAD | Self::PAID | Self::ROTATED | Self::PRESENTED | Self::UNCERTAIN;
+    pub const LASTING: u8 = Self::DEAD
+        | Self::PAID
+        | Self::ROTATED
+        | Self::PRESENTED
+        | Self::LOGGED_IN
+        | Self::UNCERTAIN;
 }
 
 /// What became of the ledger's room when a key was entered.
@@ -125,11 +133,11 @@ impl Ledger {
     /// it is not, the application fails, and its users are not to pay for that.
     pub const FREE_FAILURES: u8 = 8;
 
-    /// An empty ledger for `capacity` keys.
-    pub fn new(capacity: usize, in_flight_per_key: u16) -> Self {
+    /// An empty ledger for `capacity` keys. What is in flight of each is bounded as in the policy.
+    pub fn new(capacity: usize, in_flight_per_key: u16, in_flight_anonymous: u16) -> Self {
         let each = Self::each(capacity);
         let shards = (0..Self::SHARDS).map(|_| Locked::new(Shard::new(each))).collect();
-        Self { shards, in_flight_per_key }
+        Self { shards, in_flight_per_key, in_flight_anonymous }
     }
 
     /// Bytes that a ledger of this capacity takes at most: some 31 for each key.
@@ -195,11 +203,13 @@ impl Ledger {
             Held::Rotating => entry.flags |= Entry::ROTATING,
             Held::Flushing => entry.flags |= Entry::FLUSHING,
         }
+        // Whoever logged in has an account to lose. A session that a cart brought costs nothing.
+        let many = !entry.is(KeyRecord::LOGGED_IN) && entry.in_flight >= self.in_flight_anonymous;
         entry.in_flight = entry.in_flight.saturating_add(1);
-        let certain = !entry.is(KeyRecord::UNCERTAIN) && entry.failures < Self::FREE_FAILURES;
-        let paid = entry.is(KeyRecord::PAID) && certain && (free || !too_many);
+        let certain = !entry.is(KeyRecord::UNCERTAIN) && entry.failures() < Self::FREE_FAILURES;
+        let paid = entry.is(KeyRecord::PAID) && certain && !many && (free || !too_many);
         let first = !entry.is(KeyRecord::PRESENTED);
-        entry.flags |= Entry::RECENT;
+        entry.failures |= Entry::RECENT;
         if first {
             shard.present(key);
         }
@@ -219,21 +229,20 @@ impl Ledger {
         }
     }
 
-    /// Enters a key that the application issued. Nothing happens where it is dead.
+    /// Enters a key that the application issued, and with it the flags [`KeyRecord::PAID`] and
+    /// [`KeyRecord::LOGGED_IN`] as given. Nothing happens where it is dead.
     pub fn issue(
         &self,
         key: KeyHash,
         expires: Moment,
-        paid: bool,
+        flags: u8,
         now: Moment,
     ) -> (KeyRecord, Room) {
         let mut shard = self.shard(key).lock();
         let expires = coarse(expires, now);
         let (entry, room) = shard.enter(key, expires, seconds(now));
         entry.expires = entry.expires.max(expires);
-        if paid {
-            entry.flags |= KeyRecord::PAID;
-        }
+        entry.flags |= flags & (KeyRecord::PAID | KeyRecord::LOGGED_IN);
         (entry.record(key), room)
     }
 
@@ -257,7 +266,9 @@ impl Ledger {
             Successor::Withheld => KeyRecord::DEAD,
         };
         let alone = entry.in_flight <= 1;
-        let rotation = if free { Rotation::Free { paid, alone } } else { Rotation::Further };
+        let logged_in = entry.is(KeyRecord::LOGGED_IN);
+        let free = free.then_some(Rotation::Free { paid, alone, logged_in });
+        let rotation = free.unwrap_or(Rotation::Further);
         (rotation, Some(entry.record(key)))
     }
 
@@ -274,7 +285,7 @@ impl Ledger {
         entry.expires = entry.expires.max(coarse(expires, now));
         if pay {
             entry.flags |= KeyRecord::PAID;
-            entry.failures = 0;
+            entry.failures &= Entry::RECENT;
         }
         let changed = before != (entry.expires, entry.flags & KeyRecord::LASTING);
         Renewal::Alive(changed.then(|| entry.record(key)))
@@ -291,7 +302,7 @@ impl Ledger {
         entry.flags |= KeyRecord::ROTATED;
         match effect {
             Effect::Flush => entry.flags |= KeyRecord::UNCERTAIN,
-            Effect::Write | Effect::Rotate => entry.failures = entry.failures.saturating_add(1),
+            Effect::Write | Effect::Rotate => entry.fail(),
         }
         let changed = entry.flags != before;
         (gone, changed.then(|| entry.record(key)))
@@ -371,19 +382,31 @@ struct Entry {
     expires: u32,
     in_flight: u16,
     flags: u8,
-    /// Exchanges that ended without an answer that tells. A restart forgets them.
+    /// Exchanges that ended without an answer that tells, and [`Self::RECENT`]. A restart forgets
+    /// both.
     failures: u8,
 }
 
 impl Entry {
     const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0, failures: 0 };
     /// Presented since the shard last looked for something to forget.
-    const RECENT: u8 = 1 << 4;
+    const RECENT: u8 = 1 << 7;
     const ROTATING: u8 = 1 << 5;
     const FLUSHING: u8 = 1 << 6;
 
     const fn is(self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    const fn failures(self) -> u8 {
+        self.failures & !Self::RECENT
+    }
+
+    /// Counts one more failure, as far as anybody asks.
+    const fn fail(&mut self) {
+        if self.failures() < Ledger::FREE_FAILURES {
+            self.failures += 1;
+        }
     }
 
     const fn record(self, key: KeyHash) -> KeyRecord {

@@ -8,9 +8,9 @@ fn key(number: u64) -> KeyHash {
 }
 
 fn ledger_with(keys: u64) -> Ledger {
-    let ledger = Ledger::new(100_000, 4);
+    let ledger = Ledger::new(100_000, 4, 1_024);
     for number in 0..keys {
-        let _ = ledger.issue(key(number), NOW.after(DAY), true, NOW);
+        let _ = ledger.issue(key(number), NOW.after(DAY), KeyRecord::PAID, NOW);
     }
     ledger
 }
@@ -41,7 +41,7 @@ fn an_issued_key_is_alive_until_it_expires_or_is_ended() {
 fn dead_is_final() {
     let ledger = ledger_with(1);
     ledger.kill(key(0));
-    let (record, _) = ledger.issue(key(0), NOW.after(DAY), true, NOW);
+    let (record, _) = ledger.issue(key(0), NOW.after(DAY), KeyRecord::PAID, NOW);
     assert!(record.flags & KeyRecord::DEAD != 0);
     assert_eq!(ledger.renew(key(0), NOW.after(DAY), true, NOW), Renewal::NotAlive);
     let alive = KeyRecord { flags: KeyRecord::PAID, ..record };
@@ -75,7 +75,7 @@ fn a_key_rotates_freely_once() {
     let ledger = ledger_with(1);
     assert_eq!(
         ledger.rotate(key(0), Successor::Relayed).0,
-        Rotation::Free { paid: true, alone: true }
+        Rotation::Free { paid: true, alone: true, logged_in: false }
     );
     assert_eq!(ledger.rotate(key(0), Successor::Relayed).0, Rotation::Further);
     assert_eq!(ledger.rotate(key(7), Successor::Relayed).0, Rotation::Further);
@@ -122,8 +122,8 @@ fn a_key_whose_flush_ended_uncertainly_is_not_paid_even_after_a_restart() {
     assert!(ledger.uncertain(key(0), Effect::Flush).0);
     assert!(!lease(enter(&ledger, Effect::Write)).paid);
     // The journal's older record of it does not undo that.
-    let (older, _) = ledger_with(1).issue(key(0), NOW.after(DAY), true, NOW);
-    let after = Ledger::new(100, 4);
+    let (older, _) = ledger_with(1).issue(key(0), NOW.after(DAY), KeyRecord::PAID, NOW);
+    let after = Ledger::new(100, 4, 1_024);
     for record in [record.expect("it changed"), older] {
         after.restore(record, NOW);
     }
@@ -133,15 +133,15 @@ fn a_key_whose_flush_ended_uncertainly_is_not_paid_even_after_a_restart() {
 #[test]
 fn a_full_ledger_forgets_what_was_never_presented_first() {
     let capacity = 6_400;
-    let ledger = Ledger::new(capacity, 4);
+    let ledger = Ledger::new(capacity, 4, 1_024);
     let honest = 1_000;
     for number in 0..honest {
-        let _ = ledger.issue(key(number), NOW.after(DAY), true, NOW);
+        let _ = ledger.issue(key(number), NOW.after(DAY), KeyRecord::PAID, NOW);
         ledger.leave(lease(ledger.enter(key(number), Effect::Write, NOW, Patience::Left)));
     }
     let mut overflowed = false;
     for number in honest..50_000 {
-        let (_, room) = ledger.issue(key(number), NOW.after(DAY), false, NOW);
+        let (_, room) = ledger.issue(key(number), NOW.after(DAY), 0, NOW);
         overflowed |= room == Room::Overflowed;
     }
     assert!(overflowed);
@@ -155,10 +155,11 @@ fn a_full_ledger_forgets_what_was_never_presented_first() {
 
 #[test]
 fn expired_keys_make_room_without_a_word() {
-    let ledger = Ledger::new(6_400, 4);
+    let ledger = Ledger::new(6_400, 4, 1_024);
     let mut now = NOW;
     for number in 0..100_000 {
-        let (_, room) = ledger.issue(key(number), now.after(Duration::from_secs(64)), true, now);
+        let (_, room) =
+            ledger.issue(key(number), now.after(Duration::from_secs(64)), KeyRecord::PAID, now);
         assert_eq!(room, Room::Enough);
         now = now.after(Duration::from_millis(50));
     }
@@ -182,7 +183,7 @@ fn a_session_saved_on_every_request_costs_a_journal_line_now_and_then() {
 fn what_was_known_before_a_restart_is_known_after_it() {
     let before = ledger_with(100);
     before.kill(key(3));
-    let after = Ledger::new(100_000, 4);
+    let after = Ledger::new(100_000, 4, 1_024);
     for record in before.records(NOW).flatten() {
         after.restore(record, NOW);
     }
@@ -197,7 +198,7 @@ fn what_was_known_before_a_restart_is_known_after_it() {
 #[test]
 fn a_session_that_never_ends_costs_no_other_its_place() {
     let capacity = 6_400;
-    let ledger = Ledger::new(capacity, 4);
+    let ledger = Ledger::new(capacity, 4, 1_024);
     let span = Duration::from_secs(64);
     let present = |number, now| {
         ledger.leave(lease(ledger.enter(key(number), Effect::Write, now, Patience::Left)));
@@ -205,7 +206,7 @@ fn a_session_that_never_ends_costs_no_other_its_place() {
     // One or more in each shard.
     let lasting = 640;
     for number in 0..lasting {
-        let _ = ledger.issue(key(number), NOW.after(400 * DAY), true, NOW);
+        let _ = ledger.issue(key(number), NOW.after(400 * DAY), KeyRecord::PAID, NOW);
         if number % 2 == 0 {
             present(number, NOW);
         }
@@ -213,11 +214,32 @@ fn a_session_that_never_ends_costs_no_other_its_place() {
     let mut now = NOW;
     for number in lasting..100_000 {
         now = now.after(Duration::from_millis(50));
-        let (_, room) = ledger.issue(key(number), now.after(span), true, now);
+        let (_, room) = ledger.issue(key(number), now.after(span), KeyRecord::PAID, now);
         assert_eq!(room, Room::Enough, "number {number}");
         present(number, now);
     }
     for number in 0..lasting {
         present(number, now);
     }
+}
+
+/// A session that a cart brought for nothing may not bring a record for each of many requests in
+/// flight, should its own record go; whoever has logged in may.
+#[test]
+fn few_exchanges_of_a_key_that_never_logged_in_go_without_a_hold() {
+    let ledger = Ledger::new(100, 16, 6);
+    let _ = ledger.issue(key(1), NOW.after(DAY), KeyRecord::PAID, NOW);
+    let flags = KeyRecord::PAID | KeyRecord::LOGGED_IN;
+    let (record, _) = ledger.issue(key(2), NOW.after(DAY), flags, NOW);
+    let paid = |ledger: &Ledger, number| {
+        let enter = |_| lease(ledger.enter(key(number), Effect::Write, NOW, Patience::Spent));
+        (0..40).map(enter).filter(|lease| lease.paid).count()
+    };
+    assert_eq!((paid(&ledger, 1), paid(&ledger, 2)), (6, 32));
+    // A login outlives a restart, and passes on to the key that takes its place.
+    let after = Ledger::new(100, 16, 6);
+    after.restore(record, NOW);
+    assert_eq!(paid(&after, 2), 32);
+    let (rotation, _) = Ledger::rotate(&after, key(2), Successor::Relayed);
+    assert!(!matches!(rotation, Rotation::Free { logged_in: false, .. }));
 }

@@ -80,7 +80,11 @@ impl Guard {
     /// every process.
     pub fn new(policy: Policy, secret: Secret, seed: u64, now: Moment) -> Self {
         Self {
-            ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
+            ledger: Ledger::new(
+                policy.session.capacity,
+                policy.session.in_flight_per_key,
+                policy.session.in_flight_anonymous,
+            ),
             budgets: Budgets::new(
                 &policy.budgets,
                 &policy.client,

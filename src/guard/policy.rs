@@ -77,6 +77,8 @@ pub struct SessionPolicy {
     pub capacity: usize,
     /// Exchanges of one key at once, on routes that neither rotate nor flush.
     pub in_flight_per_key: u16,
+    /// Of a key that never logged in, so many at once go without a hold. 1 to 1,024.
+    pub in_flight_anonymous: u16,
     /// How long an exchange waits for others of its key. At most 30 seconds.
     pub key_wait: Duration,
 }

@@ -189,6 +189,7 @@ mod tests {
             cookie_secure: false,
             capacity: 1000,
             in_flight_per_key: 16,
+            in_flight_anonymous: 6,
             key_wait: Duration::ZERO,
         }
     }

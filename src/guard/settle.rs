@@ -372,13 +372,13 @@ impl Settling<'_> {
             Some((_, false)) | None => Rotation::Further,
         };
         match rotation {
-            Rotation::Free { paid, alone } => {
+            Rotation::Free { paid, alone, logged_in } => {
                 let inherits = alone || ticket.effect != Effect::Write || !self.in_debt(ticket);
                 let paid = (paid && inherits) || ticket.hold.is_some() || ticket.charged;
                 self.keep(ticket);
                 if !withheld {
-                    self.issue(new, paid, max_age);
-                    self.may_be_login(ticket);
+                    let logged_in = self.may_be_login(ticket) || logged_in;
+                    self.issue(new, paid, logged_in, max_age);
                 }
                 self.wrote(Write::Rotated);
             }
@@ -412,11 +412,9 @@ impl Settling<'_> {
     /// A record came into being, and the client gets its key.
     fn created(&mut self, ticket: &mut Ticket, key: KeyHash, max_age: Option<Duration>) {
         let paid = self.pay(ticket);
-        self.issue(key, paid, max_age);
+        let logged_in = !ticket.carried && self.may_be_login(ticket);
+        self.issue(key, paid, logged_in, max_age);
         self.wrote(Write::Created);
-        if !ticket.carried {
-            self.may_be_login(ticket);
-        }
         if let Some(path) = &ticket.path {
             self.guard.spares.created_on(path);
         }
@@ -424,15 +422,19 @@ impl Settling<'_> {
 
     /// A new session after content was sent to a login: whose session was known, or who had none.
     /// A wrong password brings neither, and a made-up cookie proves nothing.
-    fn may_be_login(&self, ticket: &Ticket) {
-        if ticket.effect == Effect::Rotate && ticket.body && !ticket.observe {
+    fn may_be_login(&self, ticket: &Ticket) -> bool {
+        let login = ticket.effect == Effect::Rotate && ticket.body && !ticket.observe;
+        if login {
             self.guard.regulars.note(ticket.debtor.client, self.now);
         }
+        login
     }
 
-    fn issue(&mut self, key: KeyHash, paid: bool, max_age: Option<Duration>) {
+    fn issue(&mut self, key: KeyHash, paid: bool, logged_in: bool, max_age: Option<Duration>) {
         let expires = self.expiry(max_age);
-        let (record, room) = self.guard.ledger.issue(key, expires, paid, self.now);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        let flags = flag(paid, KeyRecord::PAID) | flag(logged_in, KeyRecord::LOGGED_IN);
+        let (record, room) = self.guard.ledger.issue(key, expires, flags, self.now);
         self.records[0] = Some(record);
         if room == Room::Overflowed {
             self.guard.warm_up.lock().overflowed = Some(self.now);

@@ -200,11 +200,11 @@ impl Shard {
             }
             let place = first as usize;
             let entry = &mut self.places[place].entry;
-            let recent = entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD);
+            let recent = entry.failures & Entry::RECENT != 0 && !entry.is(KeyRecord::DEAD);
             if entry.in_flight == 0 && !recent {
                 return Some(place);
             }
-            entry.flags &= !Entry::RECENT;
+            entry.failures &= !Entry::RECENT;
             self.unlink(place);
             self.append(true, place);
         }

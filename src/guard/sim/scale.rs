@@ -67,7 +67,7 @@ fn default_limits() -> Policy {
     policy.budgets =
         vec![budget("anonymous", (60, 30), (600, 120)), budget("login", (200, 120), (1000, 300))];
     policy.recycle.spares = 16;
-    policy.session.in_flight_per_key = 16;
+    (policy.session.in_flight_per_key, policy.session.in_flight_anonymous) = (16, 6);
     policy.session.capacity = 2_000_000;
     policy.client.capacity = 100_000;
     policy

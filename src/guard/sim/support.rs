@@ -60,6 +60,7 @@ pub fn policy() -> Policy {
             cookie_secure: false,
             capacity: 100_000,
             in_flight_per_key: 4,
+            in_flight_anonymous: 1_024,
             key_wait: Duration::from_millis(500),
         },
         recycle: RecyclePolicy {
