@@ -8,20 +8,26 @@
 pub mod body;
 pub mod clock;
 pub mod core;
+pub mod descriptors;
 pub mod detached;
+pub mod downstream;
 pub mod exchange;
 pub mod failure;
 pub mod forwarded;
 pub mod headers;
 pub mod listen;
 pub mod live;
+pub mod pace;
 pub mod pool;
 pub mod replies;
 pub mod run;
+pub mod seat;
+pub mod seats;
 pub mod settings;
 pub mod shield;
 pub mod start;
 pub mod state;
+pub mod upload;
 pub mod upstream;
 pub mod waiters;
 

@@ -50,8 +50,16 @@ pub fn settings(upstream: Address) -> Settings {
         },
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
+            body_rate: 500,
             head_bytes: 64 * 1024,
             headers: 100,
+            target_bytes: 8 * 1024,
+            body_bytes: 1 << 30,
+            connections: 1_000,
+            connections_per_client: 1_000,
         },
     }
 }
