@@ -9,6 +9,8 @@ mod django_parsers;
 mod django_restarts;
 mod django_rig;
 mod django_trouble;
+mod limits;
+mod limits_descriptors;
 mod patch;
 mod proxying;
 mod raw;
