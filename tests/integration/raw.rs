@@ -332,6 +332,19 @@ impl Wire {
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
 
+    /// Reads to the end; whether that was a reset.
+    pub fn is_reset(&mut self) -> bool {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("resets are of TCP") };
+        let mut piece = [0; 64 * 1024];
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+        }
+    }
+
     fn fill(&mut self) -> bool {
         let mut piece = [0; 64 * 1024];
         let read = match &mut self.stream {

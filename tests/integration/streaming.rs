@@ -177,6 +177,7 @@ fn a_client_that_never_reads_is_cut_off() {
     wire.flood(ENDLESS, PATIENCE);
     assert_eq!(wire.rest(), "", "the application is let go");
     assert_eq!(proxy.failure(), "send-stalled");
+    assert!(client.is_reset(), "the system keeps what nobody reads");
 }
 
 #[test]
