@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use floodwall::config::{Config, Overrides};
 use floodwall::guard::Guard;
+use floodwall::guard::challenge::Challenged;
 use floodwall::guard::client::Client;
 use floodwall::guard::cookie::Cookies;
 use floodwall::guard::exchange::{Outcome, Request, Verdict};
@@ -18,6 +19,7 @@ use floodwall::guard::key::Secret;
 use floodwall::guard::ledger::Patience;
 use floodwall::guard::moment::Moment;
 use floodwall::guard::path;
+use floodwall::guard::policy::Terms;
 use floodwall::guard::set_cookie::Evidence;
 
 const ROUNDS: u32 = 200_000;
@@ -59,6 +61,8 @@ fn exchange(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let request = Request {
         client: Client::fold(IpAddr::V4(Ipv4Addr::from_bits(client)), &policy.client),
+        terms: Terms::Usual,
+        challenged: Challenged::UNABLE,
         method: "GET",
         path: &path::decode(target),
         query: None,
@@ -73,7 +77,10 @@ fn exchange(
             black_box(guard.settle(*ticket, Outcome::Answered(&evidence, None), now));
             true
         }
-        Verdict::Refuse { .. } | Verdict::Answer { .. } | Verdict::Wait(_) => false,
+        Verdict::Refuse { .. }
+        | Verdict::Challenge { .. }
+        | Verdict::Answer { .. }
+        | Verdict::Wait(_) => false,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use floodwall::config::{self, Config, LogFormat, LogLevel, Overrides, Upstream, nearest};
+use floodwall::guard::footprint::Footprint;
 use floodwall::telemetry::logs::{self, Format, Level};
 use lexopt::Arg;
 
@@ -94,7 +95,10 @@ fn main() -> ExitCode {
             Err(error) => misconfigured(&error),
         },
         Ok(Asked::Check(options)) => match options.config() {
-            Ok(config) => print(&format!("{}: ok\n{}", options.name(), config.summary())),
+            Ok(config) => {
+                let (name, summary, tables) = (options.name(), config.summary(), tables(&config));
+                print(&format!("{name}: ok\n{summary}  tables    {tables}\n"))
+            }
             Err(error) => misconfigured(&error),
         },
         Err(usage) => misconfigured(&usage),
@@ -122,6 +126,16 @@ fn run(config: &Config) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// What the tables take at most.
+fn tables(config: &Config) -> String {
+    const MIB: usize = 1 << 20;
+    let tables = floodwall::proxy::start::footprint(config);
+    let part = |table: &Footprint| format!("{} {}", table.table, table.bytes.div_ceil(MIB));
+    let parts: Vec<String> = tables.iter().map(part).collect();
+    let all: usize = tables.iter().map(|table| table.bytes).sum();
+    format!("{} MiB at most ({})", all.div_ceil(MIB), parts.join(", "))
 }
 
 fn misconfigured(error: &dyn fmt::Display) -> ExitCode {

@@ -111,12 +111,15 @@ impl Browser {
             hops.push((format!("{method} {path}"), response.status));
             let location = response.header("location").next().map(str::to_owned);
             match location {
-                Some(location) if matches!(response.status, 301..=303) => {
+                Some(location) if matches!(response.status, 301..=303 | 307) => {
                     if hops.len() > MAX_REDIRECTS {
                         return Err(io::Error::other("too many redirects"));
                     }
                     path = self.own_path(&location)?;
-                    (method, form) = ("GET", None);
+                    // RFC 9110, 15.4.8: the same method, with the same content.
+                    if response.status != 307 {
+                        (method, form) = ("GET", None);
+                    }
                 }
                 _ => return Ok(Page { hops, response }),
             }

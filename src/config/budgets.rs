@@ -9,8 +9,8 @@ use super::fault::{Fault, Faults, quote};
 use super::pattern;
 use super::quantity::{self, RATE_FORM, Written};
 use super::table::Table;
-use super::value::{integer, string, unfit_fault};
-use crate::guard::policy::{Budget, Quota};
+use super::value::{integer, string, unfit_fault, word};
+use crate::guard::policy::{Budget, Challenge, Quota};
 
 /// Budgets of one site at most: each has its own table of clients.
 const MOST: usize = 64;
@@ -41,13 +41,15 @@ pub(super) fn read(
         match budgets[..built_in].iter_mut().find(|budget| budget.name == name) {
             Some(budget) => {
                 let standard = Standard::Of(budget.client, budget.site);
-                (budget.client, budget.site) = pair(section, standard, faults);
+                let pair = pair(section, standard, faults);
+                (budget.client, budget.site) = (pair.client, pair.site);
+                budget.challenge = pair.challenge.or(budget.challenge);
             }
             None => {
                 let fallback = Standard::None(budgets[Budget::ANONYMOUS].client);
-                let (client, site) = pair(section, fallback, faults);
+                let Pair { client, site, challenge } = pair(section, fallback, faults);
                 own.push(Own { budget: budgets.len(), span: span.clone() });
-                budgets.push(Budget { name: name.to_owned(), client, site });
+                budgets.push(Budget { name: name.to_owned(), client, site, challenge });
             }
         }
         if budgets.len() == MOST + 1 {
@@ -86,12 +88,23 @@ enum Standard {
     None(Quota),
 }
 
-fn pair(mut table: Table<'_, '_>, standard: Standard, faults: &mut Faults) -> (Quota, Quota) {
+/// What one table says.
+struct Pair {
+    client: Quota,
+    site: Quota,
+    challenge: Option<Challenge>,
+}
+
+fn pair(mut table: Table<'_, '_>, standard: Standard, faults: &mut Faults) -> Pair {
     let (client_standard, site_standard) = match standard {
         Standard::Of(client, site) => (Some(client), Some(site)),
         Standard::None(_) => (None, None),
     };
     let before = faults.len();
+    let mut challenge = None;
+    table.read("challenge", &mut challenge, faults, |entry, faults| {
+        word(&Challenge::ALL, Challenge::word)(entry, faults).map(Some)
+    });
     let client_table = table.table("client", faults);
     let site_table = table.table("site", faults);
     let place = table.span();
@@ -100,10 +113,11 @@ fn pair(mut table: Table<'_, '_>, standard: Standard, faults: &mut Faults) -> (Q
     let name = table.name().to_owned();
     table.finish(faults);
     let (Some(client), Some(site)) = (client, site) else {
-        return match standard {
+        let (client, site) = match standard {
             Standard::Of(client, site) => (client, site),
             Standard::None(quota) => (quota, quota),
         };
+        return Pair { client, site, challenge };
     };
     let (least, burst) = (client.quota.burst(), site.quota.burst());
     // Said only where nothing else is wrong: a default may stand where the mistake is.
@@ -115,17 +129,21 @@ fn pair(mut table: Table<'_, '_>, standard: Standard, faults: &mut Faults) -> (Q
         let remedy = format!("write a burst of {least} or more for the site, or less for clients");
         faults.add(Fault::new(place, what).remedy(remedy));
     }
-    (client.quota, site.quota)
+    Pair { client: client.quota, site: site.quota, challenge }
 }
 
 /// A quota, and where its burst stands if the file has it.
-struct Read {
-    quota: Quota,
+pub(super) struct Read {
+    pub(super) quota: Quota,
     burst: Option<Range<usize>>,
 }
 
 /// Reads `{ rate = "30/min", burst = 60 }`. `None` where it cannot be told, which is reported.
-fn quota(mut table: Table<'_, '_>, standard: Option<Quota>, faults: &mut Faults) -> Option<Read> {
+pub(super) fn quota(
+    mut table: Table<'_, '_>,
+    standard: Option<Quota>,
+    faults: &mut Faults,
+) -> Option<Read> {
     let mut period = standard.map(Quota::period);
     let mut burst = standard.map(Quota::burst);
     let before = faults.len();

@@ -8,6 +8,7 @@
 
 mod address;
 mod budgets;
+mod clients;
 mod fault;
 mod pattern;
 mod profile;
@@ -106,7 +107,7 @@ pub struct Log {
     pub flood_interval: Duration,
     /// Without an event for this long, a flood has ended. 1 second to 1 day.
     pub flood_quiet: Duration,
-    /// This many events within `flood_quiet` begin a flood. At most 1,000,000.
+    /// This many events within `flood_quiet` begin a flood. At most 1,000.
     pub flood_events: NonZeroU32,
 }
 

@@ -68,6 +68,7 @@ fn django() -> Vec<Rule> {
     let segments = |names: &[&str]| {
         PathPattern::LastSegment(names.iter().map(|&name| name.to_owned()).collect())
     };
+    let admin = || PathPattern::Prefix("/admin/".to_owned());
     vec![
         Rule {
             action: Action::Recycle,
@@ -77,10 +78,13 @@ fn django() -> Vec<Rule> {
         },
         Rule { effect: Effect::Rotate, ..gate("login", segments(&LOGIN), budget::LOGIN) },
         Rule {
-            // On 1.4 every admin page shows the login form, and takes its POST.
+            // On 1.4 every admin page shows the login form, and takes its POST. Pages that are only
+            // read need not wait for each other.
+            methods: vec!["POST".to_owned()],
             effect: Effect::Rotate,
-            ..gate("admin", PathPattern::Prefix("/admin/".to_owned()), budget::ADMIN)
+            ..gate("admin-post", admin(), budget::ADMIN)
         },
+        gate("admin", admin(), budget::ADMIN),
         // django.views.i18n.set_language keeps the language in the session.
         gate("setlang", segments(&["setlang"]), Budget::ANONYMOUS),
     ]
@@ -95,6 +99,7 @@ fn gate(name: &str, path: PathPattern, budget: usize) -> Rule {
         action: Action::Gate,
         budget,
         mode: None,
+        challenge: None,
         effect: Effect::Write,
         query: Vec::new(),
     }

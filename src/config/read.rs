@@ -12,8 +12,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, duration, integer, text, word};
 use super::{CIRCLE_REMEDY, Config, Overrides, Profile, Upstream, address};
-use super::{budgets, rules, sections};
-use crate::guard::policy::Mode;
+use super::{budgets, clients, rules, sections};
+use crate::guard::policy::{Challenge, Mode};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -81,8 +81,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let mut profile_rules = true;
     top.read("profile_rules", &mut profile_rules, faults, boolean);
     top.read("trusted_proxies", &mut config.trusted_proxies, faults, |entry, faults| {
-        let trusted = |text: &str| address::trusted(text).map_err(Unfit::new);
-        value::list(entry, faults, Empty::Allowed, value::text(trusted))
+        clients::prefixes(Empty::Allowed)(entry, faults)
     });
     top.read("cores", &mut config.cores, faults, |entry: &Entry<'_, '_>, faults| {
         integer(0..=1_024)(entry, faults).map(NonZeroUsize::new)
@@ -93,12 +92,19 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let policy = &mut config.policy;
     sections::session(top.table("session", faults), &mut policy.session, faults);
     sections::recycle(top.table("recycle", faults), &mut policy.recycle, faults);
-    sections::client(top.table("client", faults), &mut policy.client, faults);
+    clients::client(top.table("client", faults), &mut policy.client, faults);
+    top.read("exempt", &mut policy.client.exempt, faults, clients::prefixes(Empty::Allowed));
+    top.read("challenge", &mut policy.challenge, faults, word(&Challenge::ALL, Challenge::word));
+    let table = top.table("challenge_cookie", faults);
+    clients::challenge_cookie(table, &mut policy.challenge_cookie, &policy.session, faults);
+    sections::learned(top.table("learned", faults), &mut policy.learned, faults);
     let own = budgets::read(top.table("budget", faults), &mut policy.budgets, faults);
     let profile = if profile_rules { config.profile.rules() } else { Vec::new() };
     let mut used = BTreeSet::new();
     let rule = top.entry("rule", faults);
     policy.rules = rules::read(rule, &policy.budgets, &mut used, profile, faults);
+    let network = top.entry("network", faults);
+    policy.client.networks = clients::networks(network, &policy.budgets, &mut used, faults);
     budgets::unused(own, &policy.budgets, &used, faults);
     sections::upstream_limits(
         top.table("upstream_limits", faults),

@@ -5,11 +5,12 @@ use std::ops::Range;
 
 use toml::de::DeValue;
 
+use super::clients::named_budget;
 use super::fault::{Fault, Faults, quote};
 use super::pattern;
 use super::table::{Entry, Table};
 use super::value::{self, Empty, integer, list, quoted, string, text, word};
-use crate::guard::policy::{Budget, Mode};
+use crate::guard::policy::{Budget, Challenge, Mode};
 use crate::guard::route::{Action, Answer, Effect, PathPattern, Rule, StandingWord};
 
 /// Rules of one site at most: each request is held against them in turn.
@@ -84,11 +85,26 @@ impl Reader<'_, '_, '_> {
         self.table.read("mode", &mut mode, self.faults, |entry, faults| {
             word(&Mode::ALL, Mode::word)(entry, faults).map(Some)
         });
+        let mut challenge = None;
+        self.table.read("challenge", &mut challenge, self.faults, |entry, faults| {
+            word(&Challenge::ALL, Challenge::word)(entry, faults).map(Some)
+        });
         self.table.finish(self.faults);
         let named = name.clone();
         let whole = || {
             let (name, paths, action) = (name?.0, paths?, action?);
-            Some(Rule { name, paths, methods, standings, action, budget, mode, effect, query })
+            Some(Rule {
+                name,
+                paths,
+                methods,
+                standings,
+                action,
+                budget,
+                mode,
+                challenge,
+                effect,
+                query,
+            })
         };
         (whole(), named)
     }
@@ -185,15 +201,7 @@ impl Reader<'_, '_, '_> {
         let budgets = self.budgets;
         let mut index = Budget::ANONYMOUS;
         self.table.read("budget", &mut index, self.faults, |entry, faults| {
-            let text = string(entry, faults)?;
-            let found = budgets.iter().position(|budget| budget.name == text);
-            if found.is_none() {
-                let names = || budgets.iter().map(|budget| budget.name.as_str());
-                let fault = entry.fault(format_args!("there is no budget {}", quote(text)));
-                let fault = fault.nearest(text, names()).allowed(quoted(names()));
-                faults.add(fault.remedy("or add one: [budget.NAME], with client and site"));
-            }
-            found
+            named_budget(entry, budgets, faults)
         });
         self.used.insert(index);
         index

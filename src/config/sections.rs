@@ -1,14 +1,14 @@
 //! The tables of fixed keys. Each key stands once, with its bounds.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
-use super::fault::{Fault, Faults, Unfit};
+use super::fault::{Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{boolean, duration, integer, size, text, word};
 use super::{DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
 use super::{address, pattern};
-use crate::guard::policy::{AfterLogout, ClientPolicy, RecyclePolicy, SessionPolicy, Unknown};
+use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,7 +18,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Bounds of every table of keys, sessions or clients: below, the site would refuse its own
 /// users; above, the memory is not there.
-const CAPACITY: std::ops::RangeInclusive<usize> = 1_000..=100_000_000;
+pub(super) const CAPACITY: std::ops::RangeInclusive<usize> = 1_000..=100_000_000;
 
 pub(super) fn session(mut table: Table<'_, '_>, session: &mut SessionPolicy, faults: &mut Faults) {
     table.read("cookie", &mut session.cookie, faults, text(pattern::cookie_name));
@@ -63,25 +63,13 @@ pub(super) fn recycle(mut table: Table<'_, '_>, recycle: &mut RecyclePolicy, fau
     table.finish(faults);
 }
 
-pub(super) fn client(mut table: Table<'_, '_>, client: &mut ClientPolicy, faults: &mut Faults) {
-    let before = faults.len();
-    table.read("ipv4_prefix", &mut client.ipv4_prefix, faults, integer(8..=32));
-    let narrow = table.read("ipv6_prefix", &mut client.ipv6_prefix, faults, integer(16..=128));
-    let wide =
-        table.read("ipv6_wide_prefix", &mut client.ipv6_wide_prefix, faults, integer(8..=127));
-    table.read("ipv6_wide_factor", &mut client.ipv6_wide_factor, faults, |entry, faults| {
-        integer(1..=65_536)(entry, faults).and_then(NonZeroU32::new)
+pub(super) fn learned(mut table: Table<'_, '_>, learned: &mut LearnedPolicy, faults: &mut Faults) {
+    table.read("capacity", &mut learned.capacity, faults, integer(256..=1_000_000));
+    table.read("clean_answers", &mut learned.clean_answers, faults, |entry, faults| {
+        integer(1..=255)(entry, faults).and_then(NonZeroU8::new)
     });
-    table.read("capacity", &mut client.capacity, faults, integer(CAPACITY));
-    let (bits, wide_bits) = (client.ipv6_prefix, client.ipv6_wide_prefix);
-    if wide_bits >= bits && faults.len() == before {
-        let place = wide.or(narrow).unwrap_or_else(|| table.span());
-        let what = format!(
-            "client.ipv6_wide_prefix: {wide_bits} bits are not wider than ipv6_prefix, {bits} bits"
-        );
-        let remedy = format!("write ipv6_wide_prefix = {} or less", bits.saturating_sub(1));
-        faults.add(Fault::new(place, what).remedy(remedy));
-    }
+    table.read("quiet", &mut learned.quiet, faults, duration(SECOND..=DAY));
+    table.read("passes", &mut learned.passes, faults, integer(0..=1_024));
     table.finish(faults);
 }
 
@@ -130,7 +118,7 @@ pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) 
     table.read("flood_interval", &mut log.flood_interval, faults, duration(SECOND..=DAY));
     table.read("flood_quiet", &mut log.flood_quiet, faults, duration(SECOND..=DAY));
     table.read("flood_events", &mut log.flood_events, faults, |entry: &Entry<'_, '_>, faults| {
-        integer(1..=1_000_000)(entry, faults).and_then(NonZeroU32::new)
+        integer(1..=1_000)(entry, faults).and_then(NonZeroU32::new)
     });
     table.finish(faults);
 }

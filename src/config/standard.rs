@@ -1,7 +1,7 @@
 //! The defaults, all of them.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,7 +9,8 @@ use super::{
     Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
-    AfterLogout, Budget, ClientPolicy, Mode, Policy, Quota, RecyclePolicy, SessionPolicy, Unknown,
+    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
+    Quota, RecyclePolicy, SessionPolicy, Tier, Unknown,
 };
 
 impl Default for Config {
@@ -80,14 +81,34 @@ fn policy(profile: Profile) -> Policy {
         client: ClientPolicy {
             ipv4_prefix: 32,
             ipv6_prefix: 64,
-            ipv6_wide_prefix: 48,
-            ipv6_wide_factor: count(8),
+            ipv6_tiers: vec![
+                Tier { prefix: 56, factor: count(4) },
+                Tier { prefix: 48, factor: count(8) },
+            ],
             capacity: 1_000_000,
+            exempt: Vec::new(),
+            networks: Vec::new(),
+        },
+        challenge: Challenge::None,
+        challenge_cookie: ChallengePolicy {
+            name: "floodwall".to_owned(),
+            max_age: Duration::from_secs(3600),
+            quota: per_minute(10, 10),
+            ceiling: count(2),
+        },
+        learned: LearnedPolicy {
+            capacity: 4096,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         // The order of `profile::budget`: rules refer to budgets by index.
         budgets: vec![
             budget("anonymous", per_minute(30, 60), per_minute(120, 600)),
-            budget("login", per_minute(120, 200), per_minute(300, 1000)),
+            Budget {
+                challenge: Some(Challenge::Cookie),
+                ..budget("login", per_minute(120, 200), per_minute(300, 1000))
+            },
             budget("admin", per_minute(30, 30), per_minute(60, 120)),
             budget("logout", per_minute(30, 60), per_minute(60, 300)),
         ],
@@ -96,7 +117,7 @@ fn policy(profile: Profile) -> Policy {
 }
 
 fn budget(name: &str, client: Quota, site: Quota) -> Budget {
-    Budget { name: name.to_owned(), client, site }
+    Budget { name: name.to_owned(), client, site, challenge: None }
 }
 
 /// `burst` at once, then `rate` a minute.

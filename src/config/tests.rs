@@ -8,7 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::read::read;
 use super::*;
-use crate::guard::policy::{Budget, KeyShape, Mode, Quota};
+use crate::guard::policy::{Budget, Challenge, KeyShape, Mode, Quota};
 use crate::guard::route::{Action, Answer, Effect, PathPattern, Rule, StandingWord};
 
 const REFERENCE: &str = include_str!("../../config/floodwall.toml");
@@ -36,13 +36,13 @@ fn shown(config: &Config) -> String {
     format!("{config:#?}")
 }
 
-/// The reference with its example rules uncommented: from each `# [[rule]]` to the next line that
-/// is blank but for its `#`, or is no comment.
+/// The reference with its examples uncommented: from each `# [[rule]]` or `# [[network]]` to the
+/// next line that is blank but for its `#`, or is no comment.
 fn uncommented() -> String {
     let mut text = String::new();
     let mut inside = false;
     for line in REFERENCE.lines() {
-        inside = line == "# [[rule]]" || (inside && line.len() > 1 && line.starts_with('#'));
+        inside = line.starts_with("# [[") || (inside && line.len() > 1 && line.starts_with('#'));
         text.push_str(if inside { line.trim_start_matches('#') } else { line });
         text.push('\n');
     }
@@ -84,7 +84,12 @@ fn the_reference_names_every_key_and_no_other() {
     for name in ["budget.anonymous", "budget.login", "budget.admin", "budget.logout"] {
         assert!(written.remove(name), "{name} is not in the reference");
     }
-    assert_eq!(written, faults.known_keys());
+    let mut known = faults.known_keys();
+    // Stands at one of the budgets; for the others the site's default holds.
+    for name in ["anonymous", "admin", "logout"] {
+        assert!(known.remove(&format!("budget.{name}.challenge")));
+    }
+    assert_eq!(written, known);
 }
 
 #[test]
@@ -94,12 +99,25 @@ fn the_examples_of_the_reference_are_good_rules() {
     let names: Vec<_> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(
         names,
-        ["cart", "goodbye", "no-logout", "api", "logout", "login", "admin", "setlang"]
+        [
+            "cart",
+            "goodbye",
+            "no-logout",
+            "api",
+            "logout",
+            "login",
+            "admin-post",
+            "admin",
+            "setlang"
+        ]
     );
     assert_eq!(rule("cart").paths, [PathPattern::Exact("/cart/add/".into())]);
     assert_eq!(rule("cart").methods, ["GET", "POST"]);
     assert_eq!(rule("cart").standings, [StandingWord::None, StandingWord::Unknown]);
     assert_eq!(rule("cart").mode, Some(Mode::Observe));
+    assert_eq!(rule("cart").challenge, Some(Challenge::Cookie));
+    let [network] = &config.policy.client.networks[..] else { panic!("one network") };
+    assert_eq!(config.policy.budgets[network.budget].name, "admin");
     assert_eq!(rule("goodbye").action, Action::Recycle);
     assert_eq!(rule("goodbye").effect, Effect::Flush);
     assert_eq!(rule("goodbye").query, ["next"]);
@@ -137,7 +155,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 51] = [
+const OTHERS: [(&str, &str); 62] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -145,6 +163,13 @@ const OTHERS: [(&str, &str); 51] = [
     ("profile", "\"django-1.4\""),
     ("profile_rules", "false"),
     ("trusted_proxies", "\"10.0.0.0/8\""),
+    ("exempt", "[\"10.0.0.0/8\", \"::1\"]"),
+    ("challenge", "\"cookie\""),
+    ("challenge_cookie.name", "\"fw\""),
+    ("challenge_cookie.max_age", "\"30d\""),
+    ("challenge_cookie.budget.burst", "11"),
+    ("challenge_cookie.budget.rate", "\"11/min\""),
+    ("challenge_cookie.ceiling", "1000"),
     ("cores", "2"),
     ("drain_timeout", "\"0s\""),
     ("session.cookie", "\"sid\""),
@@ -160,15 +185,19 @@ const OTHERS: [(&str, &str); 51] = [
     ("recycle.spares", "1024"),
     ("recycle.slot_wait", "\"0s\""),
     ("recycle.gate_for", "\"1h\""),
+    ("learned.capacity", "256"),
+    ("learned.clean_answers", "255"),
+    ("learned.quiet", "\"1d\""),
+    ("learned.passes", "0"),
     ("client.ipv4_prefix", "24"),
     ("client.ipv6_prefix", "56"),
-    ("client.ipv6_wide_prefix", "63"),
-    ("client.ipv6_wide_factor", "65_536"),
+    ("client.ipv6_tiers", "[{ prefix = 63, factor = 65_536 }]"),
     ("client.capacity", "100_000_000"),
     ("budget.anonymous.client.rate", "\"1/d\""),
     ("budget.anonymous.client.burst", "61"),
     ("budget.login.site.rate", "\"6/s\""),
     ("budget.admin.site.burst", "30"),
+    ("budget.login.challenge", "\"none\""),
     ("upstream_limits.connect_timeout", "\"10ms\""),
     ("upstream_limits.response_timeout", "\"1h\""),
     ("upstream_limits.idle_timeout", "\"100ms\""),
@@ -201,8 +230,18 @@ fn every_key_has_an_effect() {
         OTHERS.iter().map(|&(key, _)| key).chain(["save.interval"]).collect();
     let (_, _, faults) = read(b"", Overrides::default());
     for key in faults.known_keys() {
-        let table = ["session", "recycle", "client", "budget", "upstream_limits"].into_iter();
-        let mut table = table.chain(["downstream_limits", "log", "save", "rule"]);
+        let table =
+            ["session", "recycle", "client", "learned", "budget", "upstream_limits"].into_iter();
+        let more = [
+            "challenge_cookie",
+            "challenge_cookie.budget",
+            "downstream_limits",
+            "log",
+            "save",
+            "rule",
+            "network",
+        ];
+        let mut table = table.chain(more);
         assert!(tested.contains(&*key) || table.any(|table| table == key), "{key} is untested");
     }
 }
@@ -239,7 +278,7 @@ fn an_operators_rule_replaces_the_profiles_of_that_name() {
     let named: Vec<&Rule> = config.policy.rules.iter().filter(|r| r.name == "logout").collect();
     assert_eq!(named.len(), 1);
     assert_eq!(named[0].paths, [PathPattern::Exact("/bye".into())]);
-    assert_eq!(config.policy.rules.len(), 4);
+    assert_eq!(config.policy.rules.len(), 5);
     assert!(good("profile_rules = false").policy.rules.is_empty());
 }
 
@@ -247,22 +286,26 @@ fn an_operators_rule_replaces_the_profiles_of_that_name() {
 fn the_profile_tells_logouts_and_logins_from_admin_pages() {
     let config = Config::default();
     let rules = &config.policy.rules;
-    let first = |path: &str| {
+    let first = |method: &str, path: &str| {
         let last = path.trim_end_matches('/').rsplit('/').next().unwrap();
         let hits = |pattern: &PathPattern| match pattern {
             PathPattern::LastSegment(names) => names.iter().any(|name| name == last),
             PathPattern::Prefix(prefix) => path.starts_with(prefix),
             PathPattern::Exact(_) | PathPattern::Glob(_) => unreachable!(),
         };
-        let rule = rules.iter().find(|rule| rule.paths.iter().any(hits)).unwrap();
+        let takes =
+            |rule: &&Rule| rule.methods.is_empty() || rule.methods.contains(&method.to_owned());
+        let rule = rules.iter().filter(takes).find(|rule| rule.paths.iter().any(hits)).unwrap();
         let budget = config.policy.budgets[rule.budget].name.as_str();
         (rule.name.as_str(), rule.action.word(), rule.effect, budget)
     };
-    assert_eq!(first("/admin/logout/"), ("logout", "recycle", Effect::Flush, "logout"));
-    assert_eq!(first("/accounts/sign-out"), ("logout", "recycle", Effect::Flush, "logout"));
-    assert_eq!(first("/admin/login/"), ("login", "gate", Effect::Rotate, "login"));
-    assert_eq!(first("/admin/auth/user/"), ("admin", "gate", Effect::Rotate, "admin"));
-    assert_eq!(first("/i18n/setlang/"), ("setlang", "gate", Effect::Write, "anonymous"));
+    assert_eq!(first("GET", "/admin/logout/"), ("logout", "recycle", Effect::Flush, "logout"));
+    assert_eq!(first("GET", "/accounts/sign-out"), ("logout", "recycle", Effect::Flush, "logout"));
+    assert_eq!(first("GET", "/admin/login/"), ("login", "gate", Effect::Rotate, "login"));
+    // A page that is only read waits for no other; one of 1.4 takes the login form.
+    assert_eq!(first("GET", "/admin/auth/user/"), ("admin", "gate", Effect::Write, "admin"));
+    assert_eq!(first("POST", "/admin/"), ("admin-post", "gate", Effect::Rotate, "admin"));
+    assert_eq!(first("GET", "/i18n/setlang/"), ("setlang", "gate", Effect::Write, "anonymous"));
     assert_eq!(rules[0].query, ["next"]);
     assert_eq!(config.policy.budgets[Budget::ANONYMOUS].name, "anonymous");
 }

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use super::Guard;
-use super::budget::Refused;
+use super::budget::{Debtor, Rank, Refused};
+use super::challenge::Challenged;
 use super::cookie::Presented;
 use super::exchange::{Facts, Request, Sent, Ticket, Verdict, WaitFor};
 use super::fact::{Event, Refusal, RouteId, Warmth};
-use super::key::{ClassHash, SessionKey};
-use super::learned::Learned;
+use super::key::SessionKey;
+use super::learned::Page;
 use super::ledger::{Entered, KeyLease, Patience};
 use super::moment::Moment;
 use super::path::only_parameters;
-use super::policy::{Budget, Mode, Unknown};
+use super::policy::{Budget, Challenge, Mode, Terms, Unknown};
 use super::route::{Action, Effect, Rule, StandingWord};
 use super::spares::{Asking, Lane, Nature};
 
@@ -26,6 +27,8 @@ struct Route<'a> {
     budget: usize,
     effect: Effect,
     observe: bool,
+    /// Whether who is out of budget is challenged.
+    challenges: bool,
 }
 
 /// What is left of a request's session once it has been looked up.
@@ -132,7 +135,7 @@ impl Guard {
     fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
         let matching = |rule: &&Rule| rule.matches(request.path, request.method, standing);
         let site = self.policy.mode == Mode::Observe;
-        match self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule)) {
+        let mut route = match self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule)) {
             Some((rule, index)) => Route {
                 id: RouteId::Rule(index),
                 rule: Some(rule),
@@ -141,6 +144,7 @@ impl Guard {
                 budget: rule.budget,
                 effect: rule.effect,
                 observe: rule.mode.map_or(site, |mode| mode == Mode::Observe),
+                challenges: false,
             },
             None => Route {
                 id: RouteId::Unnamed,
@@ -150,8 +154,17 @@ impl Guard {
                 budget: Budget::ANONYMOUS,
                 effect: Effect::Write,
                 observe: site,
+                challenges: false,
             },
+        };
+        if let Terms::Own(budget) = request.terms {
+            route.budget = budget;
         }
+        let own = route.rule.and_then(|rule| rule.challenge);
+        let own = own.or(self.policy.budgets[route.budget].challenge);
+        let challenge = own.unwrap_or(self.policy.challenge);
+        route.challenges = challenge == Challenge::Cookie && !route.observe;
+        route
     }
 }
 
@@ -169,7 +182,7 @@ impl Drawing<'_> {
     /// A paid key is never refused by any budget; an unpaid one needs a hold like an unknown one,
     /// so that growth cannot compound.
     fn known(self, key: SessionKey, lease: KeyLease) -> Verdict {
-        if lease.paid || *self.route.action == Action::Forward {
+        if lease.paid || self.is_free() {
             return self.forward(Sent::Known(key, lease), Cover::Needless);
         }
         match self.reserve() {
@@ -184,10 +197,15 @@ impl Drawing<'_> {
 
     fn unproven(self, sent: Sent) -> Verdict {
         let signed = matches!(sent, Sent::Foreign) && self.guard.issues_signed();
-        if signed || *self.route.action == Action::Forward {
+        if signed || self.is_free() {
             return self.forward(sent, Cover::Needless);
         }
         self.gated(sent)
+    }
+
+    /// Whether no budget is asked.
+    fn is_free(&self) -> bool {
+        *self.route.action == Action::Forward || self.request.terms == Terms::Exempt
     }
 
     fn sessionless(mut self, removed: bool) -> Verdict {
@@ -248,7 +266,10 @@ impl Drawing<'_> {
 
     /// In observe mode nothing is refused: what would have been is told, and goes on without.
     fn reserve(&self) -> Result<Cover, Refused> {
-        let reserved = self.guard.budgets.reserve(self.route.budget, self.request.client, self.now);
+        if self.request.terms == Terms::Exempt {
+            return Ok(Cover::Needless);
+        }
+        let reserved = self.guard.budgets.reserve(self.route.budget, self.debtor(), self.now);
         match reserved {
             Ok(hold) => Ok(Cover::Taken(hold)),
             Err(refused) if self.route.observe => Ok(Cover::Missing(refused.why)),
@@ -258,13 +279,27 @@ impl Drawing<'_> {
         }
     }
 
+    /// Who is to pay. Where nobody is challenged, nothing of the site's budget is kept for those
+    /// who were.
+    fn debtor(&self) -> Debtor {
+        let client = self.request.client;
+        if !self.route.challenges {
+            return Debtor::from(client);
+        }
+        let (token, rank) = match self.request.challenged {
+            Challenged::Passed(token) => (Some(token), Rank::Challenged),
+            Challenged::No { .. } | Challenged::Failed => (None, Rank::Newcomer),
+        };
+        let regular = self.guard.regulars.know(client, self.now);
+        Debtor { client, token, rank: if regular { Rank::Regular } else { rank } }
+    }
+
     /// Not while what passed before, and created all the same, is to be paid off: there are more
     /// classes than an attacker can use up.
     fn passes(&self) -> bool {
-        let Request { client, .. } = *self.request;
-        let clean = |class| self.guard.learned.pass(class, self.now);
-        !self.guard.budgets.in_debt(self.route.budget, client, self.now)
-            && self.class().is_some_and(clean)
+        let clean = |page| self.guard.learned.pass(&page, self.now);
+        !self.guard.budgets.in_debt(self.route.budget, self.debtor(), self.now)
+            && self.page().is_some_and(clean)
     }
 
     /// Refuses, or waits where only exchanges under way stand in the way: a burst of an office's
@@ -278,6 +313,13 @@ impl Drawing<'_> {
 
     fn refused(&self, refused: Refused, wake: Option<WaitFor>) -> Verdict {
         let Refused { why, retry_after, held: _ } = refused;
+        if self.route.challenges
+            && why != Refusal::NoSpare
+            && self.request.challenged == (Challenged::No { replayable: true })
+        {
+            let facts = self.facts(false).and(Event::Challenged);
+            return Verdict::Challenge { facts, wake };
+        }
         let facts = self.facts(false).and(Event::Refused(why));
         Verdict::Refuse { why, retry_after, facts, wake }
     }
@@ -297,7 +339,7 @@ impl Drawing<'_> {
         };
         let facts = self.facts(removed);
         let passes = matches!(hold, Cover::Pass);
-        let class = (!matches!(hold, Cover::Needless)).then(|| self.class()).flatten();
+        let page = (!matches!(hold, Cover::Needless)).then(|| self.page()).flatten();
         let (hold, facts) = match hold {
             Cover::Needless | Cover::Pass => (None, facts),
             Cover::Taken(hold) => (Some(hold), facts),
@@ -305,7 +347,8 @@ impl Drawing<'_> {
         };
         let ticket = Ticket {
             route: self.route.id,
-            client: self.request.client,
+            debtor: self.debtor(),
+            exempt: self.request.terms == Terms::Exempt,
             standing: self.route.standing,
             budget: self.route.budget,
             effect: self.route.effect,
@@ -318,17 +361,16 @@ impl Drawing<'_> {
             sent,
             hold,
             charged: false,
-            class,
+            page: page.map(Page::into_owned),
             passes,
         };
         Verdict::Forward(Box::new(ticket), facts)
     }
 
-    /// The path class of a request that no rule names.
-    fn class(&self) -> Option<ClassHash> {
+    /// A request that no rule names, as its path class is found.
+    fn page(&self) -> Option<Page<'_>> {
         let Request { method, path, .. } = *self.request;
-        (self.route.id == RouteId::Unnamed)
-            .then(|| Learned::class(self.guard.secret, method, self.route.standing, path))
+        (self.route.id == RouteId::Unnamed).then(|| Page::new(method, self.route.standing, path))
     }
 
     fn facts(&self, removed: bool) -> Facts {
@@ -364,7 +406,10 @@ impl Verdict {
     fn also(self, event: Event) -> Self {
         match self {
             Self::Forward(ticket, facts) => Self::Forward(ticket, facts.and(event)),
-            other @ (Self::Refuse { .. } | Self::Answer { .. } | Self::Wait(_)) => other,
+            other @ (Self::Refuse { .. }
+            | Self::Challenge { .. }
+            | Self::Answer { .. }
+            | Self::Wait(_)) => other,
         }
     }
 }

@@ -22,9 +22,11 @@ impl Client {
         }
     }
 
-    /// The wider prefix around an IPv6 client; `None` for IPv4, which has no tiers.
-    pub fn wide(self, policy: &ClientPolicy) -> Option<Self> {
-        self.network.is_ipv6().then(|| Self::new(self.network, policy.ipv6_wide_prefix))
+    /// The wider prefixes around an IPv6 client, from narrow to wide; none for IPv4, which has no
+    /// tiers.
+    pub fn tiers(self, policy: &ClientPolicy) -> impl DoubleEndedIterator<Item = Self> {
+        let tiers = if self.network.is_ipv6() { &policy.ipv6_tiers[..] } else { &[] };
+        tiers.iter().map(move |tier| Self::new(self.network, tier.prefix))
     }
 
     /// The prefix of `bits` bits (no more than the address has) around `address`.

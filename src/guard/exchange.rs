@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use super::budget::Hold;
+use super::budget::{Debtor, Hold};
+use super::challenge::Challenged;
 use super::client::Client;
 use super::cookie::Cookies;
 use super::fact::{Event, Fact, Notice, Refusal, RouteId, Write};
-use super::key::{ClassHash, KeyHash, SessionKey};
+use super::key::{KeyHash, SessionKey};
+use super::learned::Page;
 use super::ledger::{KeyLease, KeyRecord};
+use super::policy::Terms;
 use super::route::{Answer, Effect, StandingWord};
 use super::set_cookie::Evidence;
 use super::spares::{Nature, ProofLease, SpareLease};
@@ -17,6 +20,9 @@ use super::spares::{Nature, ProofLease, SpareLease};
 #[derive(Debug)]
 pub struct Request<'a> {
     pub client: Client,
+    /// By which budget it is limited.
+    pub terms: Terms,
+    pub challenged: Challenged,
     /// As it stands on the request line; methods are case-sensitive (RFC 9110, section 9.1).
     pub method: &'a str,
     /// Decoded by `path::decode`.
@@ -48,6 +54,12 @@ pub enum Verdict {
         /// Who may go on, because this exchange does not.
         wake: Option<WaitFor>,
     },
+    /// Out of budget, but not refused yet: to be sent back where it came from, with what
+    /// [`super::Guard::challenge`] makes.
+    Challenge {
+        facts: Facts,
+        wake: Option<WaitFor>,
+    },
     /// The proxy replies itself, and deletes the session cookie where the request carried one.
     Answer {
         answer: Answer,
@@ -74,7 +86,9 @@ pub enum WaitFor {
 #[must_use = "an exchange that is not settled keeps its hold, its key and its spare"]
 pub struct Ticket {
     pub(super) route: RouteId,
-    pub(super) client: Client,
+    pub(super) debtor: Debtor,
+    /// No budget limits it, and none is charged.
+    pub(super) exempt: bool,
     pub(super) standing: StandingWord,
     pub(super) budget: usize,
     pub(super) effect: Effect,
@@ -90,8 +104,8 @@ pub struct Ticket {
     pub(super) hold: Option<Hold>,
     /// What it held was charged before it ended.
     pub(super) charged: bool,
-    /// The path class, where no rule names the request and it had no live session.
-    pub(super) class: Option<ClassHash>,
+    /// What the answer teaches of, where no rule names the request and it had no live session.
+    pub(super) page: Option<Page<'static>>,
     /// It went without a hold because its class is clean.
     pub(super) passes: bool,
 }

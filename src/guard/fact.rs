@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::client::Client;
+use super::route::StandingWord;
 
 /// The rule that a request fell under: an index into `Policy::rules`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +34,8 @@ pub enum Event {
     Recycled,
     /// The proxy replied itself.
     Answered,
+    /// Sent back with a challenge's cookie instead of being refused.
+    Challenged,
     /// A session cookie was withheld from a client that had sent none.
     Stripped,
     /// A session cookie was turned into a deletion.
@@ -78,8 +81,13 @@ impl Write {
 pub enum Refusal {
     /// The client's budget is spent.
     ClientBudget,
-    /// The budget of the wide IPv6 prefix around the client is spent.
+    /// The budget of a wide IPv6 prefix around the client is spent.
     WideBudget,
+    /// What all may spend together who return challenges' cookies from this client.
+    Ceiling,
+    /// The site's budget is short: what is left of it is for those who have met a challenge or
+    /// have logged in lately.
+    SiteShort,
     /// The site's budget is spent.
     SiteBudget,
     /// No place in the client table, and the bucket that such clients share is spent.
@@ -89,14 +97,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub const ALL: [Self; 5] =
-        [Self::ClientBudget, Self::WideBudget, Self::SiteBudget, Self::TableFull, Self::NoSpare];
+    pub const ALL: [Self; 7] = [
+        Self::ClientBudget,
+        Self::WideBudget,
+        Self::Ceiling,
+        Self::SiteShort,
+        Self::SiteBudget,
+        Self::TableFull,
+        Self::NoSpare,
+    ];
 
     /// The word for it in logs and metrics.
     pub const fn word(self) -> &'static str {
         match self {
             Self::ClientBudget => "client-budget",
             Self::WideBudget => "wide-budget",
+            Self::Ceiling => "ceiling",
+            Self::SiteShort => "site-short",
             Self::SiteBudget => "site-budget",
             Self::TableFull => "table-full",
             Self::NoSpare => "no-spare",
@@ -113,6 +130,11 @@ pub enum Notice {
     PathWrites { route: RouteId, path: String, gated: Duration },
     /// An application that deletes empty sessions wrote after the logout, for several clients.
     WritesAfterLogout { route: RouteId, path: String, gated: Duration },
+    /// Requests without a live session to a path that no rule names create sessions now; they did
+    /// not before, or nothing was known of them.
+    PathCreates { method: &'static str, standing: StandingWord, path: String },
+    /// There is no room for a path class: all that could make some creates.
+    ClassesFull,
     /// A creating route set a cookie that looks like a session key under another name.
     OtherCookieLooksLikeKey { route: RouteId, cookie: String },
     /// The application set a session cookie that is no key of this profile.

@@ -29,8 +29,8 @@ pub struct Gcra {
 pub struct Short(pub Duration);
 
 impl Gcra {
-    /// Debts end here: nobody waits longer than a year and a day for a session.
-    const FAR: u64 = 367 * 86_400 * 1_000_000_000;
+    /// How many may come too late, at least, before a debt grows no more.
+    const LATE: u64 = 64;
 
     /// The limiter of a quota.
     pub fn new(quota: Quota) -> Self {
@@ -67,10 +67,18 @@ impl Gcra {
         }
     }
 
-    /// The arrival time of a cell after one more is taken from it, allowed or not.
+    /// The arrival time of a cell after one more is taken from it, allowed or not. A debt ends at
+    /// a second burst: who emptied the session store has not shut out every newcomer for a day,
+    /// though each of the site's users then makes a record anew.
     pub fn force(&self, arrival: Moment, now: Moment) -> Moment {
         let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(self.period));
-        late.min(Moment::from_nanos(now.as_nanos().saturating_add(Self::FAR)))
+        late.min(now.after(self.deepest()))
+    }
+
+    /// How far a debt may reach.
+    fn deepest(&self) -> Duration {
+        let least = Duration::from_nanos(self.period.saturating_mul(Self::LATE));
+        self.whole() + self.whole().max(least)
     }
 }
 

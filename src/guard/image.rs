@@ -9,10 +9,10 @@ use std::time::Duration;
 use cookie::SameSite;
 
 use super::Guard;
-use super::budget::Owed;
+use super::budget::{Budgets, Owed};
 use super::fact::RouteId;
 use super::key::{CellHash, KeyHash, Secret, SessionKey};
-use super::ledger::{KeyRecord, seconds};
+use super::ledger::{KeyRecord, Ledger, seconds};
 use super::moment::Moment;
 use super::policy::{KeyShape, Policy};
 use super::set_cookie::Dress;
@@ -74,27 +74,34 @@ impl std::fmt::Display for Damaged {
 
 impl std::error::Error for Damaged {}
 
-/// A snapshot, decoded.
-pub struct Image {
+/// Bytes of a snapshot of full tables of these capacities, but for paths and spares: 13 for each
+/// key and 16 for each client, in as many places as there are for them.
+pub fn bytes(sessions: usize, clients: usize) -> usize {
+    Ledger::places(sessions) * 13 + Budgets::places(clients) * 16
+}
+
+/// A snapshot, checked. Keys and debts are read from its bytes when they are taken in, so that
+/// there is no second copy of millions of them.
+pub struct Image<'a> {
     /// Which journals follow it: those of this generation and later ones.
     pub generation: u64,
     secret: Secret,
     warm_up: [u64; 4],
     signed: bool,
     dress: Dress,
-    keys: Vec<KeyRecord>,
-    owed: Vec<(CellHash, u64)>,
+    keys: &'a [u8],
+    owed: &'a [u8],
     paths: Vec<SavedPath>,
 }
 
 /// A proved path, whether it deletes, and its spares with their expiry on the wall clock.
 type SavedPath = (Vec<u8>, bool, Vec<(SessionKey, u64)>);
 
-impl Image {
-    const MAGIC: &'static [u8; 8] = b"FLOODWL1";
+impl<'a> Image<'a> {
+    const MAGIC: &'static [u8; 8] = b"FLOODWL2";
 
     /// Reads a snapshot.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, Damaged> {
         let body = bytes.strip_prefix(Self::MAGIC).ok_or(Damaged::Foreign)?;
         let (body, sum) = body.split_last_chunk::<4>().ok_or(Damaged::Malformed)?;
         if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
@@ -105,7 +112,7 @@ impl Image {
         if reader.0.is_empty() { Ok(image) } else { Err(Damaged::Malformed) }
     }
 
-    fn read(from: &mut Reader<'_>) -> Option<Self> {
+    fn read(from: &mut Reader<'a>) -> Option<Self> {
         let generation = from.u64()?;
         let secret = Secret::new(from.array()?);
         let warm_up = [from.u64()?, from.u64()?, from.u64()?, from.u64()?];
@@ -121,19 +128,20 @@ impl Image {
                 _ => None,
             },
         };
-        let keys = from.list(|from| {
-            let key = KeyHash(from.u64()?);
-            Some(KeyRecord { key, expires: from.u32()?, flags: from.u8()? })
-        })?;
-        let owed = from.list(|from| Some((CellHash(from.u64()?), from.u64()?)))?;
-        let paths = from.list(|from| {
+        let keys = from.span(|from| from.list(|from| from.key().map(|_| ())))?;
+        let owed = from.span(|from| from.list(|from| from.owed().map(|_| ())))?;
+        let mut paths = Vec::new();
+        from.list(|from| {
             let path = from.bytes()?.to_vec();
             let deletes = from.u8()? != 0;
-            let spares = from.list(|from| {
+            let mut spares = Vec::new();
+            from.list(|from| {
                 let key = SessionKey::parse(&from.array::<32>()?, KeyShape::Alnum32)?;
-                Some((key, from.u64()?))
+                spares.push((key, from.u64()?));
+                Some(())
             })?;
-            Some((path, deletes, spares))
+            paths.push((path, deletes, spares));
+            Some(())
         })?;
         Some(Self { generation, secret, warm_up, signed, dress, keys, owed, paths })
     }
@@ -143,7 +151,58 @@ impl Guard {
     /// A snapshot of everything that must outlive the process, as bytes. Spares only at a clean
     /// stop: they are the only raw keys.
     pub fn snapshot(&self, generation: u64, wall: Wall, with_spares: bool, now: Moment) -> Vec<u8> {
-        let mut out = Writer(Vec::with_capacity(4096));
+        self.snapshot_pieces(generation, wall, with_spares, now).flatten().collect()
+    }
+
+    /// The same in pieces, a shard of a table at a time: the whole may have millions of keys.
+    pub fn snapshot_pieces(
+        &self,
+        generation: u64,
+        wall: Wall,
+        with_spares: bool,
+        now: Moment,
+    ) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let key = move |out: &mut Writer, record| {
+            let record = wall.key_to_wall(record);
+            out.u64(record.key.0);
+            out.u32(record.expires);
+            out.u8(record.flags);
+        };
+        let owed = move |out: &mut Writer, owed: Owed| {
+            out.u64(owed.cell.0);
+            out.u64(wall.unix_nanos(owed.until));
+        };
+        let path = move |out: &mut Writer, saved: Saved| {
+            out.bytes(&saved.path);
+            out.u8(saved.deletes.into());
+            out.list(saved.spares, |out, (key, expires)| {
+                out.0.extend_from_slice(key.as_bytes());
+                out.u64(wall.unix_nanos(expires));
+            });
+        };
+        let head = std::iter::once_with(move || self.head(generation, wall));
+        let keys = self.ledger.records(now).map(move |keys| Writer::part(keys, key));
+        let owed = self.budgets.owed(now).map(move |cells| Writer::part(cells, owed));
+        let paths =
+            std::iter::once_with(move || Writer::part(self.spares.saved(with_spares, now), path));
+        let end = || std::iter::once_with(|| Writer::part(Vec::new(), |_, ()| {}));
+        let body = head
+            .chain(keys.filter(|part| !Writer::is_end(part)).chain(end()))
+            .chain(owed.filter(|part| !Writer::is_end(part)).chain(end()))
+            .chain(paths.filter(|part| !Writer::is_end(part)).chain(end()));
+        let mut sum = crc32fast::Hasher::new();
+        let summed = body.map(Some).chain([None]).map(move |part| match part {
+            Some(part) => {
+                sum.update(&part);
+                part
+            }
+            None => sum.clone().finalize().to_le_bytes().to_vec(),
+        });
+        std::iter::once_with(|| Image::MAGIC.to_vec()).chain(summed)
+    }
+
+    fn head(&self, generation: u64, wall: Wall) -> Vec<u8> {
+        let mut out = Writer::default();
         out.u64(generation);
         out.0.extend_from_slice(&self.secret.bytes());
         for field in self.warm_up_on_wall(wall) {
@@ -160,49 +219,33 @@ impl Guard {
             Some(SameSite::Lax) => 2,
             Some(SameSite::None) => 3,
         });
-        out.list(self.ledger.records(now).flatten(), |out, record| {
-            let record = wall.key_to_wall(record);
-            out.u64(record.key.0);
-            out.u32(record.expires);
-            out.u8(record.flags);
-        });
-        out.list(self.budgets.owed(now).into_iter(), |out, owed| {
-            out.u64(owed.cell.0);
-            out.u64(wall.unix_nanos(owed.until));
-        });
-        out.list(self.spares.saved(with_spares, now).into_iter(), |out, saved| {
-            out.bytes(&saved.path);
-            out.u8(saved.deletes.into());
-            out.list(saved.spares.into_iter(), |out, (key, expires)| {
-                out.0.extend_from_slice(key.as_bytes());
-                out.u64(wall.unix_nanos(expires));
-            });
-        });
-        let sum = crc32fast::hash(&out.0);
-        out.u32(sum);
-        [Image::MAGIC.as_slice(), &out.0].concat()
+        out.0
     }
 
     /// A guard that remembers what an image says. A changed lifetime or capacity is the policy's.
-    pub fn restored(policy: Policy, image: Image, wall: Wall, seed: u64, now: Moment) -> Self {
+    pub fn restored(policy: Policy, image: Image<'_>, wall: Wall, seed: u64, now: Moment) -> Self {
         let guard = Self::new(policy, image.secret, seed, now);
         guard.set_warm_up(image.warm_up, wall, now);
         if image.signed {
             guard.set_issues_signed(true);
         }
         *guard.dress.lock() = image.dress;
-        for record in image.keys {
-            guard.ledger.restore(wall.key_from_wall(record), now);
-        }
-        for (cell, until) in image.owed {
+        // Both were read before: they have no end too early.
+        let _ = Reader(image.keys).list(|from| {
+            guard.ledger.restore(wall.key_from_wall(from.key()?), now);
+            Some(())
+        });
+        let _ = Reader(image.owed).list(|from| {
+            let (cell, until) = from.owed()?;
             guard.budgets.restore(Owed { cell, until: wall.moment(until) }, now);
-        }
+            Some(())
+        });
         for (path, deletes, spares) in image.paths {
-            let spares =
-                spares.into_iter().map(|(key, expires)| (key, wall.moment(expires))).collect();
+            let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
+            let spares = spares.filter(|(_, expires)| *expires > now).collect();
             // A path that no rule recycles any more needs no slots.
             if let Some(route) = guard.recycling_route(&path) {
-                guard.spares.restore(Saved { path, deletes, spares }, route);
+                guard.spares.restore(Saved { path, deletes, spares }, route, now);
             }
         }
         guard
@@ -246,20 +289,13 @@ impl Guard {
         };
     }
 
-    /// What changed in the budgets and in the warm-up since this was last asked, as journal
-    /// records.
-    pub fn changes(&self, wall: Wall, now: Moment) -> Vec<Entry> {
-        let owed = self.budgets.changed(now).into_iter();
-        let mut entries: Vec<Entry> = owed.map(|owed| Entry::owed(owed, wall)).collect();
+    /// What changed in the budgets since this was last asked, and the warm-up, as journal records.
+    pub fn changes(&self, wall: Wall, now: Moment) -> impl Iterator<Item = Entry> + '_ {
+        let owed = self.budgets.changed(now).flatten().map(move |owed| Entry::owed(owed, wall));
         let [_, longest, overflowed, elsewhere] = self.warm_up_on_wall(wall);
         let said =
             [(0, longest), (1, overflowed), (2, elsewhere), (3, self.issues_signed().into())];
-        entries.extend(said.map(|(field, value)| Entry {
-            tag: Entry::WARM_UP,
-            a: field,
-            b: value,
-        }));
-        entries
+        owed.chain(said.map(|(field, value)| Entry { tag: Entry::WARM_UP, a: field, b: value }))
     }
 
     /// Takes in a record of the journal.
@@ -350,9 +386,22 @@ impl Entry {
     }
 }
 
+#[derive(Default)]
 struct Writer(Vec<u8>);
 
 impl Writer {
+    /// A part of a list: how many, and they. A part with none of them ends the list.
+    fn part<T>(items: Vec<T>, mut write: impl FnMut(&mut Self, T)) -> Vec<u8> {
+        let mut out = Self::default();
+        out.u64(items.len() as u64);
+        items.into_iter().for_each(|item| write(&mut out, item));
+        out.0
+    }
+
+    fn is_end(part: &[u8]) -> bool {
+        part.iter().all(|byte| *byte == 0)
+    }
+
     fn u8(&mut self, value: u8) {
         self.0.push(value);
     }
@@ -371,15 +420,11 @@ impl Writer {
         self.0.extend_from_slice(bytes);
     }
 
-    fn list<T>(&mut self, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Self, T)) {
-        let place = self.0.len();
-        self.u64(0);
-        let mut count: u64 = 0;
-        for item in items {
-            write(self, item);
-            count += 1;
+    fn list<T>(&mut self, items: Vec<T>, write: impl FnMut(&mut Self, T)) {
+        if !items.is_empty() {
+            self.0.extend(Self::part(items, write));
         }
-        self.0[place..place + 8].copy_from_slice(&count.to_le_bytes());
+        self.u64(0);
     }
 }
 
@@ -415,14 +460,33 @@ impl<'a> Reader<'a> {
         String::from_utf8(self.bytes()?.to_vec()).ok()
     }
 
-    /// The count is not believed: memory grows with what is really there.
-    fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
-        let count = self.u64()?;
-        let mut items = Vec::new();
-        for _ in 0..count {
-            items.push(read(self)?);
+    fn key(&mut self) -> Option<KeyRecord> {
+        let key = KeyHash(self.u64()?);
+        Some(KeyRecord { key, expires: self.u32()?, flags: self.u8()? })
+    }
+
+    fn owed(&mut self) -> Option<(CellHash, u64)> {
+        Some((CellHash(self.u64()?), self.u64()?))
+    }
+
+    /// The bytes of what `read` reads.
+    fn span(&mut self, read: impl FnOnce(&mut Self) -> Option<()>) -> Option<&'a [u8]> {
+        let begun = self.0;
+        read(self)?;
+        begun.get(..begun.len() - self.0.len())
+    }
+
+    /// Reads all parts of a list. The counts are not believed: each item must be there.
+    fn list(&mut self, mut read: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        loop {
+            let count = self.u64()?;
+            if count == 0 {
+                return Some(());
+            }
+            for _ in 0..count {
+                read(self)?;
+            }
         }
-        Some(items)
     }
 }
 

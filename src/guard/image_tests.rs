@@ -108,6 +108,7 @@ fn an_expired_spare_is_not_brought_back() {
     assert_eq!(after.sizes().1, 0);
     // It expired while the process was away.
     let after = load(&before.snapshot(1, WALL, true, START), WALL, late);
+    assert_eq!(after.sizes().1, 0);
     let ticket = Ask::get(v4(7), "/logout/").ticket(&after, late);
     assert!(matches!(&ticket.sent, Sent::Spare(lease) if *lease.key() != key(6)));
     give_up(&after, ticket, late);
@@ -311,7 +312,8 @@ fn fewer_spares_after_a_restart_are_never_more_than_configured() {
         }
     }
     assert_eq!(before.sizes().1, 12);
-    let image = Image::decode(&before.snapshot(1, WALL, true, START)).expect("whole");
+    let bytes = before.snapshot(1, WALL, true, START);
+    let image = Image::decode(&bytes).expect("whole");
     let mut narrow = policy();
     narrow.recycle.spares = 3;
     let after = Guard::restored(narrow, image, WALL, 2, START);

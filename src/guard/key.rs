@@ -46,9 +46,24 @@ pub struct KeyHash(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CellHash(pub u64);
 
+/// What a cell of a budget counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellOf {
+    /// A client, or a wider prefix.
+    Client(Client),
+    /// All that return challenges' cookies from there.
+    Challenged(Client),
+    /// One that returns a challenge's cookie.
+    Token(Token),
+}
+
+/// Whom a challenge's cookie stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(pub u64);
+
 /// The hash of a path class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ClassHash(u64);
+pub struct ClassHash(pub u64);
 
 /// The secret behind all hashes and placeholders. Kept in the state file, so that what was
 /// remembered before a restart is found again after it.
@@ -74,20 +89,57 @@ impl Secret {
         KeyHash(hasher.finish())
     }
 
-    /// The hash of a client within a budget. Its upper 16 bits are those of the hash of the widest
-    /// prefix around the client, so that all tiers of a client fall into one shard of the table.
-    pub fn client(self, budget: &str, client: Client, widest: Client) -> CellHash {
-        let own = self.prefix(budget, client);
-        let wide = if client == widest { own } else { self.prefix(budget, widest) };
+    /// The hash of a cell within a budget: of a client, of a wider prefix, or of what is counted
+    /// there. Its upper 16 bits are those of the hash of the widest prefix around the client, so
+    /// that all cells of a client fall into one shard of the table.
+    pub fn cell(self, budget: &str, cell: &CellOf, widest: Client) -> CellHash {
+        let own = self.of_cell(budget, cell);
+        let whole = CellOf::Client(widest);
+        let wide = if *cell == whole { own } else { self.of_cell(budget, &whole) };
         CellHash((wide & !LOW_48) | (own & LOW_48))
     }
 
-    fn prefix(self, budget: &str, client: Client) -> u64 {
+    fn of_cell(self, budget: &str, cell: &CellOf) -> u64 {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        hasher.write_u8(b'c');
-        hasher.write(&client.bytes());
+        match cell {
+            CellOf::Client(client) => {
+                hasher.write_u8(b'c');
+                hasher.write(&client.bytes());
+            }
+            CellOf::Challenged(client) => {
+                hasher.write_u8(b'h');
+                hasher.write(&client.bytes());
+            }
+            CellOf::Token(token) => {
+                hasher.write_u8(b't');
+                hasher.write_u64(token.0);
+            }
+        }
         hasher.write(budget.as_bytes());
         hasher.finish()
+    }
+
+    /// The hash of a client whose users have logged in.
+    pub fn regular(self, client: Client) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'l');
+        hasher.write(&client.bytes());
+        hasher.finish()
+    }
+
+    /// The secret behind the tokens of challenges.
+    pub fn of_tokens(self) -> [u8; 16] {
+        let mut hasher = SipHasher24_128::new_with_key(&self.0);
+        hasher.write_u8(b'm');
+        hasher.finish128().as_bytes()
+    }
+
+    /// The `counter`-th token: an identity that no two tokens of a secret share.
+    pub fn token(self, counter: u64) -> Token {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'n');
+        hasher.write_u64(counter);
+        Token(hasher.finish())
     }
 
     /// The hash of a whole site's share in a budget.
@@ -98,23 +150,15 @@ impl Secret {
         CellHash(hasher.finish())
     }
 
-    /// The hash of a path class.
-    pub fn class<'a>(
-        self,
-        method: &str,
-        standing: &str,
-        segments: impl Iterator<Item = &'a [u8]>,
-    ) -> ClassHash {
+    /// The hash of the path class below `parent` that this kind of step and this name lead to.
+    pub fn class(self, parent: ClassHash, kind: &[u8], name: &[u8]) -> ClassHash {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         hasher.write_u8(b'r');
-        let mut part = |bytes: &[u8]| {
-            hasher.write(bytes);
-            // No segment has a slash in it, so no two classes are written alike.
-            hasher.write_u8(b'/');
-        };
-        part(method.as_bytes());
-        part(standing.as_bytes());
-        segments.for_each(part);
+        hasher.write_u64(parent.0);
+        hasher.write(kind);
+        // No kind has a zero byte in it, so no two classes are written alike.
+        hasher.write_u8(0);
+        hasher.write(name);
         ClassHash(hasher.finish())
     }
 

@@ -1,33 +1,58 @@
 //! Learned routes: path classes that no rule names, and how requests without a live session were
-//! answered there.
+//! answered there, by method and standing.
 //!
-//! This much is needed so that a drained budget does not shut the pages that create nothing. A
-//! class counts as clean after enough clean answers in a row, never while it creates, and an
-//! exchange that passes on the strength of it is charged late if it created all the same; at most
-//! [`Learned::PASSES`] of them are under way at once, which bounds what a class that turns from
-//! clean to creating can let through.
+//! It owns the classes, and says of one whether it creates, is clean, or is neither: *unproven*.
+//! Only a client out of budget is asked for its class: a clean one lets it pass without a hold. So
+//! what is learned opens pages that create nothing while a budget is spent, and nothing else; what
+//! is unknown, forgotten or finds no place is unproven and opens nothing.
+//!
+//! **The bound.** A page that was clean may create: for another query, header or cookie, or because
+//! the site changed. At most `passes` exchanges go on at once for a clean class, and never more than
+//! the burst of the site's budget. What they create is charged late. As soon as one of them was
+//! charged beyond a burst, client and site are in debt, and nothing passes until that is paid off;
+//! and a class that created lets nobody pass for `quiet`, twice as long each time that it creates
+//! again soon, up to 32 times. So in no window of time do the classes, however many there are, let
+//! more records through than `passes` above what the budgets allow.
+//!
+//! **Sharing.** Segments with a digit are one class (`/item/1/`, `/item/2/`, UUIDs). Under a parent
+//! with [`Learned::CHILDREN`] known children all further ones are one class, `*`, which creates if
+//! any of them does; those known before stay exact. What lies deeper than [`Learned::DEPTH`]
+//! segments is one class with everything beside it. Two spellings of one view that
+//! `path::decode` does not make one are two classes: each has to be clean by its own answers.
+//!
+//! **Memory.** A fixed table of 32 bytes for each class ([`Learned::CLASS_BYTES`]); folders on the
+//! way to a class count as one. A creating class is never forgotten while it counts as creating.
+//! For anything else unproven classes make room first, then those longest out of use.
 
-use std::collections::HashMap;
+mod table;
+
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use self::table::{Class, Table};
 use super::key::{ClassHash, Secret};
+use super::ledger::seconds;
 use super::moment::Moment;
+use super::policy::LearnedPolicy;
 use super::route::StandingWord;
 use super::sharded::Locked;
 
 /// The classes of a site.
-#[derive(Default)]
 pub struct Learned {
-    classes: Locked<HashMap<ClassHash, Class>>,
-    passes: AtomicUsize,
+    secret: Secret,
+    policy: LearnedPolicy,
+    passes: usize,
+    table: Locked<Table>,
+    passing: AtomicUsize,
 }
 
-#[derive(Clone, Copy)]
-struct Class {
-    /// Clean answers in a row.
-    clean: u8,
-    created: Option<Moment>,
+/// A request as the classes see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    method: &'static str,
+    standing: StandingWord,
+    path: Cow<'a, [u8]>,
 }
 
 /// What an answer said of its class.
@@ -37,39 +62,161 @@ pub enum Lesson {
     Created,
 }
 
-impl Learned {
-    /// Classes remembered at most, some 50 bytes each.
-    const CAPACITY: usize = 4096;
-    /// Clean answers in a row that make a class clean.
-    const ENOUGH: u8 = 8;
-    /// How long a class that created is taken for creating.
-    const QUIET: Duration = Duration::from_secs(600);
-    /// Exchanges at once that pass because their class is clean.
-    pub const PASSES: usize = 32;
+/// Whether a class counts among the children of its folder.
+#[derive(Clone, Copy)]
+enum Child {
+    Own,
+    Shared,
+}
 
-    /// The class of a request. Segments with a digit in them are taken for identifiers, so that
-    /// `/item/1/` and `/item/2/` are one class. HEAD is answered by the view that answers GET, and
+/// What became of a lesson.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It changed nothing that is worth telling.
+    Silent,
+    /// The class creates from now on; it did not before.
+    TurnedCreating,
+    /// Everything that could make room for it creates: it stays unproven.
+    NoPlace,
+}
+
+/// How many classes there are of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Classes {
+    pub creating: usize,
+    pub clean: usize,
+    /// Folders on the way to other classes included.
+    pub unproven: usize,
+    /// Room for all of them.
+    pub capacity: usize,
+}
+
+impl<'a> Page<'a> {
+    /// `path` is decoded by `path::decode`. HEAD is answered by the view that answers GET, and
     /// methods that nobody has heard of are one: made-up ones would fill the table.
-    pub fn class(secret: Secret, method: &str, standing: StandingWord, path: &[u8]) -> ClassHash {
+    pub fn new(method: &str, standing: StandingWord, path: &'a [u8]) -> Self {
         let method = match method {
             "GET" | "HEAD" => "GET",
-            "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => method,
+            "POST" => "POST",
+            "PUT" => "PUT",
+            "PATCH" => "PATCH",
+            "DELETE" => "DELETE",
+            "OPTIONS" => "OPTIONS",
             _ => "other",
         };
-        let segments = path.split(|byte| *byte == b'/').map(|segment| {
-            if segment.iter().any(u8::is_ascii_digit) { &b"#"[..] } else { segment }
-        });
-        secret.class(method, standing.word(), segments)
+        Self { method, standing, path: Cow::Borrowed(path) }
+    }
+
+    /// The same, to be kept until the answer is there.
+    pub fn into_owned(self) -> Page<'static> {
+        let Self { method, standing, path } = self;
+        Page { method, standing, path: Cow::Owned(path.into_owned()) }
+    }
+
+    /// One of seven words.
+    pub fn method(&self) -> &'static str {
+        self.method
+    }
+
+    pub fn standing(&self) -> StandingWord {
+        self.standing
+    }
+
+    /// The path, for the log, which has to make it fit for a line.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.path).into_owned()
+    }
+
+    /// The steps from the root to the page. A slash belongs to the segment in front of it, so that
+    /// a page and the folder of that name are one step.
+    fn steps(&self) -> impl Iterator<Item = Step<'_>> {
+        let path = self.path.strip_prefix(b"/").unwrap_or(&self.path);
+        let segments = path.split_inclusive(|byte| *byte == b'/').enumerate();
+        let deepest = segments.take(Learned::DEPTH + 1);
+        deepest.map(|(depth, segment)| {
+            if depth == Learned::DEPTH {
+                Step::Rest
+            } else if segment.iter().any(u8::is_ascii_digit) {
+                Step::Number { folder: segment.ends_with(b"/") }
+            } else {
+                Step::Named(segment)
+            }
+        })
+    }
+}
+
+/// One step on the way to a class.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Named(&'a [u8]),
+    /// A segment with a digit in it.
+    Number {
+        folder: bool,
+    },
+    /// All that is deeper than classes go.
+    Rest,
+}
+
+const fn slash(folder: bool) -> &'static [u8] {
+    if folder { b"/" } else { b"" }
+}
+
+/// The classes from the root to a page, each entered.
+struct Way {
+    /// One for the root, one for each segment that counts, one for the rest.
+    classes: [usize; Learned::DEPTH + 2],
+    length: usize,
+}
+
+impl Way {
+    const EMPTY: Self = Self { classes: [0; Learned::DEPTH + 2], length: 0 };
+
+    fn push(&mut self, index: usize) {
+        // There are no more steps than places.
+        if let Some(place) = self.classes.get_mut(self.length) {
+            *place = index;
+            self.length += 1;
+        }
+    }
+
+    /// Folders, and the class of the page itself.
+    fn split(&self) -> Option<(usize, &[usize])> {
+        self.classes[..self.length].split_last().map(|(page, folders)| (*page, folders))
+    }
+}
+
+impl Learned {
+    /// Named children that a folder has of its own; further ones share the class `*`.
+    pub const CHILDREN: u8 = 32;
+    /// Segments of a path that tell classes apart.
+    pub const DEPTH: usize = 8;
+    /// Bytes for each of `capacity` classes, all of the table.
+    pub const CLASS_BYTES: usize = size_of::<Class>();
+    /// A class that creates again within this time of having been quiet is quiet for twice as long.
+    const RECENT: Duration = Duration::from_secs(12 * 3600);
+    /// The longest quiet is two to the power of this times the configured one.
+    const DOUBLINGS: u8 = 5;
+
+    /// Classes of which nothing is known. `burst` is that of the site's budget that pays for what
+    /// no rule names.
+    pub fn new(policy: &LearnedPolicy, burst: u32, secret: Secret) -> Self {
+        let burst = usize::try_from(burst).unwrap_or(usize::MAX);
+        Self {
+            secret,
+            policy: *policy,
+            passes: usize::from(policy.passes).min(burst),
+            table: Locked::new(Table::new(policy.capacity)),
+            passing: AtomicUsize::new(0),
+        }
     }
 
     /// Lets an exchange pass without a hold, if its class is clean and not too many do already.
     /// Must be given back with [`Learned::passed`].
-    pub fn pass(&self, class: ClassHash, now: Moment) -> bool {
-        let clean = self.classes.lock().get(&class).is_some_and(|class| class.is_clean(now));
-        if !clean {
+    pub fn pass(&self, page: &Page<'_>, now: Moment) -> bool {
+        if self.passes == 0 || !self.is_clean(page, now) {
             return false;
         }
-        let room = self.passes.fetch_add(1, Ordering::Relaxed) < Self::PASSES;
+        let room = self.passing.fetch_add(1, Ordering::Relaxed) < self.passes;
         if !room {
             self.passed();
         }
@@ -78,100 +225,142 @@ impl Learned {
 
     /// An exchange that passed has been settled.
     pub fn passed(&self) {
-        self.passes.fetch_sub(1, Ordering::Relaxed);
+        self.passing.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Exchanges that pass at the moment.
     pub fn passing(&self) -> usize {
-        self.passes.load(Ordering::Relaxed)
+        self.passing.load(Ordering::Relaxed)
     }
 
-    /// Notes an answer. Creating classes are never forgotten for others: made-up paths cannot
-    /// push them out.
-    pub fn note(&self, class: ClassHash, lesson: Lesson, now: Moment) {
-        let mut classes = self.classes.lock();
-        if !classes.contains_key(&class) && classes.len() >= Self::CAPACITY {
-            let idle = classes.iter().find(|(_, class)| !class.creates(now));
-            let Some(idle) = idle.map(|(hash, _)| *hash) else { return };
-            classes.remove(&idle);
+    /// Exchanges that may pass at once.
+    pub fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// Notes an answer.
+    pub fn note(&self, page: &Page<'_>, lesson: Lesson, now: Moment) -> Noted {
+        let mut table = self.table.lock();
+        let way = self.enter(&mut table, page, now);
+        let Some((class, folders)) = way.as_ref().and_then(Way::split) else {
+            return Noted::NoPlace;
+        };
+        let at = seconds(now);
+        let noted = match lesson {
+            Lesson::Clean => {
+                let class = table.used(class, at);
+                class.clean = class.clean.saturating_add(1);
+                Noted::Silent
+            }
+            Lesson::Created => self.created(table.used(class, at), now),
+        };
+        if self.is_proven(table.class(class)) {
+            for folder in folders {
+                table.used(*folder, at).leads = true;
+            }
         }
-        let class = classes.entry(class).or_insert(Class { clean: 0, created: None });
-        match lesson {
-            Lesson::Clean => class.clean = class.clean.saturating_add(1),
-            Lesson::Created => *class = Class { clean: 0, created: Some(now) },
+        noted
+    }
+
+    /// Whether anything is known of a class that is worth keeping.
+    fn is_proven(&self, class: &Class) -> bool {
+        class.until != 0 || class.clean >= self.policy.clean_answers.get()
+    }
+
+    fn created(&self, class: &mut Class, now: Moment) -> Noted {
+        let at = seconds(now);
+        let creates = class.creates(at);
+        let soon = class.until != 0
+            && at.saturating_sub(class.until) <= seconds(Moment::from_nanos(0).after(Self::RECENT));
+        class.doublings = match (creates, soon) {
+            (true, _) => class.doublings,
+            (false, true) => (class.doublings + 1).min(Self::DOUBLINGS),
+            (false, false) => 0,
+        };
+        // Rounded up: never quiet for less.
+        let quiet = self.policy.quiet.saturating_mul(1 << class.doublings);
+        class.until = seconds(now.after(quiet)).saturating_add(1);
+        class.clean = 0;
+        if creates { Noted::Silent } else { Noted::TurnedCreating }
+    }
+
+    fn is_clean(&self, page: &Page<'_>, now: Moment) -> bool {
+        let mut table = self.table.lock();
+        let mut node = self.root(page);
+        for step in page.steps() {
+            (node, _) = self.next(&table, node, step);
+        }
+        let now = seconds(now);
+        table.find(node).is_some_and(|index| {
+            let class = table.used(index, now);
+            class.clean >= self.policy.clean_answers.get() && !class.creates(now)
+        })
+    }
+
+    /// Where a step leads from a folder; a class that is not in the table where the folder has
+    /// room for it, or is not there itself.
+    fn next(&self, table: &Table, node: ClassHash, step: Step<'_>) -> (ClassHash, Child) {
+        let exact = self.exact(node, step);
+        let Step::Named(segment) = step else { return (exact, Child::Shared) };
+        let full = |index| table.class(index).children >= Self::CHILDREN;
+        if table.find(exact).is_none() && table.find(node).is_some_and(full) {
+            let shared = self.secret.class(node, b"*", slash(segment.ends_with(b"/")));
+            return (shared, Child::Shared);
+        }
+        (exact, Child::Own)
+    }
+
+    /// Finds the class of a page, and enters it with everything on the way to it. `None` where one
+    /// of them finds no place.
+    fn enter(&self, table: &mut Table, page: &Page<'_>, now: Moment) -> Option<Way> {
+        let now = seconds(now);
+        let enough = self.policy.clean_answers.get();
+        let mut way = Way::EMPTY;
+        let mut node = self.root(page);
+        way.push(table.find_or_add(node, None, enough, now)?);
+        for step in page.steps() {
+            let (next, child) = self.next(table, node, step);
+            let folder = match child {
+                Child::Own => Some(node),
+                Child::Shared => None,
+            };
+            way.push(table.find_or_add(next, folder, enough, now)?);
+            node = next;
+        }
+        Some(way)
+    }
+
+    fn root(&self, page: &Page<'_>) -> ClassHash {
+        self.secret.class(ClassHash(0), page.method.as_bytes(), page.standing.word().as_bytes())
+    }
+
+    /// Where a step leads in a folder with room for it.
+    fn exact(&self, node: ClassHash, step: Step<'_>) -> ClassHash {
+        match step {
+            Step::Named(segment) => self.secret.class(node, b"", segment),
+            Step::Number { folder } => self.secret.class(node, b"#", slash(folder)),
+            Step::Rest => self.secret.class(node, b"**", b""),
         }
     }
-}
 
-impl Class {
-    fn creates(self, now: Moment) -> bool {
-        self.created.is_some_and(|when| now.since(when) < Learned::QUIET)
-    }
-
-    fn is_clean(self, now: Moment) -> bool {
-        self.clean >= Learned::ENOUGH && !self.creates(now)
+    /// How many classes there are. Looks at all of the table.
+    pub fn classes(&self, now: Moment) -> Classes {
+        let now = seconds(now);
+        let table = self.table.lock();
+        let mut classes = Classes { capacity: table.capacity(), ..Classes::default() };
+        for class in table.all() {
+            if class.creates(now) {
+                classes.creating += 1;
+            } else if class.clean >= self.policy.clean_answers.get() {
+                classes.clean += 1;
+            } else {
+                classes.unproven += 1;
+            }
+        }
+        classes
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Moment = Moment::from_nanos(1 << 59);
-
-    fn class(path: &str) -> ClassHash {
-        Learned::class(Secret::new([5; 16]), "GET", StandingWord::None, path.as_bytes())
-    }
-
-    fn learn(learned: &Learned, path: &str, lesson: Lesson, times: usize) {
-        for _ in 0..times {
-            learned.note(class(path), lesson, NOW);
-        }
-    }
-
-    #[test]
-    fn a_class_passes_after_enough_clean_answers_and_not_while_it_creates() {
-        let learned = Learned::default();
-        learn(&learned, "/item/1/", Lesson::Clean, 7);
-        assert!(!learned.pass(class("/item/1/"), NOW));
-        learn(&learned, "/item/22/", Lesson::Clean, 1);
-        assert!(learned.pass(class("/item/333/"), NOW));
-        learn(&learned, "/item/1/", Lesson::Created, 1);
-        learn(&learned, "/item/1/", Lesson::Clean, 100);
-        assert!(!learned.pass(class("/item/1/"), NOW));
-        assert!(learned.pass(class("/item/1/"), NOW.after(Learned::QUIET)));
-    }
-
-    #[test]
-    fn method_and_standing_make_classes_of_their_own() {
-        let of = |method, standing| Learned::class(Secret::new([5; 16]), method, standing, b"/a/");
-        assert_eq!(of("GET", StandingWord::None), of("HEAD", StandingWord::None));
-        assert_ne!(of("GET", StandingWord::None), of("POST", StandingWord::None));
-        assert_eq!(of("XYZ", StandingWord::None), of("get", StandingWord::None));
-        assert_ne!(of("XYZ", StandingWord::None), of("GET", StandingWord::None));
-        assert_ne!(of("GET", StandingWord::None), of("GET", StandingWord::Unknown));
-    }
-
-    #[test]
-    fn only_so_many_pass_at_once() {
-        let learned = Learned::default();
-        learn(&learned, "/a/", Lesson::Clean, 8);
-        let passed = (0..100).filter(|_| learned.pass(class("/a/"), NOW)).count();
-        assert_eq!((passed, learned.passing()), (Learned::PASSES, Learned::PASSES));
-        learned.passed();
-        assert!(learned.pass(class("/a/"), NOW));
-    }
-
-    #[test]
-    fn made_up_paths_cannot_push_a_creating_class_out() {
-        let learned = Learned::default();
-        learn(&learned, "/cart/", Lesson::Created, 1);
-        for number in 0..3 * Learned::CAPACITY {
-            let letters: String = number.to_string().bytes().map(|b| char::from(b + 49)).collect();
-            learn(&learned, &format!("/{letters}/"), Lesson::Clean, 1);
-        }
-        learn(&learned, "/cart/", Lesson::Clean, 100);
-        assert!(!learned.pass(class("/cart/"), NOW));
-        assert!(learned.classes.lock().len() <= Learned::CAPACITY);
-    }
-}
+#[path = "learned_tests.rs"]
+mod tests;

@@ -5,14 +5,15 @@
 //! presented go first. Dead is final: a key that the application ended is never alive again here,
 //! whatever a racing answer says.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+mod shard;
+
 use std::time::Duration;
 
 use super::key::KeyHash;
 use super::moment::Moment;
 use super::route::Effect;
 use super::sharded::Locked;
+use shard::Shard;
 
 /// The keys of a site.
 pub struct Ledger {
@@ -42,8 +43,8 @@ pub enum Entered {
 pub struct KeyLease {
     pub key: KeyHash,
     /// Whether the creation of the key was charged to a budget that had it, no flush of it ended
-    /// uncertainly, and this is not one of too many that overtake others: each of those may add a
-    /// record.
+    /// uncertainly and few other exchanges did, and this is not one of too many that overtake
+    /// others: each of those may add a record.
     pub paid: bool,
     held: Held,
 }
@@ -119,12 +120,33 @@ pub enum Room {
 
 impl Ledger {
     const SHARDS: usize = 64;
+    /// Exchanges of a paid key that may end without an answer that tells, on routes that do not
+    /// flush. Where the record of the key is gone, each of them may add one that nobody sees; where
+    /// it is not, the application fails, and its users are not to pay for that.
+    pub const FREE_FAILURES: u8 = 8;
 
     /// An empty ledger for `capacity` keys.
     pub fn new(capacity: usize, in_flight_per_key: u16) -> Self {
-        let each = capacity.div_ceil(Self::SHARDS).max(1);
+        let each = Self::each(capacity);
         let shards = (0..Self::SHARDS).map(|_| Locked::new(Shard::new(each))).collect();
         Self { shards, in_flight_per_key }
+    }
+
+    /// Bytes that a ledger of this capacity takes at most: some 31 for each key.
+    pub fn bytes(capacity: usize) -> usize {
+        Self::SHARDS * Shard::bytes(Self::each(capacity))
+    }
+
+    /// Keys that a ledger of this capacity can hold.
+    pub fn places(capacity: usize) -> usize {
+        Self::SHARDS * Self::each(capacity)
+    }
+
+    /// Places of a shard. Keys do not fall evenly: five standard deviations more than its share is
+    /// what no shard needs while the ledger holds `capacity`.
+    fn each(capacity: usize) -> usize {
+        let share = capacity.div_ceil(Self::SHARDS);
+        (share + 5 * share.isqrt()).clamp(1, Shard::MOST)
     }
 
     fn shard(&self, key: KeyHash) -> &Locked<Shard> {
@@ -135,7 +157,7 @@ impl Ledger {
     /// rotations run one at a time, and there are at most `in_flight_per_key`.
     pub fn enter(&self, key: KeyHash, effect: Effect, now: Moment, patience: Patience) -> Entered {
         let mut shard = self.shard(key).lock();
-        let Some(entry) = shard.keys.get_mut(&key) else { return Entered::Unknown };
+        let Some(entry) = shard.get_mut(key) else { return Entered::Unknown };
         if entry.expires <= seconds(now) {
             return Entered::Unknown;
         }
@@ -168,12 +190,12 @@ impl Ledger {
             Held::Flushing => entry.flags |= Entry::FLUSHING,
         }
         entry.in_flight = entry.in_flight.saturating_add(1);
-        let paid = entry.is(KeyRecord::PAID) && !entry.is(KeyRecord::UNCERTAIN);
-        let paid = paid && (free || !too_many);
+        let certain = !entry.is(KeyRecord::UNCERTAIN) && entry.failures < Self::FREE_FAILURES;
+        let paid = entry.is(KeyRecord::PAID) && certain && (free || !too_many);
         let first = !entry.is(KeyRecord::PRESENTED);
-        entry.flags |= KeyRecord::PRESENTED | Entry::RECENT;
+        entry.flags |= Entry::RECENT;
         if first {
-            shard.presented.push_back(key);
+            shard.present(key);
         }
         Entered::Alive(KeyLease { key, paid, held })
     }
@@ -181,7 +203,7 @@ impl Ledger {
     /// Ends an exchange's part in its key.
     pub fn leave(&self, lease: KeyLease) {
         let mut shard = self.shard(lease.key).lock();
-        if let Some(entry) = shard.keys.get_mut(&lease.key) {
+        if let Some(entry) = shard.get_mut(lease.key) {
             entry.in_flight = entry.in_flight.saturating_sub(1);
             match lease.held {
                 Held::Shared => {}
@@ -200,24 +222,19 @@ impl Ledger {
         now: Moment,
     ) -> (KeyRecord, Room) {
         let mut shard = self.shard(key).lock();
-        let room = shard.make_room(seconds(now));
-        let entry = shard.keys.entry(key).or_insert(Entry::NEW);
-        let fresh = entry.expires == 0;
-        entry.expires = entry.expires.max(coarse(expires, now));
+        let expires = coarse(expires, now);
+        let (entry, room) = shard.enter(key, expires, seconds(now));
+        entry.expires = entry.expires.max(expires);
         if paid {
             entry.flags |= KeyRecord::PAID;
         }
-        let record = entry.record(key);
-        if fresh {
-            shard.fresh.push_back(key);
-        }
-        (record, room)
+        (entry.record(key), room)
     }
 
     /// Ends a key. A key that the ledger does not hold stays unknown.
     pub fn kill(&self, key: KeyHash) -> Option<KeyRecord> {
         let mut shard = self.shard(key).lock();
-        let entry = shard.keys.get_mut(&key)?;
+        let entry = shard.get_mut(key)?;
         entry.flags |= KeyRecord::DEAD;
         Some(entry.record(key))
     }
@@ -226,7 +243,7 @@ impl Ledger {
     /// one free rotation.
     pub fn rotate(&self, key: KeyHash, successor: Successor) -> (Rotation, Option<KeyRecord>) {
         let mut shard = self.shard(key).lock();
-        let Some(entry) = shard.keys.get_mut(&key) else { return (Rotation::Further, None) };
+        let Some(entry) = shard.get_mut(key) else { return (Rotation::Further, None) };
         let free = !entry.is(KeyRecord::DEAD) && !entry.is(KeyRecord::ROTATED);
         let paid = entry.is(KeyRecord::PAID);
         entry.flags |= match successor {
@@ -239,10 +256,11 @@ impl Ledger {
     }
 
     /// The application saved this key's session again. Says whether the key is alive, with a
-    /// record where the journal must know of the new expiry. `pay` makes an unpaid key paid.
+    /// record where the journal must know of the new expiry. `pay` makes an unpaid key paid, and
+    /// pays for what may have been added while its exchanges failed.
     pub fn renew(&self, key: KeyHash, expires: Moment, pay: bool, now: Moment) -> Renewal {
         let mut shard = self.shard(key).lock();
-        let Some(entry) = shard.keys.get_mut(&key) else { return Renewal::NotAlive };
+        let Some(entry) = shard.get_mut(key) else { return Renewal::NotAlive };
         if entry.is(KeyRecord::DEAD) || entry.expires <= seconds(now) {
             return Renewal::NotAlive;
         }
@@ -250,6 +268,7 @@ impl Ledger {
         entry.expires = entry.expires.max(coarse(expires, now));
         if pay {
             entry.flags |= KeyRecord::PAID;
+            entry.failures = 0;
         }
         let changed = before != (entry.expires, entry.flags & KeyRecord::LASTING);
         Renewal::Alive(changed.then(|| entry.record(key)))
@@ -260,13 +279,13 @@ impl Ledger {
     /// may have added one.
     pub fn uncertain(&self, key: KeyHash, effect: Effect) -> (bool, Option<KeyRecord>) {
         let mut shard = self.shard(key).lock();
-        let Some(entry) = shard.keys.get_mut(&key) else { return (true, None) };
+        let Some(entry) = shard.get_mut(key) else { return (true, None) };
         let before = entry.flags;
         let gone = entry.is(KeyRecord::DEAD) || entry.is(KeyRecord::UNCERTAIN);
         entry.flags |= KeyRecord::ROTATED;
         match effect {
             Effect::Flush => entry.flags |= KeyRecord::UNCERTAIN,
-            Effect::Write | Effect::Rotate => {}
+            Effect::Write | Effect::Rotate => entry.failures = entry.failures.saturating_add(1),
         }
         let changed = entry.flags != before;
         (gone, changed.then(|| entry.record(key)))
@@ -279,18 +298,12 @@ impl Ledger {
             return;
         }
         let mut shard = self.shard(record.key).lock();
-        let _room = shard.make_room(seconds(now));
-        let entry = shard.keys.entry(record.key).or_insert(Entry::NEW);
-        let fresh = entry.expires == 0;
-        let presented_before = entry.is(KeyRecord::PRESENTED);
+        let (entry, _room) = shard.enter(record.key, record.expires, seconds(now));
         entry.expires = entry.expires.max(record.expires);
-        entry.flags |= record.flags & KeyRecord::LASTING;
-        let presented_now = entry.is(KeyRecord::PRESENTED) && !presented_before;
-        if fresh {
-            shard.fresh.push_back(record.key);
-        }
-        if presented_now {
-            shard.presented.push_back(record.key);
+        // The shard keeps those that were presented apart.
+        entry.flags |= record.flags & KeyRecord::LASTING & !KeyRecord::PRESENTED;
+        if record.flags & KeyRecord::PRESENTED != 0 {
+            shard.present(record.key);
         }
     }
 
@@ -299,14 +312,14 @@ impl Ledger {
         let now = seconds(now);
         self.shards.iter().map(move |shard| {
             let shard = shard.lock();
-            let alive = shard.keys.iter().filter(|(_, entry)| entry.expires > now);
-            alive.map(|(key, entry)| entry.record(*key)).collect()
+            let alive = shard.iter().filter(|(_, entry)| entry.expires > now);
+            alive.map(|(key, entry)| entry.record(key)).collect()
         })
     }
 
     /// How many keys are held, dead ones included.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().keys.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
 
     /// Whether no key is held.
@@ -317,7 +330,7 @@ impl Ledger {
     /// Exchanges of known keys that have not been settled; zero when nothing is under way.
     pub fn in_flight(&self) -> usize {
         let busy = |shard: &Locked<Shard>| -> usize {
-            shard.lock().keys.values().map(|entry| usize::from(entry.in_flight)).sum()
+            shard.lock().iter().map(|(_, entry)| usize::from(entry.in_flight)).sum()
         };
         self.shards.iter().map(busy).sum()
     }
@@ -345,24 +358,18 @@ fn coarse(expires: Moment, now: Moment) -> u32 {
     seconds(expires).saturating_add(1).div_ceil(grain).saturating_mul(grain)
 }
 
-struct Shard {
-    keys: HashMap<KeyHash, Entry, BuildHasherDefault<AsIs>>,
-    capacity: usize,
-    /// Keys in the order of their entry; those that were presented since stand in `presented` too.
-    fresh: VecDeque<KeyHash>,
-    presented: VecDeque<KeyHash>,
-}
-
 /// 8 bytes beside the hash.
 #[derive(Clone, Copy)]
 struct Entry {
     expires: u32,
     in_flight: u16,
     flags: u8,
+    /// Exchanges that ended without an answer that tells. A restart forgets them.
+    failures: u8,
 }
 
 impl Entry {
-    const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0 };
+    const NEW: Self = Self { expires: 0, in_flight: 0, flags: 0, failures: 0 };
     /// Presented since the shard last looked for something to forget.
     const RECENT: u8 = 1 << 4;
     const ROTATING: u8 = 1 << 5;
@@ -374,96 +381,6 @@ impl Entry {
 
     const fn record(self, key: KeyHash) -> KeyRecord {
         KeyRecord { key, expires: self.expires, flags: self.flags & KeyRecord::LASTING }
-    }
-}
-
-impl Shard {
-    fn new(capacity: usize) -> Self {
-        Self {
-            keys: HashMap::default(),
-            capacity,
-            fresh: VecDeque::new(),
-            presented: VecDeque::new(),
-        }
-    }
-
-    /// Makes room for one more: expired keys first, then those never presented, then the one that
-    /// was presented longest ago (second chance).
-    fn make_room(&mut self, now: u32) -> Room {
-        for _ in 0..2 {
-            self.drop_expired(now);
-        }
-        let mut room = Room::Enough;
-        while self.keys.len() >= self.capacity {
-            let Some(key) = self.least_missed() else { return room };
-            if let Some(entry) = self.keys.remove(&key)
-                && entry.expires > now
-                && !entry.is(KeyRecord::DEAD)
-            {
-                room = Room::Overflowed;
-            }
-        }
-        room
-    }
-
-    fn drop_expired(&mut self, now: u32) {
-        for presented in [false, true] {
-            let queue = if presented { &mut self.presented } else { &mut self.fresh };
-            let Some(key) = queue.pop_front() else { continue };
-            match self.keys.get(&key) {
-                None => {}
-                Some(entry) if entry.expires <= now && entry.in_flight == 0 => {
-                    self.keys.remove(&key);
-                }
-                Some(entry) if !presented && entry.is(KeyRecord::PRESENTED) => {}
-                // Put back where it was: the order is what eviction goes by.
-                Some(_) => queue.push_front(key),
-            }
-        }
-    }
-
-    fn least_missed(&mut self) -> Option<KeyHash> {
-        while let Some(key) = self.fresh.pop_front() {
-            if self.keys.get(&key).is_some_and(|entry| !entry.is(KeyRecord::PRESENTED)) {
-                return Some(key);
-            }
-        }
-        for _ in 0..self.presented.len().min(64) {
-            let key = self.presented.pop_front()?;
-            match self.keys.get_mut(&key) {
-                // What is under way must find its key again.
-                Some(entry)
-                    if entry.in_flight > 0
-                        || (entry.is(Entry::RECENT) && !entry.is(KeyRecord::DEAD)) =>
-                {
-                    entry.flags &= !Entry::RECENT;
-                    self.presented.push_back(key);
-                }
-                Some(_) => return Some(key),
-                None => {}
-            }
-        }
-        self.presented.pop_front()
-    }
-}
-
-/// The keys are hashes already.
-#[derive(Default)]
-struct AsIs(u64);
-
-impl Hasher for AsIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -145,7 +145,8 @@ fn a_full_ledger_forgets_what_was_never_presented_first() {
         overflowed |= room == Room::Overflowed;
     }
     assert!(overflowed);
-    assert!(ledger.len() <= capacity + 64);
+    // As many as it promises, and no more than it has places for.
+    assert!((capacity..=64 * Ledger::each(capacity)).contains(&ledger.len()));
     for number in 0..honest {
         let entered = ledger.enter(key(number), Effect::Write, NOW, Patience::Left);
         ledger.leave(lease(entered));
@@ -189,4 +190,34 @@ fn what_was_known_before_a_restart_is_known_after_it() {
     let enter = |number| after.enter(key(number), Effect::Write, NOW, Patience::Left);
     assert!(matches!(enter(3), Entered::Dead { .. }));
     assert!(lease(enter(4)).paid);
+}
+
+/// A user who never leaves, in front of many who do: whoever came first does not stand in the way
+/// of finding those that have expired.
+#[test]
+fn a_session_that_never_ends_costs_no_other_its_place() {
+    let capacity = 6_400;
+    let ledger = Ledger::new(capacity, 4);
+    let span = Duration::from_secs(64);
+    let present = |number, now| {
+        ledger.leave(lease(ledger.enter(key(number), Effect::Write, now, Patience::Left)));
+    };
+    // One or more in each shard.
+    let lasting = 640;
+    for number in 0..lasting {
+        let _ = ledger.issue(key(number), NOW.after(400 * DAY), true, NOW);
+        if number % 2 == 0 {
+            present(number, NOW);
+        }
+    }
+    let mut now = NOW;
+    for number in lasting..100_000 {
+        now = now.after(Duration::from_millis(50));
+        let (_, room) = ledger.issue(key(number), now.after(span), true, now);
+        assert_eq!(room, Room::Enough, "number {number}");
+        present(number, now);
+    }
+    for number in 0..lasting {
+        present(number, now);
+    }
 }

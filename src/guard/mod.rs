@@ -8,10 +8,12 @@
 //! answer; `image` turns what must outlive the process into bytes and back.
 
 pub mod budget;
+pub mod challenge;
 pub mod client;
 pub mod cookie;
 pub mod exchange;
 pub mod fact;
+pub mod footprint;
 pub mod gcra;
 pub mod image;
 pub mod key;
@@ -20,6 +22,7 @@ pub mod ledger;
 pub mod moment;
 pub mod path;
 pub mod policy;
+pub mod regulars;
 pub mod route;
 pub mod set_cookie;
 pub mod sharded;
@@ -36,12 +39,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use budget::Budgets;
+use challenge::{Challenged, Purpose, Tokens};
+use client::Client;
 use fact::Warmth;
 use key::Secret;
 use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
-use policy::Policy;
+use policy::{Budget, Policy};
+use regulars::Regulars;
 use set_cookie::Dress;
 use sharded::Locked;
 use spares::Spares;
@@ -55,6 +61,9 @@ pub struct Guard {
     budgets: Budgets,
     spares: Spares,
     learned: Learned,
+    regulars: Regulars,
+    tokens: Tokens,
+    challenges: bool,
     warm_up: Locked<WarmUp>,
     dress: Locked<Dress>,
     /// Whether the application was seen to keep its sessions in signed cookies.
@@ -71,9 +80,21 @@ impl Guard {
     pub fn new(policy: Policy, secret: Secret, seed: u64, now: Moment) -> Self {
         Self {
             ledger: Ledger::new(policy.session.capacity, policy.session.in_flight_per_key),
-            budgets: Budgets::new(&policy.budgets, &policy.client, secret),
+            budgets: Budgets::new(
+                &policy.budgets,
+                &policy.client,
+                &policy.challenge_cookie,
+                secret,
+            ),
             spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
-            learned: Learned::default(),
+            learned: Learned::new(
+                &policy.learned,
+                policy.budgets.get(Budget::ANONYMOUS).map_or(0, |budget| budget.site.burst().get()),
+                secret,
+            ),
+            regulars: Regulars::new(secret, now),
+            challenges: policy.challenges(),
+            tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),
             warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
             dress: Locked::new(Dress::configured(&policy.session)),
             signed: AtomicBool::new(false),
@@ -97,6 +118,37 @@ impl Guard {
         self.dress.lock().deletion(&self.policy.session.cookie)
     }
 
+    /// Whether any client can be challenged.
+    pub fn challenges(&self) -> bool {
+        self.challenges
+    }
+
+    /// What a request says of challenges, by the values of its cookies under the challenge
+    /// cookie's name and by the marker in its URL, at `unix` seconds since 1970. Of many cookies
+    /// only the first few are looked at.
+    pub fn challenged<'a>(
+        &self,
+        client: Client,
+        cookies: impl Iterator<Item = &'a [u8]>,
+        marker: Option<&[u8]>,
+        replayable: bool,
+        unix: u64,
+    ) -> Challenged {
+        const LOOKED_AT: usize = 4;
+        let read = |text, purpose| self.tokens.read(text, client, purpose, unix);
+        let mut passed = cookies.take(LOOKED_AT).filter_map(|text| read(text, Purpose::Cookie));
+        match (passed.next(), marker.and_then(|text| read(text, Purpose::Marker))) {
+            (Some(token), _) => Challenged::Passed(token),
+            (None, Some(_)) => Challenged::Failed,
+            (None, None) => Challenged::No { replayable },
+        }
+    }
+
+    /// What a client is sent that is challenged, at `unix` seconds since 1970.
+    pub fn challenge(&self, client: Client, unix: u64) -> challenge::Sent {
+        self.tokens.make(client, unix)
+    }
+
     /// Whether a first answer calls for the same request again, with this session key: the proof
     /// that its path flushes. The answer to it goes into the settlement, never to the client.
     pub fn proof_wanted(
@@ -105,7 +157,7 @@ impl Guard {
         first: &set_cookie::Evidence,
     ) -> Option<key::SessionKey> {
         match &ticket.sent {
-            exchange::Sent::Proof(lease) => self.spares.proof_wanted(lease, first),
+            exchange::Sent::Proof(_) => Spares::proof_wanted(first),
             exchange::Sent::Nothing
             | exchange::Sent::Known(..)
             | exchange::Sent::Unknown(_)

@@ -2,8 +2,11 @@
 //!
 //! `config` builds a [`Policy`] from TOML; the guard obeys it. Nothing here reads a file.
 
-use std::num::NonZeroU32;
+use std::net::IpAddr;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use super::route::Rule;
 
@@ -14,10 +17,23 @@ pub struct Policy {
     pub session: SessionPolicy,
     pub recycle: RecyclePolicy,
     pub client: ClientPolicy,
+    /// What a client meets that is out of budget, where neither its rule nor its budget says.
+    pub challenge: Challenge,
+    pub challenge_cookie: ChallengePolicy,
+    pub learned: LearnedPolicy,
     /// Index 0 is [`Budget::ANONYMOUS`]; rules refer to the others by their index.
     pub budgets: Vec<Budget>,
     /// The operator's rules first, then the profile's; the first that matches decides.
     pub rules: Vec<Rule>,
+}
+
+impl Policy {
+    /// Whether any client can be challenged.
+    pub fn challenges(&self) -> bool {
+        let own = self.budgets.iter().map(|budget| budget.challenge);
+        let own = own.chain(self.rules.iter().map(|rule| rule.challenge)).flatten();
+        own.chain([self.challenge]).any(|challenge| challenge == Challenge::Cookie)
+    }
 }
 
 /// Whether the verdicts are carried out.
@@ -149,12 +165,113 @@ pub struct ClientPolicy {
     pub ipv4_prefix: u8,
     /// Bits of an IPv6 address that make one client. 16 to 128.
     pub ipv6_prefix: u8,
-    /// Bits of the wider IPv6 tier; less than `ipv6_prefix`.
-    pub ipv6_wide_prefix: u8,
-    /// How many clients' worth of budget all of a wide prefix share. 1 to 65,536.
-    pub ipv6_wide_factor: NonZeroU32,
-    /// Clients remembered at most, 24 bytes each. 1,000 to 100,000,000.
+    /// The wider prefixes around an IPv6 client that share a budget, each wider than the one
+    /// before; [`Tier::MOST`] at most.
+    pub ipv6_tiers: Vec<Tier>,
+    /// Clients remembered at most, 32 bytes each. 1,000 to 100,000,000.
     pub capacity: usize,
+    /// Addresses that no budget limits.
+    pub exempt: Vec<IpNet>,
+    /// Addresses with a budget of their own on every route; the first that has an address counts.
+    pub networks: Vec<Network>,
+}
+
+/// A wider IPv6 prefix, all of which together may create as much as `factor` clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// 8 to 127 bits.
+    pub prefix: u8,
+    /// 1 to 65,536.
+    pub factor: NonZeroU32,
+}
+
+impl Tier {
+    /// Tiers around a client at most.
+    pub const MOST: usize = 3;
+}
+
+/// Addresses that draw on one budget, whatever the route.
+#[derive(Clone, Debug)]
+pub struct Network {
+    pub addresses: Vec<IpNet>,
+    /// Index into `Policy::budgets`.
+    pub budget: usize,
+}
+
+/// By which budget an address is limited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// By that of the route.
+    Usual,
+    /// By one of its own: an index into `Policy::budgets`.
+    Own(usize),
+    /// By none.
+    Exempt,
+}
+
+impl ClientPolicy {
+    /// What holds for an address.
+    pub fn terms(&self, address: IpAddr) -> Terms {
+        if self.exempt.is_empty() && self.networks.is_empty() {
+            return Terms::Usual;
+        }
+        let address = address.to_canonical();
+        let within = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&address));
+        if within(&self.exempt) {
+            return Terms::Exempt;
+        }
+        let own = self.networks.iter().find(|network| within(&network.addresses));
+        own.map_or(Terms::Usual, |network| Terms::Own(network.budget))
+    }
+}
+
+/// Whether a client that is out of budget is challenged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// It is refused.
+    None,
+    /// It is sent back to where it came from with a cookie; who returns that is no script of the
+    /// simplest kind, and gets a budget of its own.
+    Cookie,
+}
+
+impl Challenge {
+    pub const ALL: [Self; 2] = [Self::None, Self::Cookie];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Cookie => "cookie",
+        }
+    }
+}
+
+/// What whoever returns a challenge's cookie gets.
+#[derive(Clone, Debug)]
+pub struct ChallengePolicy {
+    /// The cookie's name: as that of the session cookie, and another.
+    pub name: String,
+    /// How long it counts. 1 minute to 30 days.
+    pub max_age: Duration,
+    /// The budget of one that is returned.
+    pub quota: Quota,
+    /// All that are returned from one client: as much as this many clients. 1 to 1,000.
+    pub ceiling: NonZeroU32,
+}
+
+/// What is learned of paths that no rule names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LearnedPolicy {
+    /// Path classes remembered, rounded up to eight, `Learned::CLASS_BYTES` each. 256 to 1,000,000.
+    pub capacity: usize,
+    /// Answers without a record that make a class clean.
+    pub clean_answers: NonZeroU8,
+    /// How long a class that created counts as creating. 1 second to 1 day.
+    pub quiet: Duration,
+    /// Exchanges at once that go on without a hold because their class is clean; never more than
+    /// the site's burst. 0 lets none. At most 1,024.
+    pub passes: u16,
 }
 
 /// A pair of limits on how many sessions may be created: by one client, and on the whole site.
@@ -164,6 +281,8 @@ pub struct Budget {
     pub name: String,
     pub client: Quota,
     pub site: Quota,
+    /// Goes before `Policy::challenge`.
+    pub challenge: Option<Challenge>,
 }
 
 impl Budget {
@@ -191,6 +310,11 @@ impl Quota {
         let fits = (Self::SHORTEST..=Self::LONGEST).contains(&period)
             && whole <= Duration::from_secs(366 * 86_400);
         fits.then_some(Self { burst, period })
+    }
+
+    /// The same with a smaller burst.
+    pub fn with_burst(self, burst: NonZeroU32) -> Self {
+        Self { burst: burst.min(self.burst), ..self }
     }
 
     /// How many may be taken at once from a full budget.

@@ -1,7 +1,7 @@
 //! Routes: which rule a request falls under.
 
 use super::path::last_segment;
-use super::policy::Mode;
+use super::policy::{Challenge, Mode};
 
 /// A rule of the operator's or of the profile's.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct Rule {
     pub budget: usize,
     /// Overrides the site's mode.
     pub mode: Option<Mode>,
+    /// Goes before that of the budget and of the site.
+    pub challenge: Option<Challenge>,
     /// What the view behind it does to a session.
     pub effect: Effect,
     /// Query parameters with which a request still recycles. Names only, percent-decoded.

@@ -14,14 +14,14 @@ use std::time::Duration;
 use super::Guard;
 use super::exchange::{Facts, Outcome, RelayCookie, Sent, Settlement, Ticket, WaitFor};
 use super::fact::{Event, Fact, Notice, Write};
-use super::key::{ClassHash, KeyHash, SessionKey};
-use super::learned::Lesson;
+use super::key::{KeyHash, SessionKey};
+use super::learned::{Lesson, Noted, Page};
 use super::ledger::{KeyRecord, Renewal, Room, Rotation, Successor};
 use super::moment::Moment;
 use super::policy::AfterLogout;
 use super::route::Effect;
 use super::set_cookie::{Evidence, SetSession};
-use super::spares::{End, Nature, Taken};
+use super::spares::{End, Nature, Spares, Taken};
 
 impl Guard {
     /// Settles an exchange, however it ended.
@@ -40,7 +40,7 @@ impl Guard {
             removed: matches!(sent, Sent::Nothing | Sent::Proof(_))
                 && ticket.carried
                 && !ticket.replaced,
-            facts: Facts::none(ticket.route, ticket.client, ticket.standing),
+            facts: Facts::none(ticket.route, ticket.debtor.client, ticket.standing),
             notice: None,
             records: [None; 2],
             now,
@@ -73,10 +73,11 @@ impl Guard {
                 (cookie, None)
             }
         };
-        if let (Some(class), Outcome::Answered(evidence, _)) = (ticket.class, outcome) {
-            self.learn_class(class, evidence, &settling.facts, now);
+        let Settling { facts, mut notice, records, .. } = settling;
+        if let (Some(page), Outcome::Answered(evidence, _)) = (&ticket.page, outcome) {
+            let learned = self.learn_class(page, evidence, &facts, now);
+            notice = notice.or(learned);
         }
-        let Settling { facts, notice, records, .. } = settling;
         let cookie = if ticket.observe { RelayCookie::Keep } else { cookie };
         Settlement { cookie, facts, notice, records, wake }
     }
@@ -92,12 +93,29 @@ impl Guard {
 
     /// Whether the class of a request creates. Errors and pages that are not there teach nothing:
     /// made-up paths would fill the table with them.
-    fn learn_class(&self, class: ClassHash, evidence: &Evidence, facts: &Facts, now: Moment) {
+    fn learn_class(
+        &self,
+        page: &Page<'_>,
+        evidence: &Evidence,
+        facts: &Facts,
+        now: Moment,
+    ) -> Option<Notice> {
         let created = |fact: &Fact| fact.event == Event::Wrote(Write::Created);
-        if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
-            self.learned.note(class, Lesson::Created, now);
+        let noted = if facts.as_slice().iter().any(created) || evidence.lookalike.is_some() {
+            self.learned.note(page, Lesson::Created, now)
         } else if evidence.status < 400 {
-            self.learned.note(class, Lesson::Clean, now);
+            self.learned.note(page, Lesson::Clean, now)
+        } else {
+            return None;
+        };
+        match noted {
+            Noted::Silent => None,
+            Noted::TurnedCreating => Some(Notice::PathCreates {
+                method: page.method(),
+                standing: page.standing(),
+                path: page.text(),
+            }),
+            Noted::NoPlace => Some(Notice::ClassesFull),
         }
     }
 
@@ -145,15 +163,26 @@ impl Settling<'_> {
         let spares = &self.guard.spares;
         let evidence = match outcome {
             Outcome::Unsent => {
-                spares.give_back(lane);
-                self.refund(ticket);
+                if spares.give_back(lane) {
+                    self.keep(ticket);
+                    self.wrote(Write::Uncertain);
+                } else {
+                    self.refund(ticket);
+                }
                 return RelayCookie::Keep;
             }
             Outcome::NoAnswer => None,
             Outcome::Answered(first, _) => Some(first),
         };
+        let doubtful = match (&lane, outcome) {
+            (Taken::Proof(_), Outcome::Answered(first, second)) => {
+                let failed = second.is_none_or(Evidence::failed);
+                Spares::proof_wanted(first).filter(|_| failed)
+            }
+            (Taken::Proof(_) | Taken::Spare(_), _) => None,
+        };
         let (end, notice) = match lane {
-            Taken::Spare(lease) => spares.settle(lease, evidence, ticket.client, self.now),
+            Taken::Spare(lease) => spares.settle(lease, evidence, ticket.debtor.client, self.now),
             Taken::Proof(lease) => {
                 let second = match outcome {
                     Outcome::Answered(_, second) => second,
@@ -169,7 +198,7 @@ impl Settling<'_> {
             (false, true) => RelayCookie::Keep,
             (false, false) => RelayCookie::Strip,
         };
-        match end {
+        let cookie = match end {
             End::Whole => {
                 self.refund(ticket);
                 if !silent {
@@ -191,7 +220,15 @@ impl Settling<'_> {
                 RelayCookie::Keep
             }
             End::Ordinary => self.ordinary(ticket, None, false, outcome),
+        };
+        // The second request may have ended what the first one began, and left a record that
+        // nobody sees: one record was paid for, so the key is not worth another.
+        if let Some(key) = doubtful {
+            let (_, record) =
+                self.guard.ledger.uncertain(self.guard.secret.key(&key), Effect::Flush);
+            self.records[0] = record.or(self.records[0]);
         }
+        cookie
     }
 
     /// The end of every other exchange. `sent` is the key that the application got; `known`
@@ -274,7 +311,7 @@ impl Settling<'_> {
     }
 
     /// The first flush of a known key that ends so has replaced a record by one that nobody sees;
-    /// every further one has added one.
+    /// every further one has added one. What passed because its class is clean has proved nothing.
     fn uncertain(&mut self, ticket: &mut Ticket, sent: Option<(SessionKey, KeyHash)>) {
         if let Some((_, hash)) = sent {
             let (gone, record) = self.guard.ledger.uncertain(hash, ticket.effect);
@@ -282,6 +319,9 @@ impl Settling<'_> {
             if gone && ticket.effect == Effect::Flush {
                 self.pay(ticket);
             }
+        }
+        if ticket.passes {
+            self.pay(ticket);
         }
         self.keep(ticket);
         self.wrote(Write::Uncertain);
@@ -338,6 +378,7 @@ impl Settling<'_> {
                 self.keep(ticket);
                 if !withheld {
                     self.issue(new, paid, max_age);
+                    self.may_be_login(ticket);
                 }
                 self.wrote(Write::Rotated);
             }
@@ -373,8 +414,19 @@ impl Settling<'_> {
         let paid = self.pay(ticket);
         self.issue(key, paid, max_age);
         self.wrote(Write::Created);
+        if !ticket.carried {
+            self.may_be_login(ticket);
+        }
         if let Some(path) = &ticket.path {
             self.guard.spares.created_on(path);
+        }
+    }
+
+    /// A new session after content was sent to a login: whose session was known, or who had none.
+    /// A wrong password brings neither, and a made-up cookie proves nothing.
+    fn may_be_login(&self, ticket: &Ticket) {
+        if ticket.effect == Effect::Rotate && ticket.body && !ticket.observe {
+            self.guard.regulars.note(ticket.debtor.client, self.now);
         }
     }
 
@@ -400,8 +452,8 @@ impl Settling<'_> {
                 self.guard.budgets.keep(hold, self.now);
                 true
             }
-            None if ticket.charged || ticket.observe => true,
-            None => self.guard.budgets.charge_late(ticket.budget, ticket.client, self.now),
+            None if ticket.charged || ticket.observe || ticket.exempt => true,
+            None => self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now),
         }
     }
 
@@ -409,7 +461,9 @@ impl Settling<'_> {
     /// key. Where those of before are not paid off, being paid is not passed on: else one paid key
     /// would bring records for ever.
     fn in_debt(&self, ticket: &Ticket) -> bool {
-        !ticket.observe && self.guard.budgets.in_debt(ticket.budget, ticket.client, self.now)
+        !ticket.observe
+            && !ticket.exempt
+            && self.guard.budgets.in_debt(ticket.budget, ticket.debtor, self.now)
     }
 
     fn keep(&self, ticket: &mut Ticket) {

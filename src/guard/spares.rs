@@ -6,7 +6,11 @@
 //! then, and where nothing can be proved, the path is gated.
 //!
 //! A spare never leaves its path, one exchange leases it at a time, and one whose exchange ended
-//! without evidence is gone.
+//! without evidence is gone. Where all slots are promised, a path that proves itself takes one from
+//! another: a pattern that matches more paths than there are slots must not shut out the one that
+//! people use. That one gets more, when it needs them, from paths that were not used for long. A
+//! record that is left behind so is charged to whoever takes the slot, as it would have been had
+//! the path stayed gated.
 
 mod table;
 
@@ -49,6 +53,8 @@ pub struct SpareLease {
     path: usize,
     slot: usize,
     sent: SessionKey,
+    /// Its slot was another path's, whose spare was left behind: that is paid for by this exchange.
+    owes: bool,
 }
 
 impl SpareLease {
@@ -58,13 +64,11 @@ impl SpareLease {
     }
 }
 
-/// An unproved path in use by one exchange.
+/// An unproved path in use by one exchange, whose request may be sent twice.
 #[derive(Debug)]
 #[must_use = "a path that is not given back stays busy"]
 pub struct ProofLease {
     path: usize,
-    /// Whether the request is one that may be sent twice (RFC 9110, section 9.2.1).
-    safe: bool,
 }
 
 /// What a request brings to the decision.
@@ -74,6 +78,7 @@ pub struct Asking<'a> {
     pub route: RouteId,
     /// Whether it may recycle at all: no body, no `Authorization`, no query but what is allowed.
     pub eligible: bool,
+    /// Whether it may be sent twice (RFC 9110, section 9.2.1).
     pub safe: bool,
 }
 
@@ -121,6 +126,20 @@ impl Spares {
     /// Unrelated clients that must be seen before writing after logout counts as the site's habit.
     const WRITERS: usize = 3;
 
+    /// Longer paths are gated: what is remembered of a path has the path in it, and who asks may
+    /// make up any number of them.
+    const LONGEST_PATH: usize = 1024;
+
+    /// Bytes of everything that is kept for `spares` spares, once all paths are as long as may be.
+    pub fn bytes(spares: u16) -> usize {
+        let spares = usize::from(spares);
+        // A hash set has up to twice as many places as keys, with a byte for each.
+        let key = 2 * (size_of::<KeyHash>() + 1) * 8 / 7;
+        let writers = Self::WRITERS.next_power_of_two() * size_of::<Client>();
+        let path = 2 * size_of::<Path>() + Self::LONGEST_PATH + writers;
+        spares * (size_of::<Slot>() + key) + (spares + Table::UNPROVED) * path
+    }
+
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
         let table = Table { counter: seed, ..Table::default() };
@@ -145,49 +164,60 @@ impl Spares {
 
     /// Finds a sessionless exchange its lane.
     pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
-        if !asking.eligible {
+        if !asking.eligible || asking.path.len() > Self::LONGEST_PATH {
             return Lane::Gate;
         }
         let mut table = self.table.lock();
         let table = &mut *table;
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
+        let has_slot = self.has_slot(table, now);
         let path = &mut table.paths[index];
         if path.gated.is_some_and(|until| now < until) {
             return Lane::Gate;
         }
         path.gated = None;
+        path.used = now;
         match &mut path.stage {
+            // It cannot be sent twice, and others wait for the lane.
+            Stage::Unproved { .. } if !asking.safe => Lane::Gate,
             Stage::Unproved { busy: true, .. } => Lane::Busy,
+            Stage::Unproved { .. } if !has_slot => Lane::Gate,
             Stage::Unproved { busy, .. } => {
-                if table.promised >= usize::from(self.policy.spares) {
-                    return Lane::Gate;
-                }
                 *busy = true;
-                Lane::Prove(ProofLease { path: index, safe: asking.safe })
+                Lane::Prove(ProofLease { path: index })
             }
-            Stage::Proved { share, slots, .. } => {
-                let idle = slots.iter().position(|slot| !slot.leased).or_else(|| {
-                    (slots.len() < *share).then(|| {
-                        slots.push(Slot::default());
-                        slots.len() - 1
-                    })
-                });
-                let Some(slot) = idle else { return Lane::Busy };
-                let place = &mut slots[slot];
-                place.leased = true;
-                if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
-                    table.keys.remove(&self.secret.key(&key));
-                }
-                let sent = place.spare.as_ref().map_or_else(
-                    || {
-                        table.counter = table.counter.wrapping_add(1);
-                        self.secret.placeholder(table.counter)
-                    },
-                    |(key, _)| *key,
-                );
-                Lane::Spare(SpareLease { path: index, slot, sent })
-            }
+            Stage::Proved { .. } => self.lease(table, index, now),
         }
+    }
+
+    /// A slot of a proved path, or one that another path has not used for long.
+    fn lease(&self, table: &mut Table, index: usize, now: Moment) -> Lane {
+        let (slot, owes) = match table.paths[index].idle_slot() {
+            Some(slot) => (slot, false),
+            None if table.promised < usize::from(self.policy.spares) => return Lane::Busy,
+            None => {
+                let taken = table.take_slot(now, self.policy.gate_for, true, self.secret);
+                let added = taken.and_then(|taken| {
+                    Some((table.paths[index].add_slot()?, taken.spare.is_some()))
+                });
+                let Some(added) = added else { return Lane::Busy };
+                added
+            }
+        };
+        let Stage::Proved { slots, .. } = &mut table.paths[index].stage else { return Lane::Busy };
+        let place = &mut slots[slot];
+        place.leased = true;
+        if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
+            table.keys.remove(&self.secret.key(&key));
+        }
+        let sent = place.spare.as_ref().map_or_else(
+            || {
+                table.counter = table.counter.wrapping_add(1);
+                self.secret.placeholder(table.counter)
+            },
+            |(key, _)| *key,
+        );
+        Lane::Spare(SpareLease { path: index, slot, sent, owes })
     }
 
     /// Gives a slot back, with what the answer proves; `None` where there was no answer.
@@ -198,11 +228,25 @@ impl Spares {
         client: Client,
         now: Moment,
     ) -> (End, Option<Notice>) {
+        let owes = lease.owes;
+        match self.settle_slot(lease, evidence, client, now) {
+            (End::Whole, notice) if owes => (End::Lost, notice),
+            settled => settled,
+        }
+    }
+
+    fn settle_slot(
+        &self,
+        lease: SpareLease,
+        evidence: Option<&Evidence>,
+        client: Client,
+        now: Moment,
+    ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
         let Table { paths, keys, deletes: application_deletes, .. } = &mut *table;
         let path = &mut paths[lease.path];
         let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
-            // A lease is only given on a proved path, and proved paths stay.
+            // A lease is only given on a proved path, which stays one while a slot is leased.
             return (End::Lost, None);
         };
         let slot = &mut slots[lease.slot];
@@ -257,9 +301,9 @@ impl Spares {
     }
 
     /// Whether a first answer on an unproved path is worth a second look: the key to send.
-    pub fn proof_wanted(&self, lease: &ProofLease, first: &Evidence) -> Option<SessionKey> {
+    pub fn proof_wanted(first: &Evidence) -> Option<SessionKey> {
         match &first.session {
-            SetSession::Key { key, .. } if lease.safe && !first.failed() => Some(*key),
+            SetSession::Key { key, .. } if !first.failed() => Some(*key),
             SetSession::Key { .. }
             | SetSession::Nothing
             | SetSession::Deletion
@@ -278,12 +322,12 @@ impl Spares {
         now: Moment,
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
-        let Table { paths, keys, promised, deletes: application_deletes, .. } = &mut *table;
-        let path = &mut paths[lease.path];
+        let table = &mut *table;
+        let path = &mut table.paths[lease.path];
         if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
             *busy = false;
             let nothing = first.is_some_and(|e| e.session == SetSession::Nothing && !e.failed());
-            *clean = if nothing && lease.safe { *clean + 1 } else { 0 };
+            *clean = if nothing { *clean + 1 } else { 0 };
             *quiet = *clean >= Self::CLEAN;
             if *quiet {
                 *clean = 0;
@@ -296,12 +340,12 @@ impl Spares {
         let Some(second) = second else { return (End::Ordinary, None) };
         let (spare, deletes, end) = match &second.session {
             SetSession::Deletion => {
-                *application_deletes = true;
+                table.deletes = true;
                 (None, true, End::Whole)
             }
             // It flushes, and then fills the new session, which nobody gets.
             SetSession::Key { key, .. }
-                if *application_deletes && key != first_key && !second.failed() =>
+                if table.deletes && key != first_key && !second.failed() =>
             {
                 (None, true, End::Lost)
             }
@@ -313,31 +357,40 @@ impl Spares {
             | SetSession::Signed { .. }
             | SetSession::OtherShape => return (End::Created, Some(self.gate(path, now))),
         };
-        let share = self.share(promised);
-        if share == 0 {
-            // Another path took the last slots meanwhile.
-            return (if spare.is_none() { end } else { End::Lost }, None);
-        }
+        let (share, end) = match self.share(&mut table.promised) {
+            0 => match table.take_slot(now, self.policy.gate_for, false, self.secret) {
+                Some(Slot { spare: None, .. }) => (1, end),
+                // Its record stays in the store, and nobody will use it any more: it is paid for.
+                Some(Slot { spare: Some(_), .. }) => (1, End::Lost),
+                // All are in use just now.
+                None => return (if spare.is_none() { end } else { End::Lost }, None),
+            },
+            share => (share, end),
+        };
+        let path = &mut table.paths[lease.path];
         if let Some((key, _)) = &spare {
-            keys.insert(self.secret.key(key));
+            table.keys.insert(self.secret.key(key));
         }
         path.prove(share, deletes, spare);
         (end, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
     }
 
-    /// Gives back what an exchange took and did not use.
-    pub fn give_back(&self, lane: Taken) {
+    /// Gives back what an exchange took and did not use; says whether it is to be charged for it
+    /// all the same.
+    pub fn give_back(&self, lane: Taken) -> bool {
         let mut table = self.table.lock();
         match lane {
             Taken::Spare(lease) => {
                 if let Stage::Proved { slots, .. } = &mut table.paths[lease.path].stage {
                     slots[lease.slot].leased = false;
                 }
+                lease.owes
             }
             Taken::Proof(lease) => {
                 if let Stage::Unproved { busy, .. } = &mut table.paths[lease.path].stage {
                     *busy = false;
                 }
+                false
             }
         }
     }
@@ -368,6 +421,12 @@ impl Spares {
             *quiet = false;
             *gated = None;
         }
+    }
+
+    /// Whether a path that proves itself would get a slot: one that is left, or one of another path.
+    fn has_slot(&self, table: &Table, now: Moment) -> bool {
+        table.promised < usize::from(self.policy.spares)
+            || table.least_used(now, self.policy.gate_for).is_some()
     }
 
     /// Slots for a newly proved path: half of what is left, so that several paths find some.
@@ -412,14 +471,14 @@ impl Spares {
     }
 
     /// Puts back what a state file remembers.
-    pub fn restore(&self, saved: Saved, route: RouteId) {
+    pub fn restore(&self, saved: Saved, route: RouteId, now: Moment) {
         let mut table = self.table.lock();
         let Table { paths, keys, promised, .. } = &mut *table;
         let share = self.share(promised);
         if share == 0 || paths.iter().any(|path| *path.path == *saved.path) {
             return;
         }
-        let mut path = Path { path: saved.path.into(), route, gated: None, stage: Stage::UNPROVED };
+        let mut path = Path::new(&saved.path, route, now);
         path.prove(share, saved.deletes, None);
         if let Stage::Proved { slots, .. } = &mut path.stage {
             for (key, expires) in saved.spares.into_iter().take(share) {

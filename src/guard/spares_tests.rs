@@ -74,7 +74,10 @@ fn left(guard: &Guard, client: u32) -> usize {
         .map(admit)
         .map_while(|verdict| match verdict {
             Verdict::Forward(ticket, _) => Some(*ticket),
-            Verdict::Refuse { .. } | Verdict::Answer { .. } | Verdict::Wait(_) => None,
+            Verdict::Refuse { .. }
+            | Verdict::Challenge { .. }
+            | Verdict::Answer { .. }
+            | Verdict::Wait(_) => None,
         })
         .collect();
     let left = tickets.len();
@@ -470,3 +473,18 @@ fn a_recycled_exchange_holds_a_reservation_and_is_refused_without_one() {
     assert_eq!(guard.under_way(), super::super::UnderWay::default());
     assert_eq!(logout(2).refusal(&guard, START), None);
 }
+
+/// What is remembered of a path has the path in it: made-up ones must not fill the memory.
+#[test]
+fn a_path_of_more_than_a_kilobyte_is_gated_and_not_remembered() {
+    let guard = guard(roomy());
+    let path = |length: usize| format!("/{}/logout/", "a".repeat(length - "//logout/".len()));
+    let longest = Ask::get(v4(1), &path(Spares::LONGEST_PATH));
+    let _ = prove_with(&guard, &longest, 1, &text(&key(2)), START);
+    let longer = Ask::get(v4(1), &path(Spares::LONGEST_PATH + 1));
+    assert!(is_gated(&guard, &longer, START));
+    assert_eq!(guard.spares.table.lock().paths.len(), 1);
+}
+
+#[path = "spares/sharing_tests.rs"]
+mod sharing;

@@ -45,6 +45,8 @@ pub struct UpstreamBody {
 pub struct Progress {
     last_nanos: AtomicU64,
     awaits_client: AtomicBool,
+    /// Whether it is beyond doubt where the client's next request begins.
+    bounded: AtomicBool,
     failure: Mutex<Option<Failure>>,
 }
 
@@ -55,7 +57,9 @@ pub struct Broken;
 impl UpstreamBody {
     /// A request's body.
     pub fn new(upload: Upload, clock: Clock) -> Self {
-        Self { upload, clock, progress: Arc::default() }
+        let bounded = upload.is_end_stream() || upload.size_hint().exact().is_some();
+        let progress = Progress { bounded: bounded.into(), ..Progress::default() };
+        Self { upload, clock, progress: Arc::new(progress) }
     }
 
     /// No body.
@@ -85,6 +89,14 @@ impl Progress {
         self.awaits_client.load(Ordering::Relaxed)
     }
 
+    /// Whether it is beyond doubt where the client's next request begins. It is not where chunks have
+    /// not ended yet, nor where they ended with trailers: hyper looks for the end of those at the
+    /// next CRLF CRLF, and then takes a bare LF for the end of a line. Others find the end before
+    /// that, and what is between is a request to them.
+    pub fn is_bounded(&self) -> bool {
+        self.bounded.load(Ordering::Relaxed)
+    }
+
     /// Why it ended early, once.
     pub fn take_failure(&self) -> Option<Failure> {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -103,12 +115,18 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.upload.has_ended() {
+            return Poll::Ready(None);
+        }
         let polled = Pin::new(&mut self.upload).poll_frame(cx);
         self.progress.awaits_client.store(polled.is_pending(), Ordering::Relaxed);
         if polled.is_ready() {
             self.progress.moved(self.clock.now());
         }
         polled.map(|outcome| {
+            if outcome.is_none() {
+                self.progress.bounded.store(true, Ordering::Relaxed);
+            }
             outcome.map(|outcome| match outcome {
                 Ok(mut frame) => {
                     if let Some(trailers) = frame.trailers_mut() {
@@ -273,9 +291,10 @@ pub async fn discard(mut body: Upload) {
     let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
-/// Whether [`discard`] may read the body to its end, so that the connection can be kept.
+/// Whether [`discard`] may read the body to its end, so that the connection can be kept. Not of
+/// chunks: see [`Progress::is_bounded`].
 pub fn discardable(body: &Upload) -> bool {
-    body.size_hint().lower() <= DISCARDED_BYTES
+    body.size_hint().exact().is_some_and(|length| length <= DISCARDED_BYTES)
 }
 
 /// Notices that nothing has moved for a while. Its timer is made when first needed.

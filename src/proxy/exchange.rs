@@ -13,6 +13,7 @@ use http_body::Body;
 use tokio::time::timeout;
 
 use super::body::{self, DownstreamBody, UpstreamBody};
+use super::challenge::Visit;
 use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
@@ -26,6 +27,7 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::key::SessionKey;
 use crate::guard::path;
+use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
 
 /// How long a proof may take: others wait for it.
@@ -51,12 +53,20 @@ pub async fn exchange(
     }
     forwarded::announce(&mut parts.headers, &origin);
 
-    let (decision, cookie) = decide(core, &parts, &unread.body, origin.client).await;
+    let policy = &core.app.shield.guard.policy().client;
+    let (client, terms) = (Client::fold(origin.client, policy), policy.terms(origin.client));
+    let visit = Visit::take(core, &mut parts, &unread.body, client);
+    if let Some(reply) = visit.home(&accepts) {
+        return unread.refuse(reply);
+    }
+
+    let (decision, cookie) = decide(core, &parts, &unread.body, &visit, terms).await;
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { retry_after } => {
             return unread.refuse(replies::refused(retry_after, &accepts));
         }
+        Decision::Challenge => return unread.refuse(visit.challenge(core, &accepts)),
         Decision::Answer { answer, delete } => {
             let mut reply = replies::answer(&answer, &accepts);
             if delete {
@@ -69,10 +79,12 @@ pub async fn exchange(
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
+    let upload = body.progress();
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
     match forwarding.await {
-        Ok(response) => response,
+        Ok(response) if upload.is_bounded() => response,
+        Ok(response) => replies::closing(response),
         Err(failure) => {
             core.failed(&failure);
             let reply = replies::status(failure.status(), &accepts);
@@ -87,13 +99,16 @@ async fn decide(
     core: &Core,
     parts: &Parts,
     body: &Upload,
-    client: std::net::IpAddr,
+    visit: &Visit,
+    terms: Terms,
 ) -> (Decision, CookieLine) {
     let policy = core.app.shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let request = guarded::Request {
-        client: Client::fold(client, &policy.client),
+        client: visit.client(),
+        terms,
+        challenged: visit.challenged(),
         method: parts.method.as_str(),
         path: &path::decode(parts.uri.path()),
         query: parts.uri.query(),
@@ -104,7 +119,9 @@ async fn decide(
     let decision = core.app.shield.admit(&request).await;
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
-        Decision::Refuse { .. } | Decision::Answer { .. } => CookieLine::AsCame,
+        Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
+            CookieLine::AsCame
+        }
     };
     (decision, line)
 }

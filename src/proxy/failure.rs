@@ -160,7 +160,9 @@ impl Failure {
             | Self::UploadTooLarge
             | Self::SendStalled => true,
             Self::Head(_)
-            | Self::Request(Fault::Tunnel | Fault::Target | Fault::Host | Fault::TransferCoding)
+            | Self::Request(
+                Fault::Tunnel | Fault::Target | Fault::Host | Fault::TransferCoding | Fault::Length,
+            )
             | Self::Upload(_)
             | Self::Connect(_)
             | Self::ConnectTimeout

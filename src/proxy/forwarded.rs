@@ -82,6 +82,11 @@ pub fn announce(headers: &mut HeaderMap, origin: &Origin) {
     };
 }
 
+/// Whether the client speaks HTTPS, by what [`announce`] has set.
+pub fn is_https(headers: &HeaderMap) -> bool {
+    headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+}
+
 fn remove_claims(headers: &mut HeaderMap) {
     headers.remove(FORWARDED);
     headers.remove(X_REAL_IP);

@@ -110,3 +110,44 @@ fn what_a_trusted_peer_says_is_sent_on() {
     assert_eq!(headers["x-forwarded-host"], "www.site.example");
     assert_eq!(headers["x-real-ip"], "192.0.2.1");
 }
+
+#[test]
+fn every_spelling_of_an_address_is_the_same_client() {
+    for spelled in [
+        "192.0.2.1",
+        "192.0.2.1:0",
+        "::ffff:192.0.2.1",
+        "::FFFF:c000:201",
+        "0:0:0:0:0:ffff:c000:0201",
+        "[::ffff:192.0.2.1]",
+        "[0:0:0:0:0:ffff:192.0.2.1]:65535",
+    ] {
+        assert_eq!(client("10.0.0.1", &[spelled]), "192.0.2.1", "{spelled}");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1", spelled]), "192.0.2.1", "{spelled}");
+    }
+    // Others embed the same numbers, and are somebody else's.
+    for other in ["::192.0.2.1", "2002:c000:201::", "64:ff9b::192.0.2.1", "::ffff:0:192.0.2.1"] {
+        assert_ne!(client("10.0.0.1", &[other]), "192.0.2.1", "{other}");
+        assert_ne!(client("10.0.0.1", &["198.51.100.1", other]), "198.51.100.1", "{other}");
+    }
+}
+
+#[test]
+fn a_chain_of_any_length_ends_at_the_first_untrusted_address() {
+    let forged = vec!["198.51.100.1"; 10_000].join(", ");
+    assert_eq!(client("10.0.0.1", &[&forged, "192.0.2.1, 10.0.0.2"]), "192.0.2.1");
+    let trusted = vec!["10.0.0.9"; 10_000].join(",");
+    assert_eq!(client("10.0.0.1", &["192.0.2.1", &trusted]), "192.0.2.1");
+    assert_eq!(client("192.0.2.1", &[&trusted]), "192.0.2.1");
+}
+
+#[test]
+fn forwarded_is_not_believed_and_only_sent_on_for_a_trusted_peer() {
+    let said = [("forwarded", "for=192.0.2.1;proto=https"), ("forwarded", "for=\"[2001:db8::1]\"")];
+    let trusted = ["10.0.0.0/8".parse().unwrap()];
+    let peer: IpAddr = "10.0.0.1".parse().unwrap();
+    assert_eq!(origin(peer, &headers(&said), &trusted).client, peer);
+    assert_eq!(announced(true, &said).get_all(FORWARDED).iter().count(), 2);
+    assert_eq!(announced(true, &said)[X_FORWARDED_PROTO], "http");
+    assert!(!announced(false, &said).contains_key(FORWARDED));
+}

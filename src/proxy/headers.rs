@@ -55,6 +55,8 @@ pub enum Fault {
     Host,
     /// A transfer coding other than `chunked` (RFC 9112, 6.1).
     TransferCoding,
+    /// A length of 2^63 bytes or more, which wraps in the parsers of some applications.
+    Length,
     /// A target that is longer than allowed.
     TargetBytes,
     /// A body that is to be longer than allowed.
@@ -62,11 +64,12 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tunnel,
         Self::Target,
         Self::Host,
         Self::TransferCoding,
+        Self::Length,
         Self::TargetBytes,
         Self::BodyBytes,
     ];
@@ -78,7 +81,7 @@ impl Fault {
             Self::Target | Self::Host => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
-            Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
 
@@ -89,6 +92,7 @@ impl Fault {
             Self::Target => "target",
             Self::Host => "host",
             Self::TransferCoding => "transfer-coding",
+            Self::Length => "length",
             Self::TargetBytes => "target-bytes",
             Self::BodyBytes => "body-bytes",
         }
@@ -102,6 +106,7 @@ impl fmt::Display for Fault {
             Self::Target => "the target of a request is none",
             Self::Host => "the host of a request is none",
             Self::TransferCoding => "a request has a transfer coding that is not supported",
+            Self::Length => "the length of a request's body is none",
             Self::TargetBytes => "the target of a request is longer than allowed",
             Self::BodyBytes => "the body of a request is larger than allowed",
         })
@@ -133,6 +138,7 @@ pub fn clean_request(
     if !only_chunked(headers) {
         return Err(Fault::TransferCoding);
     }
+    plain_length(headers)?;
     check_host(headers, parts.version)?;
     if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
         parts.uri = uri;
@@ -206,6 +212,17 @@ fn only_chunked(headers: &HeaderMap) -> bool {
     let mut codings = tokens(headers, &TRANSFER_ENCODING);
     codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()
+}
+
+/// Writes the length without zeros in front: C reads those as octal in places. hyper has seen to it
+/// that there is one, all digits.
+fn plain_length(headers: &mut HeaderMap) -> Result<(), Fault> {
+    let Some(said) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
+    let length: i64 = said.to_str().ok().and_then(|said| said.parse().ok()).ok_or(Fault::Length)?;
+    if said.len() > 1 && said.as_bytes().starts_with(b"0") {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(())
 }
 
 fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {

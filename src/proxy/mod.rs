@@ -6,6 +6,7 @@
 //! is worth: that is decided in [`guard`](crate::guard).
 
 pub mod body;
+pub mod challenge;
 pub mod clock;
 pub mod core;
 pub mod descriptors;

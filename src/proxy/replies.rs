@@ -184,7 +184,9 @@ fn page(status: StatusCode, form: Form) -> String {
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status {
         StatusCode::OK => ("OK", "There is nothing else to see here."),
-        StatusCode::FOUND | StatusCode::SEE_OTHER => ("Moved", "What you want is elsewhere."),
+        StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
+            ("Moved", "What you want is elsewhere.")
+        }
         StatusCode::BAD_REQUEST => ("Bad request", "The request could not be understood."),
         StatusCode::FORBIDDEN => ("Forbidden", "This is not open to you."),
         StatusCode::NOT_FOUND => ("Not found", "There is nothing here."),

@@ -35,6 +35,7 @@ pub struct Shield {
 pub enum Decision {
     Forward(Admitted),
     Refuse { retry_after: Duration },
+    Challenge,
     Answer { answer: Answer, delete: bool },
 }
 
@@ -70,6 +71,13 @@ impl Shield {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
                     Ok(Decision::Refuse { retry_after })
+                }
+                Verdict::Challenge { facts, wake } => {
+                    self.tell_admission(&facts);
+                    if let Some(what) = wake {
+                        self.waiters.wake(what);
+                    }
+                    Ok(Decision::Challenge)
                 }
                 Verdict::Answer { answer, delete, facts } => {
                     self.tell_admission(&facts);
@@ -165,9 +173,11 @@ mod tests {
 
     use super::*;
     use crate::guard::UnderWay;
+    use crate::guard::challenge::Challenged;
     use crate::guard::client::Client;
     use crate::guard::cookie::Cookies;
     use crate::guard::key::Secret;
+    use crate::guard::policy::Terms;
     use crate::guard::sim::support::policy;
     use crate::telemetry::flood::FloodSettings;
 
@@ -186,6 +196,8 @@ mod tests {
         let cookies = Cookies::read(none, &policy.session.cookie, policy.session.key_shape);
         let request = Request {
             client: Client::fold(IpAddr::V4(Ipv4Addr::LOCALHOST), &policy.client),
+            terms: Terms::Usual,
+            challenged: Challenged::UNABLE,
             method: "GET",
             path: b"/cart/",
             query: None,

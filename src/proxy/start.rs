@@ -16,6 +16,7 @@ use super::shield::Shield;
 use super::state::{self, StateFile};
 use crate::config::{Config, Upstream};
 use crate::guard::fact::{Notice, Warmth};
+use crate::guard::footprint::Footprint;
 use crate::guard::policy::Mode;
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
@@ -77,13 +78,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
 pub fn shield(config: &Config, clock: Clock) -> Result<Shield, Box<dyn Error>> {
     let policy = config.policy().clone();
     let names = policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect();
-    let log = config.log();
-    let floods = FloodSettings {
-        events: log.flood_events.get(),
-        quiet: log.flood_quiet,
-        interval: log.flood_interval,
-    };
-    let telemetry = Telemetry::new(names, floods, clock.now());
+    let telemetry = Telemetry::new(names, floods(config), clock.now());
     let (state, guard) = match config.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -112,6 +107,28 @@ fn fit(settings: &mut Settings) {
         );
         *connections = fitting;
     }
+}
+
+fn floods(config: &Config) -> FloodSettings {
+    let log = config.log();
+    FloodSettings {
+        events: log.flood_events.get(),
+        quiet: log.flood_quiet,
+        interval: log.flood_interval,
+    }
+}
+
+/// Every table that grows with what clients do, and what it takes at most. Connections are no
+/// tables: what they take goes with how many there are.
+pub fn footprint(config: &Config) -> Vec<Footprint> {
+    let rules = config.policy().rules.len();
+    let telemetry = Footprint {
+        table: "telemetry",
+        key: "log.flood_events",
+        entries: rules + 1,
+        bytes: Telemetry::bytes(rules, floods(config)),
+    };
+    config.policy().footprint().into_iter().chain([telemetry]).collect()
 }
 
 fn announce(config: &Config) {

@@ -23,6 +23,8 @@ use crate::guard::policy::Policy;
 
 /// A snapshot is taken when the journal has grown past this and past the snapshot before it.
 const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
+/// The journal is written and read in pieces of this size at most.
+const PIECE_BYTES: usize = 4096 * Entry::LEN;
 /// Between two lines in the log that say that the state cannot be saved.
 const SAID_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -115,13 +117,20 @@ impl StateFile {
     /// or is broken. To be called once each interval, from a thread that may block.
     pub fn save(&self, guard: &Guard) {
         let (wall, now) = (self.clock.wall(), self.clock.now());
-        let mut bytes = Vec::new();
-        let mut journal = self.journal();
-        let (warm_up, owed): (Vec<Entry>, Vec<Entry>) =
-            guard.changes(wall, now).into_iter().partition(Entry::is_warm_up);
-        for entry in owed {
+        let mut bytes = Vec::with_capacity(PIECE_BYTES);
+        let mut warm_up = Vec::new();
+        for entry in guard.changes(wall, now) {
+            if entry.is_warm_up() {
+                warm_up.push(entry);
+                continue;
+            }
             bytes.extend_from_slice(&entry.encode());
+            if bytes.len() + Entry::LEN > PIECE_BYTES {
+                self.journal().write(&bytes);
+                bytes.clear();
+            }
         }
+        let mut journal = self.journal();
         if journal.told != warm_up {
             for entry in &warm_up {
                 bytes.extend_from_slice(&entry.encode());
@@ -182,17 +191,23 @@ impl StateFile {
     /// Writes a snapshot beside the file, syncs it, renames it over the file, and removes the
     /// journals that it has made needless.
     fn snapshot(&self, guard: &Guard, generation: u64, with_spares: bool) -> io::Result<()> {
-        let bytes = guard.snapshot(generation, self.clock.wall(), with_spares, self.clock.now());
         let beside = with_suffix(&self.path, ".new");
         let mut file = create(&beside, true)?;
-        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_all()) {
+        let (wall, now) = (self.clock.wall(), self.clock.now());
+        let mut bytes = 0;
+        let written =
+            guard.snapshot_pieces(generation, wall, with_spares, now).try_for_each(|piece| {
+                bytes += piece.len() as u64;
+                file.write_all(&piece)
+            });
+        if let Err(error) = written.and_then(|()| file.sync_all()) {
             // Half a snapshot is of no use, and takes room where there is none.
             let _ = fs::remove_file(&beside);
             return Err(error);
         }
         fs::rename(&beside, &self.path)?;
         sync_folder(&self.path)?;
-        self.journal().snapshot_bytes = bytes.len() as u64;
+        self.journal().snapshot_bytes = bytes;
         for (older, path) in journals(&self.path).unwrap_or_default() {
             if older < generation {
                 fs::remove_file(path)?;
@@ -245,7 +260,7 @@ pub fn random<const N: usize>() -> Result<[u8; N], StateError> {
 
 fn revive(
     path: &Path,
-    image: Image,
+    image: Image<'_>,
     policy: Policy,
     clock: Clock,
     seed: u64,
@@ -257,18 +272,18 @@ fn revive(
         if number < generation {
             continue;
         }
-        let bytes = read(&journal)?.unwrap_or_default();
-        let (records, rest) = bytes.as_chunks::<{ Entry::LEN }>();
-        let mut lost = usize::from(!rest.is_empty());
-        for record in records {
-            match Entry::decode(record) {
+        let (mut records, mut lost) = (0, 0);
+        read_journal(&journal, |record| {
+            records += 1;
+            match record.and_then(Entry::decode) {
                 Some(entry) => guard.replay(entry, wall, now),
                 None => lost += 1,
             }
-        }
+        })
+        .map_err(StateError::at(&journal, "read"))?;
         if lost > 0 {
             tracing::warn!(
-                file = %journal.display(), records = records.len(), lost,
+                file = %journal.display(), records, lost,
                 "records of the journal cannot be read: what they said is forgotten"
             );
         }
@@ -300,6 +315,24 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
         Ok(_) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(StateError::at(path, "read")(source)),
+    }
+}
+
+/// Reads a journal record by record; `None` stands for the rest of one that was cut short.
+fn read_journal(path: &Path, mut tell: impl FnMut(Option<&[u8; Entry::LEN]>)) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        piece.clear();
+        Read::by_ref(&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
+        let (records, rest) = piece.as_chunks();
+        records.iter().for_each(|record| tell(Some(record)));
+        if !rest.is_empty() {
+            tell(None);
+        }
+        if piece.len() < PIECE_BYTES {
+            return Ok(());
+        }
     }
 }
 

@@ -50,6 +50,11 @@ impl Upload {
         Self { source, clock }
     }
 
+    /// Whether its end, its trailers or its failure have been read.
+    pub const fn has_ended(&self) -> bool {
+        self.source.is_none()
+    }
+
     /// None.
     pub const fn none(clock: Clock) -> Self {
         Self { source: None, clock }
@@ -73,6 +78,10 @@ impl Body for Upload {
                 if let Some(left) = source.left.checked_sub(bytes) {
                     source.left = left;
                     source.pace.moved(clock.now(), bytes);
+                    if frame.is_trailers() {
+                        // The last frame.
+                        self.source = None;
+                    }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Some(Failure::UploadTooLarge)

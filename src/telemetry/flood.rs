@@ -56,6 +56,13 @@ pub struct Floods {
 }
 
 impl Floods {
+    /// Bytes of all of it, once every route was flooded by many.
+    pub fn bytes(rules: usize, settings: FloodSettings) -> usize {
+        let events = settings.within_bounds().events as usize;
+        let route = size_of::<Route>() + events * size_of::<Seen>() + Clients::bytes();
+        (rules + 1) * route
+    }
+
     /// No flood on any of the routes `RouteId::Rule(0)` to `RouteId::Rule(rules - 1)`, nor on
     /// `RouteId::Unnamed`.
     pub fn new(rules: usize, settings: FloodSettings) -> Self {
@@ -245,9 +252,11 @@ impl Side {
     /// writes belong to everyday life, and only add to the tally of a flood that runs.
     fn of(event: Event) -> Option<Self> {
         match event {
-            Event::Refused(_) | Event::Recycled | Event::Answered | Event::Removed => {
-                Some(Self::Enforced)
-            }
+            Event::Refused(_)
+            | Event::Recycled
+            | Event::Answered
+            | Event::Challenged
+            | Event::Removed => Some(Self::Enforced),
             Event::WouldRefuse(_) | Event::WouldAbsorb => Some(Self::Observed),
             Event::Stripped | Event::Deleted | Event::Wrote(_) => None,
         }

@@ -68,6 +68,11 @@ impl Telemetry {
         }
     }
 
+    /// Bytes that all of it takes at most, for as many rules.
+    pub fn bytes(rules: usize, floods: FloodSettings) -> usize {
+        Floods::bytes(rules, floods) + Notices::bytes(rules) + size_of::<Self>()
+    }
+
     /// Counts an exchange. To be called once for each, when its standing is read.
     pub fn exchange(&self, standing: StandingWord) {
         self.standings[standing as usize].fetch_add(1, Ordering::Relaxed);
@@ -147,6 +152,7 @@ impl Telemetry {
             would_absorb = tally.count(Event::WouldAbsorb),
             recycled = tally.count(Event::Recycled),
             answered = tally.count(Event::Answered),
+            challenged = tally.count(Event::Challenged),
             removed = tally.count(Event::Removed),
             stripped = tally.count(Event::Stripped),
             deleted = tally.count(Event::Deleted),

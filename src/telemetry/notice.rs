@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::escape::visible;
+use super::escape::{LIMIT, visible};
 use super::repeat::Repeat;
 use crate::guard::fact::{Notice, RouteId, Warmth};
 use crate::guard::moment::Moment;
@@ -30,6 +30,11 @@ struct Slot {
 }
 
 impl Notices {
+    /// Bytes of all of it, once each kind was kept for each route, with a path or a cookie.
+    pub(super) fn bytes(rules: usize) -> usize {
+        Kind::ALL.len() * (rules + 1) * (size_of::<Slot>() + LIMIT)
+    }
+
     pub(super) fn new(routes: Box<[String]>) -> Self {
         let slots = (0..Kind::ALL.len() * (routes.len() + 1)).map(|_| Slot::default()).collect();
         Self { routes, slots: Mutex::new(slots) }
@@ -89,7 +94,7 @@ impl Notices {
         let route = line
             .route
             .map(|id| self.routes.get(self.place(Some(id))).map_or(super::UNNAMED, |name| name));
-        let Line { path, cookie, gated_s, remaining_s, .. } = line;
+        let Line { method, standing, path, cookie, gated_s, remaining_s, .. } = line;
         let message = line.kind.message();
         let remedy = line.kind.remedy();
         let suppressed = (suppressed > 0).then_some(suppressed);
@@ -97,6 +102,8 @@ impl Notices {
         match line.kind.gravity() {
             Gravity::Trouble => tracing::warn!(
                 route,
+                method,
+                standing,
                 path,
                 cookie,
                 gated_s,
@@ -108,6 +115,8 @@ impl Notices {
             ),
             Gravity::News => tracing::info!(
                 route,
+                method,
+                standing,
                 path,
                 cookie,
                 gated_s,
@@ -125,6 +134,8 @@ impl Notices {
 struct Line {
     kind: Kind,
     route: Option<RouteId>,
+    method: Option<&'static str>,
+    standing: Option<&'static str>,
     path: Option<String>,
     cookie: Option<String>,
     gated_s: Option<u64>,
@@ -136,6 +147,8 @@ impl Line {
         let bare = |kind| Self {
             kind,
             route: None,
+            method: None,
+            standing: None,
             path: None,
             cookie: None,
             gated_s: None,
@@ -159,6 +172,12 @@ impl Line {
             Notice::WritesAfterLogout { route, path, gated } => {
                 on_path(Kind::WritesAfterLogout, route, path, Some(gated))
             }
+            Notice::PathCreates { method, standing, path } => Self {
+                method: Some(method),
+                standing: Some(standing.word()),
+                ..on_path(Kind::PathCreates, &RouteId::Unnamed, path, None)
+            },
+            Notice::ClassesFull => bare(Kind::ClassesFull),
             Notice::OtherCookieLooksLikeKey { route, cookie } => Self {
                 route: Some(*route),
                 cookie: Some(visible(cookie)),
@@ -193,6 +212,8 @@ enum Kind {
     PathFlushes,
     PathWrites,
     WritesAfterLogout,
+    PathCreates,
+    ClassesFull,
     OtherCookieLooksLikeKey,
     KeyOfOtherShape,
     LedgerOverflowed,
@@ -204,10 +225,12 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 13] = [
         Self::PathFlushes,
         Self::PathWrites,
         Self::WritesAfterLogout,
+        Self::PathCreates,
+        Self::ClassesFull,
         Self::OtherCookieLooksLikeKey,
         Self::KeyOfOtherShape,
         Self::LedgerOverflowed,
@@ -226,6 +249,8 @@ impl Kind {
             Self::PathFlushes
             | Self::PathWrites
             | Self::WritesAfterLogout
+            | Self::PathCreates
+            | Self::ClassesFull
             | Self::OtherCookieLooksLikeKey
             | Self::KeyOfOtherShape
             | Self::LedgerOverflowed
@@ -235,9 +260,10 @@ impl Kind {
 
     const fn gravity(self) -> Gravity {
         match self {
-            Self::PathFlushes | Self::Warm | Self::Cold => Gravity::News,
+            Self::PathFlushes | Self::PathCreates | Self::Warm | Self::Cold => Gravity::News,
             Self::PathWrites
             | Self::WritesAfterLogout
+            | Self::ClassesFull
             | Self::OtherCookieLooksLikeKey
             | Self::KeyOfOtherShape
             | Self::LedgerOverflowed
@@ -252,6 +278,8 @@ impl Kind {
             Self::PathFlushes => "path ends sessions: anonymous requests to it recycle from now on",
             Self::PathWrites => "path under a recycling rule writes to the session: gated",
             Self::WritesAfterLogout => "the site writes to the session after a logout: path gated",
+            Self::PathCreates => "path creates sessions: only clients with budget reach it",
+            Self::ClassesFull => "no room to learn of a path: only clients with budget reach it",
             Self::OtherCookieLooksLikeKey => "a cookie of another name looks like a session key",
             Self::KeyOfOtherShape => "the session cookie holds no key of this profile",
             Self::LedgerOverflowed => "the ledger was full: a live session was forgotten",
@@ -272,7 +300,8 @@ impl Kind {
     /// What to do about it. Free of double quotes, which both formats would escape.
     const fn remedy(self) -> Option<&'static str> {
         match self {
-            Self::PathFlushes | Self::Warm | Self::Cold => None,
+            Self::PathFlushes | Self::PathCreates | Self::Warm | Self::Cold => None,
+            Self::ClassesFull => Some("raise learned.capacity"),
             Self::PathWrites => {
                 Some("if its view is meant to write, give it a rule with action = 'gate'")
             }

@@ -41,6 +41,13 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Bytes of one of these. A hash set has up to twice as many places as entries, with a byte
+    /// for each.
+    pub(super) fn bytes() -> usize {
+        let places = (MOST_CLIENTS * 8 / 7).next_power_of_two();
+        COUNTERS * size_of::<Counter>() + places * (size_of::<Client>() + 1) + size_of::<Self>()
+    }
+
     pub(super) fn new() -> Self {
         Self {
             top: SpaceSaving { counters: Vec::with_capacity(COUNTERS) },

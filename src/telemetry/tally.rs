@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::guard::fact::{Event, Refusal, Write};
 
 /// How many kinds of events there are.
-const KINDS: usize = 22;
+const KINDS: usize = 27;
 
 /// Counts of events by kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,14 +96,15 @@ impl SharedTally {
 const fn index(event: Event) -> usize {
     match event {
         Event::Refused(refusal) => refusal as usize,
-        Event::WouldRefuse(refusal) => 5 + refusal as usize,
-        Event::WouldAbsorb => 10,
-        Event::Recycled => 11,
-        Event::Answered => 12,
-        Event::Stripped => 13,
-        Event::Deleted => 14,
-        Event::Removed => 15,
-        Event::Wrote(write) => 16 + write as usize,
+        Event::WouldRefuse(refusal) => 7 + refusal as usize,
+        Event::WouldAbsorb => 14,
+        Event::Recycled => 15,
+        Event::Answered => 16,
+        Event::Challenged => 17,
+        Event::Stripped => 18,
+        Event::Deleted => 19,
+        Event::Removed => 20,
+        Event::Wrote(write) => 21 + write as usize,
     }
 }
 
@@ -116,6 +117,7 @@ mod tests {
             Event::WouldAbsorb,
             Event::Recycled,
             Event::Answered,
+            Event::Challenged,
             Event::Stripped,
             Event::Deleted,
             Event::Removed,

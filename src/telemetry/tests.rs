@@ -184,6 +184,7 @@ fn a_notice_says_what_to_do() {
         Notice::KeyOfOtherShape { route: RouteId::Rule(0) },
         Notice::LedgerOverflowed,
         Notice::ClientTableFull,
+        Notice::ClassesFull,
         Notice::Warmth(Warmth::Overflowed { remaining: Duration::from_secs(9) }),
         Notice::Warmth(Warmth::IssuedElsewhere { remaining: Duration::from_secs(9) }),
     ];
@@ -205,6 +206,31 @@ fn a_notice_says_what_to_do() {
     });
     assert!(news.iter().all(|line| line.contains(" INFO ")), "{news:#?}");
     assert!(news[2].ends_with("are forwarded remaining_s=1209600"), "{news:#?}");
+}
+
+/// What was learned of a path is told in one line, whatever the path and however many there are.
+#[test]
+fn a_path_that_creates_is_told_so_that_nobody_can_spoof_or_flood() {
+    let creates = |number: usize| Notice::PathCreates {
+        method: "GET",
+        standing: StandingWord::Unknown,
+        path: format!("/{}/\n\u{1b}[31m\" INFO {number}", "x".repeat(number)),
+    };
+    let text = lines(Format::Text, |telemetry| {
+        for number in 0..1_000 {
+            telemetry.notice(&creates(number), at(0));
+        }
+    });
+    assert_eq!(text.len(), 1, "{text:#?}");
+    let line = "path creates sessions: only clients with budget reach it \
+                route=\"(no rule)\" method=\"GET\" standing=\"unknown\" path=\"//%0A%1B[31m%22 INFO 0\"";
+    assert!(text[0].contains(" INFO ") && text[0].ends_with(line), "{text:#?}");
+    let late = lines(Format::Json, |telemetry| {
+        (0..1_000).for_each(|number| telemetry.notice(&creates(number), at(0)));
+        telemetry.tick(at(60_000));
+    });
+    assert_eq!(late.len(), 2, "{late:#?}");
+    assert!(late[1].contains("\"suppressed\":998") && late[1].len() < 500, "{late:#?}");
 }
 
 #[test]
@@ -299,7 +325,7 @@ fn the_summary_counts_the_whole_life() {
     });
     let expected = " INFO stopped uptime_s=90 exchanges=5 standing_none=1 standing_known=2 \
                     standing_unknown=1 standing_malformed=1 refused=1 would_refuse=0 \
-                    would_absorb=0 recycled=0 answered=0 removed=0 stripped=0 deleted=0 created=1 \
-                    rotated=0 renewed=0 records_deleted=0 uncertain=0";
+                    would_absorb=0 recycled=0 answered=0 challenged=0 removed=0 stripped=0 deleted=0 \
+                    created=1 rotated=0 renewed=0 records_deleted=0 uncertain=0";
     assert!(text[0].ends_with(expected), "{text:#?}");
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::attack::bounded;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
@@ -79,15 +80,17 @@ fn a_restart_logs_nobody_out_and_brings_no_ended_session_back() {
 
 #[test]
 fn a_kill_under_load_forgets_no_session() {
-    an_end_under_load_forgets_no_session(Floodwall::kill);
+    an_end_under_load_forgets_no_session("kill -9", Floodwall::kill);
 }
 
 #[test]
 fn a_stop_under_load_forgets_no_session_and_succeeds() {
-    an_end_under_load_forgets_no_session(|floodwall| assert!(floodwall.stop().success()));
+    an_end_under_load_forgets_no_session("a restart", |floodwall| {
+        assert!(floodwall.stop().success());
+    });
 }
 
-fn an_end_under_load_forgets_no_session(end: impl FnOnce(Floodwall)) {
+fn an_end_under_load_forgets_no_session(how: &str, end: impl FnOnce(Floodwall)) {
     if !RELEASE.available() {
         return;
     }
@@ -115,19 +118,23 @@ fn an_end_under_load_forgets_no_session(end: impl FnOnce(Floodwall)) {
         let flood = scope.spawn(move || {
             let limit = Duration::from_secs(60);
             let scenario = Scenario::AnonymousLogout;
-            Flood { requests: 400, time_limit: limit, ..Flood::new(target, scenario) }.run()
+            Flood { requests: 50_000, time_limit: limit, ..Flood::new(target, scenario) }.run()
         });
         await_that("too few users have logged in", || site.authenticated() >= 20);
         end(floodwall);
         killed.store(true, Ordering::Relaxed);
-        let _ = flood.join();
+        // What was not answered any more shows that the flood was going on.
+        let report = flood.join().expect("no panic");
+        assert!(report.with_status(200) > 0 && report.errors > 0, "{report}");
         logging_in.into_iter().flat_map(|users| users.join().expect("no panic")).collect()
     });
     assert!(users.len() >= 10, "{} logins", users.len());
 
     let floodwall = Floodwall::start_at(&folder, &site.upstream(), DROP, &address);
     let forgotten = users.iter_mut().filter_map(|user| (!is_logged_in(user)).then_some(())).count();
-    assert_eq!(forgotten, 0, "of {}: {}", users.len(), floodwall.log());
+    println!("of {}: {}", users.len(), floodwall.log());
+    let attack = format!("{how} under a flood of logouts");
+    bounded(&attack, "users logged out, 1.7.8", 0, forgotten as u64);
 }
 
 #[test]
@@ -153,8 +160,8 @@ fn a_kill_refills_no_budget() {
             files.filter(|file| file.file_name().to_string_lossy().contains(".journal."));
         journals.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
     };
-    assert_eq!(status(target, other, "/write/", "a=1"), 200);
     let before = journal();
+    assert_eq!(status(target, other, "/write/", "a=1"), 200);
     await_that("nothing was saved", || journal() > before);
     floodwall.kill();
 

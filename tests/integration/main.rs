@@ -3,17 +3,26 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
 mod attacks;
+mod challenges;
 mod django_attacks;
+mod django_challenges;
 mod django_floods;
+mod django_keys;
 mod django_parsers;
+mod django_races;
 mod django_restarts;
 mod django_rig;
+mod django_spares;
 mod django_trouble;
+mod forged;
+mod framing;
+mod leaps;
 mod limits;
 mod limits_descriptors;
 mod patch;
 mod proxying;
 mod raw;
+mod stages;
 mod stopping;
 mod streaming;
 mod support;

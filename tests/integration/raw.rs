@@ -11,6 +11,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
@@ -143,7 +145,12 @@ pub struct Application {
 
 impl Application {
     pub fn tcp() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// At an address on this machine.
+    pub fn at(address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (found, accepted) = mpsc::channel();
         thread::spawn(move || {
@@ -178,6 +185,13 @@ impl Application {
     pub fn is_left_alone(&self) -> bool {
         self.accepted.try_recv().is_err()
     }
+}
+
+/// How a connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HangUp {
+    Finish,
+    Reset,
 }
 
 enum Stream {
@@ -292,6 +306,29 @@ impl Wire {
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         }
         .unwrap();
+    }
+
+    /// The socket, of TCP.
+    pub fn stream(&self) -> &TcpStream {
+        let Stream::Tcp(stream) = &self.stream else { panic!("it is not TCP") };
+        stream
+    }
+
+    /// Whether nothing has come, nor an end.
+    pub fn is_silent(&self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).unwrap();
+        let nothing = stream.peek(&mut [0]).is_err_and(|e| e.kind() == ErrorKind::WouldBlock);
+        stream.set_nonblocking(false).unwrap();
+        nothing && self.read.is_empty()
+    }
+
+    /// Hangs up with FIN, or with RST.
+    pub fn hang_up(self, how: HangUp) {
+        match how {
+            HangUp::Reset => SockRef::from(self.stream()).set_linger(Some(Duration::ZERO)).unwrap(),
+            HangUp::Finish => {}
+        }
     }
 
     /// Text up to and with `end`.

@@ -10,7 +10,7 @@ const RULE: &str = "[[rule]]\nname = 'x'\npath = '/x'\n";
 #[rustfmt::skip]
 const BAD: &[(&str, (usize, usize), &[&str])] = &[
     // Keys and tables.
-    ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "drain_timeout, listen, log"]),
+    ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "learned, listen, log"]),
     ("[sesion]\ncookie = 'x'", (1, 2), &["did you mean `session`?"]),
     ("[session]\nlifetime = '1d'\ntrusted_proxies = []", (3, 1), &["key of the top level: write it above"]),
     ("lifetime = '1d'", (1, 1), &["`lifetime` is a key in [session]"]),
@@ -93,9 +93,39 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     // Clients.
     ("client.ipv4_prefix = 7", (1, 22), &["8 to 32"]),
     ("client.ipv6_prefix = 129", (1, 22), &["16 to 128"]),
-    ("client.ipv6_prefix = 48", (1, 22), &["48 bits are not wider", "ipv6_wide_prefix = 47"]),
-    ("client.ipv6_wide_prefix = 64", (1, 27), &["64 bits are not wider"]),
-    ("client.ipv6_wide_factor = 0", (1, 27), &["1 to 65536"]),
+    (
+        "[client]\nipv6_tiers = [{ prefix = 64, factor = 2 }]",
+        (2, 14),
+        &["64 bits are not wider", "ipv6_tiers = []"],
+    ),
+    ("client.ipv6_tiers = [{ prefix = 48, factor = 0 }]", (1, 46), &["1 to 65536"]),
+    ("client.ipv6_tiers = [{ prefix = 48 }]", (1, 22), &["incomplete", "factor = 8"]),
+    ("client.ipv6_tiers = 48", (1, 21), &["wanted is a table", "prefix = 48"]),
+    (
+        "client.ipv6_tiers = [{ prefix = 48, factor = 8 }, { prefix = 56, factor = 4 }]",
+        (1, 51),
+        &["not wider than the one before"],
+    ),
+    ("exempt = ['10.0.0.0/33']", (1, 11), &["exempt"]),
+    ("exempt = ['10.0.0.1', '10.0.0.1']", (1, 23), &["named twice"]),
+    ("challenge = 'captcha'", (1, 13), &["\"none\", \"cookie\""]),
+    ("[challenge_cookie]\nname = 'sessionid'", (2, 8), &["the session cookie's name"]),
+    ("[challenge_cookie]\nname = 'a b'", (2, 8), &["cookie"]),
+    ("[challenge_cookie]\nmax_age = '1s'", (2, 11), &["\"1m\" to \"30d\""]),
+    ("[challenge_cookie]\nceiling = 0", (2, 11), &["1 to 1000"]),
+    ("[budget.login]\nchallenge = true", (2, 13), &["wanted is a string"]),
+    ("[network]\naddresses = '10.0.0.0/8'", (1, 1), &["network: no `budget`"]),
+    ("[[network]]\nbudget = 'login'", (1, 1), &["network: no `addresses`"]),
+    (
+        "[[network]]\naddresses = []\nbudget = 'login'",
+        (2, 13),
+        &["an empty list", "at least one address"],
+    ),
+    (
+        "[[network]]\naddresses = '::1'\nbudget = 'logn'",
+        (3, 10),
+        &["there is no budget \"logn\"", "\"login\""],
+    ),
     // Budgets.
     ("[budget.login]\nclient = { rate = '5 per minute' }", (2, 19), &["not a rate", "\"30/min\""]),
     ("[budget.login]\nclient = { rate = '0/min' }", (2, 19), &["at least \"1/d\""]),
@@ -211,7 +241,7 @@ fn a_mistake_far_behind_is_shown_with_what_is_around_it() {
 fn one_mistake_is_told_once() {
     for (text, place) in [
         ("listen = '127.0.0.1:8000'\nupstream = 'https://app'", (2, 12)),
-        ("[client]\nipv6_prefix = 40\nipv6_wide_prefix = 200", (3, 20)),
+        ("[client]\nipv6_prefix = 40\nipv6_tiers = [{ prefix = 200, factor = 2 }]", (3, 26)),
         ("[budget.login]\nclient = { burst = 1900 }\nsite = { burst = '1000' }", (3, 18)),
         (
             "[budget.x]\nclient = { rate = '1/s', burst = 1 }\nsite = { rate = '1/s', burst = 1 }\n\

@@ -53,7 +53,9 @@ impl Flood {
                     self.honest[one].act(&mut self.world);
                 }
                 2 => {
-                    let span = self.world.rng.below(400) as u64;
+                    // Now and then so long that paths which nobody used meanwhile may lose slots.
+                    let most = if self.world.rng.percent(2) { 900_000 } else { 400 };
+                    let span = self.world.rng.below(most) as u64;
                     self.world.pass(Duration::from_millis(span));
                 }
                 _ => {

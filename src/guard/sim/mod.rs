@@ -3,6 +3,7 @@
 
 pub(crate) mod support;
 
+mod challenges;
 mod directed;
 mod django;
 mod filled;
@@ -10,4 +11,5 @@ mod floods;
 mod naive;
 mod people;
 mod rules;
+mod turning;
 mod world;

@@ -42,7 +42,7 @@ impl Budgets {
     const NANOS: u64 = 1_000_000_000;
 
     fn cells(budget: usize, client: Client) -> Vec<((usize, Whose), u64, u64, Refusal)> {
-        let wide = client.wide(&policy().client);
+        let wide = client.tiers(&policy().client).next();
         let own = ((budget, Whose::Client(client)), 4, Self::NANOS, Refusal::ClientBudget);
         let wide =
             wide.map(|wide| ((budget, Whose::Wide(wide)), 8, Self::NANOS / 2, Refusal::WideBudget));
@@ -97,6 +97,7 @@ struct Key {
     paid: bool,
     rotated: bool,
     uncertain: bool,
+    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -181,7 +182,9 @@ impl Model {
         match key.map(|key| (key, self.keys.get(&key))) {
             None => (None, true),
             Some((_, Some(known))) if known.dead => (None, true),
-            Some((key, Some(known))) => (Some((key, true)), !known.paid || known.uncertain),
+            Some((key, Some(known))) => {
+                (Some((key, true)), !known.paid || known.uncertain || known.failures >= 8)
+            }
             Some((key, None)) => (Some((key, false)), true),
         }
     }
@@ -218,6 +221,7 @@ impl Model {
                     if let Some(known) = self.keys.get_mut(&key) {
                         known.rotated = true;
                         known.uncertain |= flushes;
+                        known.failures += u32::from(!flushes);
                     }
                     if gone && flushes {
                         self.pay(flight, now);
@@ -237,7 +241,9 @@ impl Model {
                     Some(_) => {
                         let pays = flight.held;
                         self.end(flight, true, now);
-                        self.keys.get_mut(&key).expect("known").paid |= pays;
+                        let known = self.keys.get_mut(&key).expect("known");
+                        known.paid |= pays;
+                        known.failures = if pays { 0 } else { known.failures };
                     }
                     None => self.created(flight, key, now),
                 }
@@ -328,7 +334,9 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
                         }
                     }
                     Verdict::Wait(_) => {}
-                    Verdict::Answer { .. } => return Err(TestCaseError::fail("no rule answers")),
+                    Verdict::Answer { .. } | Verdict::Challenge { .. } => {
+                        return Err(TestCaseError::fail("no rule answers or challenges"));
+                    }
                 }
             }
             Op::End { which, reply } if !flights.is_empty() => {

@@ -102,7 +102,9 @@ pub fn attack(world: &mut World, loot: &mut Loot, plan: Plan) {
             }
         }
         8 => {
-            let target = *world.rng.pick(&["/cart/logout/", "/confirm/logout/", "/logout/"]);
+            let any = format!("/any/{}/logout/", world.rng.below(30));
+            let targets = ["/cart/logout/", "/confirm/logout/", "/logout/", &any, &any];
+            let target = *world.rng.pick(&targets);
             let method = *world.rng.pick(&["GET", "HEAD", "OPTIONS", "DELETE"]);
             world.send(ATTACKER, Ask::get(client, target).method(method));
         }

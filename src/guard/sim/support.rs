@@ -2,10 +2,11 @@
 //! choices.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use super::super::Guard;
+use super::super::challenge::Challenged;
 use super::super::client::Client;
 use super::super::cookie::Cookies;
 use super::super::exchange::{Outcome, RelayCookie, Request, Settlement, Ticket, Verdict};
@@ -15,8 +16,8 @@ use super::super::ledger::Patience;
 use super::super::moment::Moment;
 use super::super::path;
 use super::super::policy::{
-    AfterLogout, Budget, ClientPolicy, KeyShape, Mode, Policy, Quota, RecyclePolicy, SessionPolicy,
-    Unknown,
+    AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, KeyShape, LearnedPolicy, Mode,
+    Policy, Quota, RecyclePolicy, SessionPolicy, Terms, Tier, Unknown,
 };
 use super::super::route::{Action, Effect, PathPattern, Rule};
 use super::super::set_cookie::Evidence;
@@ -29,7 +30,11 @@ pub const LIFETIME: Duration = Duration::from_secs(14 * 86_400);
 pub const LOGIN: usize = 1;
 
 pub fn quota(burst: u32, period: Duration) -> Quota {
-    Quota::new(NonZeroU32::new(burst).expect("not zero"), period).expect("fits")
+    Quota::new(count(burst), period).expect("fits")
+}
+
+pub fn count(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).expect("not zero")
 }
 
 /// The profile's rules with small budgets: a client may create 4 at once and one a second, the
@@ -39,6 +44,7 @@ pub fn policy() -> Policy {
         name: String::from(name),
         client: quota(4, SECOND),
         site: quota(8, SECOND / 2),
+        challenge: None,
     };
     Policy {
         mode: Mode::Enforce,
@@ -63,9 +69,23 @@ pub fn policy() -> Policy {
         client: ClientPolicy {
             ipv4_prefix: 32,
             ipv6_prefix: 64,
-            ipv6_wide_prefix: 48,
-            ipv6_wide_factor: NonZeroU32::new(2).expect("not zero"),
+            ipv6_tiers: vec![Tier { prefix: 48, factor: count(2) }],
             capacity: 10_000,
+            exempt: Vec::new(),
+            networks: Vec::new(),
+        },
+        challenge: Challenge::None,
+        challenge_cookie: ChallengePolicy {
+            name: String::from("floodwall"),
+            max_age: Duration::from_secs(3600),
+            quota: quota(2, SECOND),
+            ceiling: count(1),
+        },
+        learned: LearnedPolicy {
+            capacity: 1024,
+            clean_answers: NonZeroU8::new(8).expect("not zero"),
+            quiet: Duration::from_secs(600),
+            passes: 32,
         },
         budgets: vec![budget("anonymous"), budget("login")],
         rules: vec![
@@ -84,6 +104,7 @@ fn rule(name: &str, segment: &str, action: Action, effect: Effect, budget: usize
         action,
         budget,
         mode: None,
+        challenge: None,
         effect,
         query: vec![String::from("next")],
     }
@@ -120,6 +141,8 @@ pub struct Ask {
     pub cookie: Option<String>,
     pub body: bool,
     pub authorization: bool,
+    pub terms: Terms,
+    pub challenged: Challenged,
 }
 
 impl Ask {
@@ -131,6 +154,8 @@ impl Ask {
             cookie: None,
             body: false,
             authorization: false,
+            terms: Terms::Usual,
+            challenged: Challenged::UNABLE,
         }
     }
 
@@ -158,6 +183,8 @@ impl Ask {
         };
         let request = Request {
             client: self.client,
+            terms: self.terms,
+            challenged: self.challenged,
             method: self.method,
             path: &path::decode(path),
             query,
@@ -184,7 +211,9 @@ impl Ask {
                 None
             }
             Verdict::Refuse { why, .. } => Some(why),
-            other @ (Verdict::Answer { .. } | Verdict::Wait(_)) => panic!("{self:?}: {other:?}"),
+            other @ (Verdict::Challenge { .. } | Verdict::Answer { .. } | Verdict::Wait(_)) => {
+                panic!("{self:?}: {other:?}")
+            }
         }
     }
 

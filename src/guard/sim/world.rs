@@ -13,7 +13,7 @@
 //!   `p + u` records over its whole life, where `p` is how many of its exchanges without a hold
 //!   were under way at once at most (its own record may have gone behind the ledger's back: one;
 //!   every other one was under way when the key ended), and `u` how many of them ended uncertainly
-//!   on routes that do not flush.
+//!   on routes that do not flush: [`Ledger::FREE_FAILURES`], and those under way with the last.
 //! - **What is told**: the store holds at most the records that were there, those whose creation
 //!   was told as created or uncertain, the spares, and what is under way.
 
@@ -24,9 +24,10 @@ use super::super::exchange::{
 };
 use super::super::fact::{Event, Write};
 use super::super::key::SessionKey;
-use super::super::ledger::Patience;
+use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
 use super::super::route::Effect;
+use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
 use super::django::{Answer, Django};
 use super::support::{Ask, Rng, START, evidence, text};
@@ -53,6 +54,8 @@ pub struct World {
     dead: BTreeSet<String>,
     /// Keys that must never be refused by a budget, by rules of our own.
     paid: BTreeMap<String, bool>,
+    /// How many exchanges of a key ended uncertainly.
+    failures: BTreeMap<String, u8>,
 }
 
 /// What a paid key did without a hold.
@@ -122,6 +125,7 @@ impl World {
             initial: 0,
             dead: BTreeSet::new(),
             paid: BTreeMap::new(),
+            failures: BTreeMap::new(),
         }
     }
 
@@ -157,6 +161,7 @@ impl World {
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
+            Verdict::Challenge { .. } => panic!("nobody can be challenged"),
             Verdict::Forward(ticket, _) => self.forward(who, ask, *ticket),
         }
     }
@@ -245,7 +250,7 @@ impl World {
         true
     }
 
-    fn evidence(&self, answer: &Answer) -> super::super::set_cookie::Evidence {
+    fn evidence(&self, answer: &Answer) -> Evidence {
         evidence(&self.guard, answer.status, answer.set.as_deref().unwrap_or("-"))
     }
 
@@ -268,7 +273,10 @@ impl World {
     fn settle(&mut self, flight: Flight, outcome: Outcome<'_>, answer: Option<&Answer>) {
         let Flight { ask, who, ticket, sent, late, .. } = flight;
         let known = matches!(ticket.sent, Sent::Known(..));
-        let held = ticket.hold.is_some();
+        // The key of a proof whose second half failed is not worth another record.
+        let half_proved = matches!(ticket.sent, Sent::Proof(_))
+            && matches!(outcome, Outcome::Answered(_, second) if second.is_none_or(Evidence::failed));
+        let held = ticket.hold.is_some() && !half_proved;
         let effect = ticket.effect;
         let app = answer.and_then(|answer| answer.set.clone());
         let silent = answer.is_none_or(|answer| answer.status >= 500 && app.is_none());
@@ -315,8 +323,11 @@ impl World {
         let paid_before = sent.and_then(|key| self.paid.get(key).copied()).unwrap_or(false);
         if let Some(sent) = sent.filter(|_| known) {
             if uncertain {
-                // It used its free rotation up; after a flush it needs a hold as well.
-                self.paid.insert(String::from(sent), paid_before && effect != Effect::Flush);
+                // It used its free rotation up; after a flush, or some failures, it needs a hold.
+                let failures = self.failures.entry(String::from(sent)).or_default();
+                *failures += 1;
+                let certain = effect != Effect::Flush && *failures < Ledger::FREE_FAILURES;
+                self.paid.insert(String::from(sent), paid_before && certain);
             }
             if set.is_some_and(|set| set != sent && is_key_or_deletion(set)) {
                 self.dead.insert(String::from(sent));
@@ -382,7 +393,8 @@ impl World {
         let spares = usize::from(self.guard.policy().recycle.spares);
         assert!(self.guard.sizes().1 <= spares, "more spares than configured");
         for (key, late) in &self.late {
-            let allowed = self.records_each() * (late.peak + late.uncertain);
+            let failures = usize::from(Ledger::FREE_FAILURES) + late.peak;
+            let allowed = self.records_each() * (late.peak + late.uncertain.min(failures));
             let grown = usize::try_from(late.grown).expect("not negative");
             assert!(grown <= allowed, "{key} grew by {grown} without a hold, not {allowed}");
         }

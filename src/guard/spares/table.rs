@@ -2,10 +2,11 @@
 //! and proved ones with their slots.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::super::client::Client;
 use super::super::fact::RouteId;
-use super::super::key::{KeyHash, SessionKey};
+use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
 use super::Asking;
 
@@ -27,6 +28,8 @@ pub(super) struct Path {
     pub(super) route: RouteId,
     /// Gated whatever was proved, until then.
     pub(super) gated: Option<Moment>,
+    /// When an exchange last asked for a lane.
+    pub(super) used: Moment,
     pub(super) stage: Stage,
 }
 
@@ -63,17 +66,13 @@ impl Table {
     pub(super) const UNPROVED: usize = 64;
 
     /// The path's place. Proved paths and those in use stay; of the others the one that is gated
-    /// for the shortest time makes room.
+    /// for the shortest time makes room, and one that was seen to write last of all: its first
+    /// request would be sent twice again.
     pub(super) fn find_or_add(&mut self, asking: Asking<'_>, now: Moment) -> Option<usize> {
         if let Some(index) = self.paths.iter().position(|path| *path.path == *asking.path) {
             return Some(index);
         }
-        let path = Path {
-            path: asking.path.into(),
-            route: asking.route,
-            gated: None,
-            stage: Stage::UNPROVED,
-        };
+        let path = Path::new(asking.path, asking.route, now);
         let unproved =
             self.paths.iter().filter(|path| matches!(path.stage, Stage::Unproved { .. }));
         if unproved.count() < Self::UNPROVED {
@@ -85,13 +84,97 @@ impl Table {
             .iter()
             .enumerate()
             .filter(|(_, path)| matches!(path.stage, Stage::Unproved { busy: false, .. }));
-        let (index, _) = idle.min_by_key(|(_, path)| path.gated.unwrap_or(now))?;
+        let (index, _) =
+            idle.min_by_key(|(_, path)| (path.writes(now), path.gated.unwrap_or(now)))?;
         self.paths[index] = path;
         Some(index)
+    }
+
+    /// Of the proved paths that can spare a slot, one that was not used for `rest`, or else one of
+    /// those with the fewest; of several the one that was used longest ago.
+    pub(super) fn least_used(&self, now: Moment, rest: Duration) -> Option<usize> {
+        let able = self.paths.iter().enumerate().filter_map(|(index, path)| {
+            let share = path.can_spare()?;
+            let busy = if path.rests(now, rest) { 0 } else { share };
+            Some((busy, path.used, index))
+        });
+        able.min().map(|(.., index)| index)
+    }
+
+    /// Takes a slot from such a path, with the spare that it may hold; where `only_rested` says so,
+    /// only from one that was not used for that long. A path without slots is unproved again.
+    pub(super) fn take_slot(
+        &mut self,
+        now: Moment,
+        rest: Duration,
+        only_rested: bool,
+        secret: Secret,
+    ) -> Option<Slot> {
+        let path = self.least_used(now, rest)?;
+        let path = &mut self.paths[path];
+        if only_rested && !path.rests(now, rest) {
+            return None;
+        }
+        let Stage::Proved { share, slots, .. } = &mut path.stage else { return None };
+        let taken = if slots.len() < *share { None } else { slots.pop() };
+        *share -= 1;
+        if *share == 0 {
+            path.stage = Stage::UNPROVED;
+        }
+        let taken = taken.unwrap_or_default();
+        if let Some((key, _)) = &taken.spare {
+            self.keys.remove(&secret.key(key));
+        }
+        Some(taken)
     }
 }
 
 impl Path {
+    pub(super) fn new(path: &[u8], route: RouteId, now: Moment) -> Self {
+        Self { path: path.into(), route, gated: None, used: now, stage: Stage::UNPROVED }
+    }
+
+    /// It is gated, and not because its answers were clean.
+    fn writes(&self, now: Moment) -> bool {
+        let quiet = matches!(self.stage, Stage::Unproved { quiet: true, .. });
+        self.gated.is_some_and(|until| now < until) && !quiet
+    }
+
+    /// Whether it was not used for that long.
+    fn rests(&self, now: Moment, rest: Duration) -> bool {
+        now.since(self.used) >= rest
+    }
+
+    /// How many slots it has, if its last one can be taken from it: those in front keep their
+    /// places, which leases refer to.
+    fn can_spare(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Unproved { .. } => None,
+            Stage::Proved { share, slots, .. } => {
+                let idle = slots.len() < *share || slots.last().is_some_and(|slot| !slot.leased);
+                idle.then_some(*share)
+            }
+        }
+    }
+
+    /// A slot of a proved path that no exchange uses.
+    pub(super) fn idle_slot(&mut self) -> Option<usize> {
+        let Stage::Proved { share, slots, .. } = &mut self.stage else { return None };
+        slots.iter().position(|slot| !slot.leased).or_else(|| {
+            (slots.len() < *share).then(|| {
+                slots.push(Slot::default());
+                slots.len() - 1
+            })
+        })
+    }
+
+    /// One slot more for a proved path.
+    pub(super) fn add_slot(&mut self) -> Option<usize> {
+        let Stage::Proved { share, .. } = &mut self.stage else { return None };
+        *share += 1;
+        self.idle_slot()
+    }
+
     pub(super) fn prove(
         &mut self,
         share: usize,

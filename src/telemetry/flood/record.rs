@@ -105,6 +105,7 @@ impl FloodRecord {
             would_absorb = some(tally.count(Event::WouldAbsorb)),
             recycled = some(tally.count(Event::Recycled)),
             answered = some(tally.count(Event::Answered)),
+            challenged = some(tally.count(Event::Challenged)),
             removed = some(tally.count(Event::Removed)),
             stripped = some(tally.count(Event::Stripped)),
             deleted = some(tally.count(Event::Deleted)),

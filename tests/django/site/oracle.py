@@ -23,8 +23,8 @@ from waitress.task import WSGITask
 if django.VERSION >= (1, 7):
     django.setup()
 
+import reading
 from django.core.handlers.wsgi import WSGIRequest
-from django.core.urlresolvers import Resolver404, resolve
 
 
 class Refused(Exception):
@@ -59,21 +59,12 @@ def request(target, headers=b""):
 
 
 def cookies(value, name="sessionid"):
-    seen = request(b"/", b"Cookie: " + value + b"\r\n").COOKIES.get(name)
-    if seen is None:
-        return "-"
-    if not isinstance(seen, bytes):
-        # A surrogate has no UTF-8, but a comparison has to see that something is there.
-        seen = seen.encode("utf-8", "backslashreplace")
-    return base64.b64encode(seen).decode("ascii")
+    seen = reading.session(request(b"/", b"Cookie: " + value + b"\r\n"), name)
+    return "-" if seen is None else base64.b64encode(seen).decode("ascii")
 
 
 def paths(target):
-    try:
-        match = resolve(request(target).path_info)
-    except Resolver404:
-        return "none"
-    return ":".join(list(match.namespaces) + [match.url_name or "unnamed"])
+    return reading.view(request(target))
 
 
 def main():

@@ -9,4 +9,9 @@ pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
+pub mod random;
+pub mod recorder;
+pub mod relay;
+pub mod sending;
+pub mod strict;
 pub mod warm;

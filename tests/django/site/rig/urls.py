@@ -14,6 +14,7 @@ urlpatterns = [
     url(r"^write/$", views.write, name="write"),
     url(r"^adopt/$", views.adopt, name="adopt"),
     url(r"^error/$", views.error, name="error"),
+    url(r"^read/error/$", views.read_error, name="read-error"),
     url(r"^messages/$", views.messages_show, name="messages"),
     url(r"^messages/add/$", views.messages_add, name="messages-add"),
     # The views that Django ships.
@@ -31,6 +32,13 @@ urlpatterns = [
     url(r"^loginout/logout/$", views.loginout_logout, name="loginout-logout"),
     url(r"^error/logout/$", views.error_logout, name="error-logout"),
     url(r"^slow/logout/$", views.slow_logout, name="slow-logout"),
+    url(r"^turning/logout/$", views.turning_logout, name="turning-logout"),
+    url(r"^deleting/logout/$", views.deleting_logout, name="deleting-logout"),
+    # A logout at a path whose name does not tell.
+    url(r"^leave/$", views.deleting_logout, name="leave"),
+    url(r"^bye/$", views.error_logout, name="bye"),
+    # One view at as many paths as anybody makes up, as a pattern without `^` has it.
+    url(r"^any/.*logout/$", logout, name="any-logout"),
     # Pages that show the proxy at work.
     url(r"^slow/$", views.slow, name="slow"),
     url(r"^big/$", views.big, name="big"),

@@ -42,6 +42,12 @@ def error(request):
     raise RuntimeError("asked for")
 
 
+def read_error(request):
+    """Fails after it has read the session: what loading it wrote stays, and no cookie tells."""
+    read(request)
+    raise RuntimeError("asked for")
+
+
 def messages_show(request):
     """Shows the waiting messages, and so uses them up."""
     return HttpResponse("messages=%s\n" % json.dumps([str(m) for m in messages.get_messages(request)]))
@@ -94,6 +100,24 @@ def error_logout(request):
     """Has written to the store by the time it fails; Django then sends no cookie (but 1.4 does)."""
     logout(request)
     raise RuntimeError("asked for")
+
+
+def turning_logout(request):
+    """Logs out, and tells the session keys before and after; with a cookie `turn` it writes."""
+    before = request.session.session_key
+    if "turn" in request.COOKIES:
+        request.session["turned"] = True
+    else:
+        logout(request)
+    return HttpResponse("before=%s after=%s\n" % (before, request.session.session_key))
+
+
+def deleting_logout(request):
+    """Logs out, and deletes the cookie itself, which the middleware then sets all the same."""
+    logout(request)
+    response = HttpResponse("deleted\n")
+    response.delete_cookie("sessionid")
+    return response
 
 
 def slow(request):

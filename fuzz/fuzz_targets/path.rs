@@ -1,0 +1,142 @@
+#![no_main]
+//! Paths: how they are decoded, which rule and which class they fall under. Input: a glob, a
+//! newline, the target's path, and behind a question mark its query.
+
+use std::str;
+
+use floodwall::config::{Config, Overrides};
+use floodwall::guard::key::Secret;
+use floodwall::guard::learned::Learned;
+use floodwall::guard::path::{decode, last_segment, only_parameters};
+use floodwall::guard::route::{PathPattern, StandingWord};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Some((glob, target)) = text.split_once('\n') else { return };
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    let decoded = decode(path);
+
+    // Once, and no more: as `urllib.parse.unquote_to_bytes` does, and then what was measured.
+    assert_eq!(*decoded, *counted(unquoted(path.as_bytes())));
+    if !path.contains('%') && !path.starts_with("//") && !path.ends_with('\n') {
+        assert_eq!(*decoded, *path.as_bytes());
+    }
+    // Every spelling of it is the same path.
+    let spelled: String = decoded.iter().map(|byte| format!("%{byte:02x}")).collect();
+    assert_eq!(decode(&format!("{spelled}%0A")), decoded);
+    if decoded.starts_with(b"/") {
+        assert_eq!(decode(&format!("//%2F{spelled}%0A")), decoded);
+    }
+
+    let class = |method: &str, path: &[u8]| {
+        Learned::class(Secret::new([7; 16]), method, StandingWord::None, path)
+    };
+    assert_eq!(class("GET", &decoded), class("HEAD", &decoded));
+    assert!(class("GET", &decoded) != class("POST", &decoded));
+    // Identifiers are one class, and nothing else is.
+    let identified: Vec<&[u8]> = decoded
+        .split(|byte| *byte == b'/')
+        .map(|segment| if segment.iter().any(u8::is_ascii_digit) { b"7" } else { segment })
+        .collect();
+    assert_eq!(class("GET", &decoded), class("GET", &identified.join(&b'/')));
+    let longer = [&decoded[..], b"/x"].concat();
+    assert!(class("GET", &decoded) != class("GET", &longer));
+
+    // Rules of every kind. That a glob ends in time is seen by libFuzzer, which has a limit.
+    let segment = last_segment(&decoded);
+    assert!(!segment.contains(&b'/'));
+    assert!([&b""[..], b"/"].iter().any(|end| decoded.ends_with(&[segment, end].concat())));
+    if let Ok(path) = str::from_utf8(&decoded) {
+        assert!(PathPattern::Exact(path.to_owned()).matches(&decoded));
+        assert!(!PathPattern::Exact(path.to_owned()).matches(&longer));
+        assert!(PathPattern::Prefix(path.to_owned()).matches(&longer));
+    }
+    if let Ok(segment) = str::from_utf8(segment) {
+        let pattern = PathPattern::LastSegment(vec![segment.to_owned()]);
+        assert!(pattern.matches(&decoded));
+        assert!(!pattern.matches(&[&decoded[..], b"/x", segment.as_bytes()].concat()));
+    }
+    if let Some(pattern) = configured(glob) {
+        let matched = pattern.matches(&decoded);
+        let stars = glob.matches('*').count();
+        if stars <= 6 && decoded.len() <= 100 && decoded.is_ascii() && is_plain(glob) {
+            assert_eq!(matched, matches(glob.as_bytes(), &decoded));
+        }
+    }
+
+    let allowed = [String::from("next")];
+    if only_parameters(query, &allowed) {
+        // Nothing but `next` reaches the view, however its framework splits a query.
+        for pair in query.unwrap_or_default().split(['&', ';']).filter(|pair| !pair.is_empty()) {
+            let name = pair.split('=').next().unwrap_or_default();
+            assert_eq!(*unquoted(name.as_bytes()), *b"next");
+        }
+    }
+});
+
+/// A glob as the configuration takes it.
+fn configured(glob: &str) -> Option<PathPattern> {
+    if !glob.starts_with(['/', '*']) || glob.contains('\'') {
+        return None;
+    }
+    let text = format!("[[rule]]\nname = 'fuzz'\nglob = '{glob}'\n");
+    let config = Config::parse("fuzz", text.as_bytes(), Overrides::default()).ok()?;
+    let rule = config.policy().rules.iter().find(|rule| rule.name == "fuzz")?;
+    rule.paths.first().cloned()
+}
+
+/// Without classes, braces and backslashes.
+fn is_plain(glob: &str) -> bool {
+    glob.bytes().all(|b| b.is_ascii() && !b"[]{}!^\\".contains(&b))
+}
+
+/// A plain glob, as slowly as it is defined.
+fn matches(glob: &[u8], path: &[u8]) -> bool {
+    let split = path.split_first().filter(|(byte, _)| **byte != b'/');
+    match glob {
+        [] => path.is_empty(),
+        [b'*', b'*'] => true,
+        [b'*', b'*', b'/', rest @ ..] => {
+            let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+            matches(rest, path) || slashes.into_iter().any(|(at, _)| matches(rest, &path[at + 1..]))
+        }
+        [b'*', rest @ ..] => {
+            matches(rest, path) || split.is_some_and(|(_, path)| matches(glob, path))
+        }
+        [b'?', rest @ ..] => split.is_some_and(|(_, path)| matches(rest, path)),
+        [byte, rest @ ..] => path.strip_prefix(&[*byte]).is_some_and(|path| matches(rest, path)),
+    }
+}
+
+fn unquoted(path: &[u8]) -> Vec<u8> {
+    let digit = |at: usize| path.get(at).and_then(|byte| char::from(*byte).to_digit(16));
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < path.len() {
+        match (path[at], digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push(u8::try_from(high * 16 + low).expect("two digits"));
+                at += 3;
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                at += 1;
+            }
+        }
+    }
+    bytes
+}
+
+fn counted(mut path: Vec<u8>) -> Vec<u8> {
+    while path.starts_with(b"//") {
+        path.remove(0);
+    }
+    if path.ends_with(b"\n") {
+        path.pop();
+    }
+    path
+}
