@@ -54,8 +54,8 @@ fn main() {
     peak("while it was read");
     std::fs::remove_dir_all(&folder).expect("it is ours");
     let said: usize = footprint.iter().map(|table| table.bytes).sum();
-    println!("{:>38} {:>21.1}", "as `floodwall check` says", mib(said as u64));
-    println!("{:>38} {:>21.1}", "promised", mib(PROMISED));
+    println!("{:>38} {:>32.1}", "as `floodwall check` says", mib(said as u64));
+    println!("{:>38} {:>32.1}", "promised", mib(PROMISED));
     println!("longest pause of one `issue` while a ledger fills: {:?}", longest_pause(sessions));
 }
 
@@ -69,7 +69,7 @@ fn row(what: &str, entries: usize, before: u64) -> u64 {
 }
 
 fn peak(what: &str) {
-    println!("{what:>38} {:>21.1} {:>10.1}", "at most", mib(Resident::read().peak));
+    println!("{what:>38} {:>32.1} at most", mib(Resident::read().peak));
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -77,18 +77,21 @@ fn mib(bytes: u64) -> f64 {
 }
 
 /// Twice as many keys as fit, half of which have expired by then, so that it grows, looks for
-/// expired keys and forgets live ones.
+/// expired keys and forgets live ones. Of three runs each step counts as in the quickest: a pause
+/// of ours is in all of them, one of the machine's is not.
 fn longest_pause(capacity: usize) -> Duration {
-    let ledger = Ledger::new(capacity, 16);
-    let mut now = Moment::from_nanos(1 << 59);
-    let mut longest = Duration::ZERO;
-    for number in 0..2 * capacity as u64 {
-        let key = KeyHash(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        now = now.after(Duration::from_micros(10));
-        let expires = now.after(Duration::from_secs(if number % 2 == 0 { 10 } else { 1000 }));
-        let began = Instant::now();
-        let _ = ledger.issue(key, expires, true, now);
-        longest = longest.max(began.elapsed());
+    let mut quickest = vec![Duration::MAX; 2 * capacity];
+    for _ in 0..3 {
+        let ledger = Ledger::new(capacity, 16);
+        let mut now = Moment::from_nanos(1 << 59);
+        for (number, quickest) in (0_u64..).zip(&mut quickest) {
+            let key = KeyHash(number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            now = now.after(Duration::from_micros(10));
+            let expires = now.after(Duration::from_secs(if number % 2 == 0 { 10 } else { 1000 }));
+            let began = Instant::now();
+            let _ = ledger.issue(key, expires, true, now);
+            *quickest = began.elapsed().min(*quickest);
+        }
     }
-    longest
+    quickest.into_iter().max().unwrap_or_default()
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use floodwall::config::{Config, Overrides};
+use floodwall::guard::policy::Tier;
 use floodwall::guard::route::{Action, Effect, PathPattern};
 use libfuzzer_sys::fuzz_target;
 
@@ -52,7 +53,7 @@ fn check(config: &Config) {
     let log = config.log();
     assert!((SECOND..=DAY).contains(&log.flood_interval));
     assert!((SECOND..=DAY).contains(&log.flood_quiet));
-    assert!(log.flood_events.get() <= 1_000_000);
+    assert!(log.flood_events.get() <= 1_000);
 
     let policy = config.policy();
     let session = &policy.session;
@@ -68,9 +69,24 @@ fn check(config: &Config) {
     let client = &policy.client;
     assert!((8..=32).contains(&client.ipv4_prefix));
     assert!((16..=128).contains(&client.ipv6_prefix));
-    assert!(client.ipv6_wide_prefix < client.ipv6_prefix);
-    assert!(client.ipv6_wide_factor.get() <= 65_536);
+    assert!(client.ipv6_tiers.len() <= Tier::MOST);
+    let mut narrower = client.ipv6_prefix;
+    for tier in &client.ipv6_tiers {
+        assert!(tier.prefix >= 8 && tier.prefix < narrower && tier.factor.get() <= 65_536);
+        narrower = tier.prefix;
+    }
+    for network in &client.networks {
+        assert!(network.budget < policy.budgets.len() && !network.addresses.is_empty());
+    }
     assert!((1_000..=100_000_000).contains(&client.capacity));
+
+    let learned = &policy.learned;
+    assert!((256..=1_000_000).contains(&learned.capacity) && learned.passes <= 1_024);
+    assert!((SECOND..=DAY).contains(&learned.quiet));
+    let challenge = &policy.challenge_cookie;
+    assert!(challenge.name != session.cookie && challenge.name.bytes().all(token));
+    assert!((SECOND * 60..=DAY * 30).contains(&challenge.max_age));
+    assert!(challenge.ceiling.get() <= 1_000);
 
     let names: BTreeSet<_> = policy.budgets.iter().map(|budget| &budget.name).collect();
     assert!(!names.is_empty() && names.len() == policy.budgets.len() && names.len() <= 64);

@@ -84,23 +84,30 @@ fn leading_slashes(text: &str) -> Result<(), Unfit> {
     Ok(())
 }
 
-/// Whether a `**` outside a class has anything but a slash, a brace, a comma or the end beside
-/// it: it would then match as a single `*` does.
+/// Whether a `**` outside a class has anything but a slash, a brace, a comma between braces or the
+/// end beside it: it would then match as a single `*` does.
 fn joined_globstar(text: &str) -> bool {
     let bytes = text.as_bytes();
     let mut at = 0;
     let mut in_class = false;
+    let mut braces = 0_usize;
     while at < bytes.len() {
         match bytes[at] {
             b'\\' => at += 1,
             b'[' if !in_class => in_class = true,
             b']' => in_class = false,
+            b'{' if !in_class => braces += 1,
+            b'}' if !in_class => braces = braces.saturating_sub(1),
             b'*' if !in_class => {
                 let stars = bytes[at..].iter().take_while(|&&b| b == b'*').count();
                 let before = at.checked_sub(1).map(|i| bytes[i]);
-                let behind = bytes.get(at + stars);
-                let alone = matches!(before, None | Some(b'/' | b'{' | b','))
-                    && matches!(behind, None | Some(b'/' | b'}' | b','));
+                let behind = bytes.get(at + stars).copied();
+                let ends = |byte, brace| match byte {
+                    None | Some(b'/') => true,
+                    Some(b',') => braces > 0,
+                    Some(byte) => byte == brace,
+                };
+                let alone = ends(before, b'{') && ends(behind, b'}');
                 if stars > 2 || (stars == 2 && !alone) {
                     return true;
                 }

@@ -5,6 +5,7 @@ use super::image;
 use super::learned::Learned;
 use super::ledger::Ledger;
 use super::policy::Policy;
+use super::regulars::Regulars;
 use super::spares::Spares;
 
 /// A table, and the bytes that it takes once all of it is in use.
@@ -19,7 +20,7 @@ pub struct Footprint {
 
 impl Policy {
     /// The guard's tables. Not until all of a table is in use does it take what is said here.
-    pub fn footprint(&self) -> [Footprint; 5] {
+    pub fn footprint(&self) -> [Footprint; 6] {
         let table = |table, key, entries, bytes| Footprint { table, key, entries, bytes };
         let (sessions, clients) = (self.session.capacity, self.client.capacity);
         let (spares, learned) = (self.recycle.spares, self.learned.capacity);
@@ -28,6 +29,7 @@ impl Policy {
             table("clients", "client.capacity", clients, Budgets::bytes(clients)),
             table("spares", "recycle.spares", spares.into(), Spares::bytes(spares)),
             table("learned paths", "learned.capacity", learned, learned * Learned::CLASS_BYTES),
+            table("regulars", "", 0, Regulars::BYTES),
             // While it is read. To be written it needs no more than a piece of it.
             table("state file", "", sessions + clients, image::bytes(sessions, clients)),
         ]

@@ -60,8 +60,8 @@ enum Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
     Left,
-    /// It goes on regardless, and its key has used up its free rotation. Where that was used up
-    /// before, a rotation or a flush needs a hold; any other exchange does where as many overtake
+    /// It goes on regardless, and its key has used up its free rotation. A rotation or a flush
+    /// needs a hold while another one is under way; any other exchange does where as many overtake
     /// as may go together.
     Spent,
 }
@@ -172,16 +172,22 @@ impl Ledger {
         };
         let too_many = match effect {
             Effect::Write => entry.in_flight >= self.in_flight_per_key.saturating_mul(2),
-            Effect::Rotate | Effect::Flush => entry.is(KeyRecord::ROTATED),
+            // The first that overtakes is one; what comes of it ends the key, or makes it uncertain.
+            Effect::Rotate => entry.is(Entry::ROTATING),
+            Effect::Flush => entry.is(Entry::FLUSHING),
         };
         let held = match (free, patience, effect) {
             (true, _, Effect::Write) => Held::Shared,
             (true, _, Effect::Rotate) => Held::Rotating,
             (true, _, Effect::Flush) => Held::Flushing,
             (false, Patience::Left, _) => return Entered::Busy,
-            (false, Patience::Spent, _) => {
+            (false, Patience::Spent, effect) => {
                 entry.flags |= KeyRecord::ROTATED;
-                Held::Shared
+                match effect {
+                    Effect::Rotate if !too_many => Held::Rotating,
+                    Effect::Flush if !too_many => Held::Flushing,
+                    Effect::Write | Effect::Rotate | Effect::Flush => Held::Shared,
+                }
             }
         };
         match held {

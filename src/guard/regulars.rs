@@ -27,6 +27,8 @@ struct Maps {
 impl Regulars {
     /// Bits of a map: 128 KiB each.
     const BITS: u64 = 1 << 20;
+    /// Bytes of both maps.
+    pub const BYTES: usize = 2 * Self::BITS as usize / 8;
     /// How long a login counts, at least; twice as long at most.
     const LATELY: Duration = Duration::from_secs(7 * 86_400);
 

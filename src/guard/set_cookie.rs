@@ -58,12 +58,10 @@ impl Dress {
     /// The value of a `Set-Cookie` line that makes a browser forget the session cookie
     /// (RFC 6265, section 3.1: same name, path and domain, and an expiry in the past).
     pub fn deletion(&self, name: &str) -> String {
-        let mut cookie = Cookie::build((name, "")).path(self.path.as_str());
+        // Said outright: with `SameSite=None` it would be added where it is not.
+        let mut cookie = Cookie::build((name, "")).path(self.path.as_str()).secure(self.secure);
         if let Some(domain) = &self.domain {
             cookie = cookie.domain(domain.as_str());
-        }
-        if self.secure {
-            cookie = cookie.secure(true);
         }
         if let Some(same_site) = self.same_site {
             cookie = cookie.same_site(same_site);
@@ -229,6 +227,15 @@ mod tests {
             assert!(deletion.contains(part), "{part} in {deletion}");
         }
         assert_eq!(read(&[&deletion]).session, SetSession::Deletion);
+    }
+
+    #[test]
+    fn a_deletion_is_as_secure_as_the_cookie_and_no_more() {
+        // A browser takes a `Secure` one over HTTP for no deletion at all.
+        for attributes in ["", "; SameSite=None", "; SameSite=Lax"] {
+            let dress = read(&[&format!("sessionid={KEY}{attributes}")]).dress.expect("dressed");
+            assert!(!dress.deletion("sessionid").contains("Secure"), "{attributes}");
+        }
     }
 
     #[test]

@@ -161,7 +161,8 @@ fn a_kill_refills_no_budget() {
         journals.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
     };
     let before = journal();
-    assert_eq!(status(target, other, "/write/", "a=1"), 200);
+    // Charged, as nobody knows what it wrote, and no key comes of it: a key would be written at once.
+    assert_eq!(status(target, other, "/error/", "a=1"), 500);
     await_that("nothing was saved", || journal() > before);
     floodwall.kill();
 

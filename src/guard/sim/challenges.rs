@@ -120,7 +120,7 @@ fn a_login_makes_a_regular_and_nothing_else_does() {
 fn the_rule_goes_before_the_budget_and_the_budget_before_the_site() {
     let spent = |policy: Policy| {
         let guard = guard(policy);
-        let login = Ask { target: String::from("/login/"), ..browser(1) };
+        let login = Ask { target: "/login/".into(), ..browser(1) };
         while fate(&guard, &login) == Fate::Created {}
         fate(&guard, &login)
     };
@@ -190,7 +190,7 @@ fn a_network_of_its_own_neither_drains_the_site_nor_is_drained_by_it() {
     let guard = guard(policy);
     let office = |n: u32, target: &str| Ask {
         terms: Terms::Own(2),
-        target: String::from(target),
+        target: String::from(target).into(),
         ..browser(n)
     };
     assert_eq!(created(&guard, (0..100).map(browser)), 8);
@@ -198,6 +198,6 @@ fn a_network_of_its_own_neither_drains_the_site_nor_is_drained_by_it() {
     assert_eq!(created(&guard, (0..4).map(|_| office(256, "/cart/"))), 4);
     assert_eq!(fate(&guard, &office(256, "/login/")), Fate::Refused(Refusal::ClientBudget));
     assert_eq!(created(&guard, (0..100).map(|n| office(300 + n, "/login/"))), 4);
-    let login = |n: u32| Ask { target: String::from("/login/"), ..browser(n) };
+    let login = |n: u32| Ask { target: "/login/".into(), ..browser(n) };
     assert_eq!(created(&guard, (0..100).map(login)), 8);
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::super::UnderWay;
-use super::super::exchange::{Outcome, RelayCookie, Verdict, WaitFor};
+use super::super::exchange::{Outcome, RelayCookie, Sent, Verdict, WaitFor};
 use super::super::fact::{Refusal, Warmth};
 use super::super::ledger::{Ledger, Patience};
 use super::super::policy::{Mode, Policy};
@@ -238,4 +238,31 @@ fn a_clean_class_that_fails_is_charged() {
         assert!(passed < 100, "a record for each request, and none is charged");
     }
     assert_eq!(passed, 1);
+}
+
+/// A user whose pages are slow, or failed lately, logs out while one of them is under way, with no
+/// budget left at all. Only of several such logouts at once all but one need a hold.
+#[test]
+fn a_logout_that_overtakes_a_page_needs_no_budget_whatever_came_before() {
+    let guard = guard(policy());
+    Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(1)), START);
+    while Ask::get(v4(1), "/x/").refusal(&guard, START).is_none() {
+        Ask::get(v4(1), "/x/").answered(&guard, 500, "-", START);
+    }
+    let page = Ask::get(v4(1), "/page/").with(&key(1));
+    page.answered(&guard, 500, "-", START);
+    // As many as go together, and one that cannot wait.
+    let pages: Vec<_> = (0..5).map(|_| page.ticket(&guard, START)).collect();
+    let ask = Ask::get(v4(1), "/logout/").with(&key(1));
+    let logout = ask.ticket(&guard, START);
+    assert!(matches!(logout.sent, Sent::Known(..)));
+    assert_eq!(ask.refusal(&guard, START), Some(Refusal::ClientBudget));
+    let settle = |ticket, set: &str| {
+        let evidence = evidence(&guard, 200, set);
+        let _ = guard.settle(ticket, Outcome::Answered(&evidence, None), START);
+    };
+    settle(logout, "-");
+    settle(ask.ticket(&guard, START), "");
+    pages.into_iter().for_each(|ticket| settle(ticket, "-"));
+    assert_eq!(guard.under_way(), UnderWay::default());
 }

@@ -58,6 +58,8 @@ pub struct Django {
     pub release: Release,
     /// `SESSION_SAVE_EVERY_REQUEST`.
     pub saves_every_request: bool,
+    /// Whether `/flip/`, which only reads, writes by now.
+    pub flipped: bool,
     pub store: BTreeMap<String, (Data, Moment)>,
     issued: u64,
 }
@@ -78,7 +80,8 @@ struct Session {
 
 impl Django {
     pub fn new(release: Release, saves_every_request: bool) -> Self {
-        Self { release, saves_every_request, store: BTreeMap::new(), issued: 1 << 32 }
+        let flipped = false;
+        Self { release, saves_every_request, flipped, store: BTreeMap::new(), issued: 1 << 32 }
     }
 
     pub fn rows(&self) -> usize {
@@ -118,7 +121,12 @@ impl Django {
         let path = String::from_utf8_lossy(&decode(path)).into_owned();
         match &*path {
             "/static/" => 200,
-            "/read/" => {
+            "/flip/" if self.flipped => {
+                self.load(session, now).marks.insert(who);
+                session.modified = true;
+                200
+            }
+            "/read/" | "/flip/" => {
                 self.load(session, now);
                 200
             }

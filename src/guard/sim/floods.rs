@@ -107,6 +107,7 @@ fn paced_newcomers_get_through_while_the_budgets_that_concern_them_last() {
         policy.rules.retain(|rule| seed % 2 == 0 || rule.name != "logout");
         flood.plan = Plan { addresses: 3, vanishing: false, odd_views: true };
         flood.world.guard = guard(policy);
+        flood.world.begin();
         flood.honest.remove(0);
         for (honest, who) in flood.honest.iter_mut().zip(1..) {
             *honest = Honest::new(who, v4(5000 + who));

@@ -4,12 +4,19 @@
 pub(crate) mod support;
 
 mod challenges;
+mod crowd;
 mod directed;
 mod django;
 mod filled;
 mod floods;
+mod meter;
 mod naive;
 mod people;
 mod rules;
+mod scale;
+mod shrink;
 mod turning;
 mod world;
+
+#[path = "../../../tests/integration/support/attack.rs"]
+mod attack;

@@ -5,7 +5,8 @@
 //! Whatever the attackers do:
 //!
 //! - **Growth under holds**, in every window of time of length Δ: at most
-//!   `f · (Σ burst + Σ rate · Δ) + spares`, summed over the site's budgets. `f` is the number of
+//!   `f · (Σ burst + Σ rate · Δ) + spares`, summed over the site's budgets, checked whenever a
+//!   record is added; what a slow exchange holds counts from when it is charged. `f` is the number of
 //!   records that one request may add at most: 1, but 2 on a site that saves on every request and
 //!   creates on load (the adopted name and a new one). Spares are refunded: each slot may be filled
 //!   once without a charge in the window.
@@ -14,24 +15,31 @@
 //!   were under way at once at most (its own record may have gone behind the ledger's back: one;
 //!   every other one was under way when the key ended), and `u` how many of them ended uncertainly
 //!   on routes that do not flush: [`Ledger::FREE_FAILURES`], and those under way with the last.
+//! - **Growth without holds, on clean paths**: of each path at most `f` times as many as may pass at
+//!   once, and then none for as long as a path that created is not clean.
 //! - **What is told**: the store holds at most the records that were there, those whose creation
 //!   was told as created or uncertain, the spares, and what is under way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use super::super::challenge::Challenged;
 use super::super::exchange::{
     Outcome, RelayCookie, SendCookie, Sent, Settlement, Ticket, Verdict, WaitFor,
 };
 use super::super::fact::{Event, Write};
-use super::super::key::SessionKey;
+use super::super::key::{SessionKey, Token};
 use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
 use super::super::route::Effect;
 use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
 use super::django::{Answer, Django};
+use super::meter::Meter;
 use super::support::{Ask, Rng, START, evidence, text};
 use std::time::Duration;
+
+/// After which the shell charges what an exchange holds.
+const HOLD_TIME: Duration = Duration::from_secs(10);
 
 pub struct World {
     pub guard: Guard,
@@ -45,9 +53,21 @@ pub struct World {
     /// Chances in a hundred that an exchange ends without an answer, and that it is never sent.
     pub lost: u64,
     pub unsent: u64,
-    /// When records were added under a hold.
-    growth: Vec<(Moment, usize)>,
+    /// Users of these numbers, from 1, use the site as it was meant to be used, and no session of
+    /// theirs comes from elsewhere.
+    pub honest: u32,
+    /// Exchanges that their clients drip along, and until when.
+    slow: Vec<(Moment, Flight)>,
+    /// Records that were added under a hold.
+    pub held: Meter,
+    /// Those that were added on paths that were thought clean: in all, and since when how
+    /// many at once.
+    passed: HashMap<String, Passed>,
     late: HashMap<String, Late>,
+    /// What happened to exchanges so far.
+    pub events: u64,
+    /// Clients that brought a challenge's cookie back.
+    pub challenges: u64,
     told: usize,
     initial: usize,
     /// Keys that the application ended while the ledger knew them.
@@ -67,6 +87,12 @@ struct Late {
     grown: i64,
 }
 
+struct Passed {
+    total: usize,
+    first: Moment,
+    at_once: usize,
+}
+
 pub struct Flight {
     ask: Ask,
     who: u32,
@@ -74,7 +100,21 @@ pub struct Flight {
     /// The session cookie that the application gets.
     sent: Option<String>,
     late: Option<String>,
+    /// When it was sent; whether it was charged before its end.
+    begun: Moment,
+    charged: bool,
+    fate: Fate,
     phase: Phase,
+}
+
+/// What its client does to an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Awaited,
+    /// The client is gone before the answer; the exchange is observed all the same.
+    HungUp,
+    /// The request ends only after this.
+    Dripped(Duration),
 }
 
 enum Phase {
@@ -88,6 +128,7 @@ enum Phase {
 struct Waiting {
     ask: Ask,
     who: u32,
+    fate: Fate,
     what: WaitFor,
     until: Moment,
 }
@@ -110,6 +151,12 @@ pub enum Ended {
 impl World {
     pub fn new(guard: Guard, django: Django, seed: u64) -> Self {
         Self {
+            honest: 0,
+            slow: Vec::new(),
+            held: Meter::new(guard.policy(), records_each(&django), START),
+            passed: HashMap::new(),
+            events: 0,
+            challenges: 0,
             guard,
             django,
             now: START,
@@ -119,7 +166,6 @@ impl World {
             done: Vec::new(),
             lost: 0,
             unsent: 0,
-            growth: Vec::new(),
             late: HashMap::new(),
             told: 0,
             initial: 0,
@@ -132,13 +178,21 @@ impl World {
     /// From here on the store counts.
     pub fn begin(&mut self) {
         self.initial = self.django.rows();
+        self.held = Meter::new(self.guard.policy(), records_each(&self.django), self.now);
     }
 
     pub fn send(&mut self, who: u32, ask: Ask) {
-        self.ask(who, ask, Patience::Left, None);
+        self.send_to(who, ask, Fate::Awaited);
     }
 
-    fn ask(&mut self, who: u32, ask: Ask, patience: Patience, until: Option<Moment>) {
+    pub fn send_to(&mut self, who: u32, ask: Ask, fate: Fate) {
+        // What has content is not sent again.
+        let ask = Ask { challenged: Challenged::No { replayable: !ask.body }, ..ask };
+        self.ask(who, ask, fate, Patience::Left, None);
+    }
+
+    fn ask(&mut self, who: u32, ask: Ask, fate: Fate, patience: Patience, until: Option<Moment>) {
+        self.events += 1;
         match ask.admit(&self.guard, patience, self.now) {
             Verdict::Wait(what) => {
                 assert_eq!(patience, Patience::Left, "who has no patience does not wait");
@@ -148,7 +202,7 @@ impl World {
                     WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
                 };
                 let until = until.unwrap_or_else(|| self.now.after(patience));
-                self.waiting.push(Waiting { ask, who, what, until });
+                self.waiting.push(Waiting { ask, who, fate, what, until });
             }
             Verdict::Refuse { why, .. } => {
                 if let Some(cookie) = &ask.cookie {
@@ -157,16 +211,42 @@ impl World {
                     // Of those that overtake others of their key most need a hold.
                     let overtakes = patience == Patience::Spent;
                     assert!(!paid || dead || overtakes, "a paid key was refused: {why:?} {ask:?}");
+                    let live = self.is_honest(who) && self.is_live(who, cookie);
+                    assert!(!live, "a user was refused: {why:?} {ask:?}");
                 }
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
-            Verdict::Challenge { .. } => panic!("nobody can be challenged"),
-            Verdict::Forward(ticket, _) => self.forward(who, ask, *ticket),
+            Verdict::Challenge { .. } => self.challenged(who, ask, fate),
+            Verdict::Forward(ticket, _) => self.forward(who, ask, fate, *ticket),
         }
     }
 
-    fn forward(&mut self, who: u32, ask: Ask, ticket: Ticket) {
+    /// Who keeps cookies goes on with one; who does not gets no second challenge.
+    fn challenged(&mut self, who: u32, ask: Ask, fate: Fate) {
+        let known = !matches!(ask.challenged, Challenged::No { .. });
+        assert!(!known, "challenged twice: {ask:?}");
+        let keeps = self.is_honest(who) || who.is_multiple_of(3);
+        let challenged = if keeps {
+            self.challenges += 1;
+            Challenged::Passed(Token(u64::from(who)))
+        } else {
+            Challenged::Failed
+        };
+        self.ask(who, Ask { challenged, ..ask }, fate, Patience::Left, None);
+    }
+
+    fn is_honest(&self, who: u32) -> bool {
+        (1..=self.honest).contains(&who)
+    }
+
+    /// Whether this is the cookie of a login of theirs that has not expired.
+    pub fn is_live(&self, who: u32, cookie: &str) -> bool {
+        let found = self.django.store.get(cookie);
+        found.is_some_and(|(data, expires)| data.user == Some(who) && *expires > self.now)
+    }
+
+    fn forward(&mut self, who: u32, ask: Ask, fate: Fate, ticket: Ticket) {
         let sent = match ticket.cookie() {
             SendCookie::Keep => ask.cookie.clone(),
             SendCookie::Remove => None,
@@ -176,15 +256,25 @@ impl World {
             assert!(!self.dead.contains(cookie), "a dead key was sent: {ask:?}");
             self.check_whose(who, cookie);
         }
-        let late = sent.clone().filter(|_| ticket.hold.is_none());
+        if self.is_honest(who)
+            && let Some(cookie) = ask.cookie.as_ref().filter(|_| sent.is_none())
+        {
+            assert!(!self.is_live(who, cookie), "a user's session was taken out: {ask:?}");
+        }
+        let late = sent.clone().filter(|_| ticket.hold.is_none() && !ticket.passes);
         if let Some(cookie) = &late {
             let late = self.late.entry(cookie.clone()).or_default();
             late.under_way += 1;
             late.peak = late.peak.max(late.under_way);
             let known = matches!(ticket.sent, Sent::Known(..));
-            assert!(known || ticket.passes, "without a hold: {ask:?}");
+            assert!(known, "without a hold: {ask:?}");
         }
-        self.flights.push(Flight { ask, who, ticket, sent, late, phase: Phase::UnderWay });
+        let (begun, charged, phase) = (self.now, false, Phase::UnderWay);
+        let flight = Flight { ask, who, ticket, sent, late, begun, charged, fate, phase };
+        match fate {
+            Fate::Awaited | Fate::HungUp => self.flights.push(flight),
+            Fate::Dripped(span) => self.slow.push((self.now.after(span), flight)),
+        }
     }
 
     /// No exchange is ever sent with a session that somebody else has written to. Sites that save a
@@ -205,6 +295,7 @@ impl World {
         if self.flights.is_empty() {
             return false;
         }
+        self.events += 1;
         let index = self.rng.below(self.flights.len());
         let mut flight = self.flights.swap_remove(index);
         match std::mem::replace(&mut flight.phase, Phase::UnderWay) {
@@ -214,6 +305,7 @@ impl World {
             Phase::UnderWay => {
                 let sent = flight.sent.clone();
                 let answer = self.serve(&flight, sent.as_deref());
+                self.check(&flight);
                 if self.rng.percent(self.lost) {
                     self.settle(flight, Outcome::NoAnswer, None);
                 } else {
@@ -233,6 +325,7 @@ impl World {
             Phase::Proving(answer, key) => {
                 self.check_whose(flight.who, &text(&key));
                 let second = self.serve(&flight, Some(&text(&key)));
+                self.check(&flight);
                 if self.rng.percent(self.lost) {
                     let first = self.evidence(&answer);
                     self.settle(flight, Outcome::Answered(&first, None), Some(&answer));
@@ -246,7 +339,6 @@ impl World {
                 self.settle(flight, Outcome::Answered(&first, Some(&second)), Some(&answer));
             }
         }
-        self.check();
         true
     }
 
@@ -264,14 +356,27 @@ impl World {
                 let grown = i64::try_from(after).unwrap() - i64::try_from(before).unwrap();
                 self.late.entry(key.clone()).or_default().grown += grown.max(0);
             }
-            None if after > before => self.growth.push((self.now, after - before)),
+            // Counted when it was charged.
+            None if flight.charged => {}
+            None if after > before && flight.ticket.passes => {
+                if let Some(page) = &flight.ticket.page {
+                    let fresh = Passed { total: 0, first: self.now, at_once: 0 };
+                    let passed = self.passed.entry(page.text()).or_insert(fresh);
+                    if self.now.since(passed.first) >= self.guard.policy().learned.quiet {
+                        (passed.first, passed.at_once) = (self.now, 0);
+                    }
+                    passed.total += after - before;
+                    passed.at_once += after - before;
+                }
+            }
+            None if after > before => self.held.add(after - before, self.now),
             None => {}
         }
         answer
     }
 
     fn settle(&mut self, flight: Flight, outcome: Outcome<'_>, answer: Option<&Answer>) {
-        let Flight { ask, who, ticket, sent, late, .. } = flight;
+        let Flight { ask, who, ticket, sent, late, fate, .. } = flight;
         let known = matches!(ticket.sent, Sent::Known(..));
         // The key of a proof whose second half failed is not worth another record.
         let half_proved = matches!(ticket.sent, Sent::Proof(_))
@@ -304,8 +409,15 @@ impl World {
             let hash = parsed.map(|key| self.guard.secret.key(&key));
             assert!(!hash.is_some_and(|hash| self.guard.spares.holds(hash)), "a spare got out");
         }
+        // What nobody got is in no ledger.
+        let withheld = app.is_some() && settlement.cookie != RelayCookie::Keep;
         self.learn(known, held, sent.as_deref(), app.as_deref(), effect, uncertain);
-        let end = if answer.is_some() { Ended::Answered { set } } else { Ended::NoAnswer };
+        if let Some(app) = app.filter(|app| withheld && Some(app) != sent.as_ref()) {
+            self.paid.remove(&app);
+        }
+        let gone = fate == Fate::HungUp;
+        let answered = answer.is_some() && !gone;
+        let end = if answered { Ended::Answered { set } } else { Ended::NoAnswer };
         self.done.push(Done { who, end });
         self.retry(settlement.wake);
     }
@@ -350,11 +462,14 @@ impl World {
 
     fn retry(&mut self, wake: Option<WaitFor>) {
         let Some(wake) = wake else { return };
+        if !self.waiting.iter().any(|waiting| waiting.what == wake) {
+            return;
+        }
         let (woken, rest) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.what == wake);
         self.waiting = rest;
-        for Waiting { ask, who, until, .. } in woken {
-            self.ask(who, ask, Patience::Left, Some(until));
+        for Waiting { ask, who, fate, until, .. } in woken {
+            self.ask(who, ask, fate, Patience::Left, Some(until));
         }
     }
 
@@ -362,65 +477,84 @@ impl World {
     pub fn pass(&mut self, span: Duration) {
         self.now = self.now.after(span);
         let now = self.now;
+        self.drip();
+        if !self.waiting.iter().any(|waiting| waiting.until <= now) {
+            return;
+        }
         let (spent, rest) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.until <= now);
         self.waiting = rest;
-        for Waiting { ask, who, .. } in spent {
-            self.ask(who, ask, Patience::Spent, None);
+        for Waiting { ask, who, fate, .. } in spent {
+            self.ask(who, ask, fate, Patience::Spent, None);
+        }
+    }
+
+    /// Slow exchanges are charged when they have taken too long, as the shell does, and go on when
+    /// their requests have ended.
+    fn drip(&mut self) {
+        let each = records_each(&self.django);
+        for index in (0..self.slow.len()).rev() {
+            let (until, flight) = &mut self.slow[index];
+            if !flight.charged && self.now.since(flight.begun) >= HOLD_TIME {
+                flight.charged = flight.ticket.hold.is_some();
+                self.guard.charge(&mut flight.ticket, self.now);
+                if flight.charged {
+                    self.held.add(each, self.now);
+                }
+            }
+            if *until <= self.now {
+                let (_, flight) = self.slow.swap_remove(index);
+                self.flights.push(flight);
+            }
         }
     }
 
     /// Everything under way ends.
     pub fn drain(&mut self) {
-        while !self.flights.is_empty() || !self.waiting.is_empty() {
+        while !(self.flights.is_empty() && self.waiting.is_empty() && self.slow.is_empty()) {
             if !self.step() {
                 self.pass(Duration::from_millis(500));
             }
         }
         assert_eq!(self.guard.under_way(), UnderWay::default(), "something is held for ever");
         let spares = self.guard.sizes().1;
-        let allowed = self.initial + self.records_each() * self.told + spares;
+        let allowed = self.initial + records_each(&self.django) * self.told + spares;
         assert!(self.django.rows() <= allowed, "{} records, {allowed} told", self.django.rows());
-        self.check_windows();
     }
 
-    fn records_each(&self) -> usize {
-        let both = self.django.saves_every_request && self.django.release.creates_on_load();
-        1 + usize::from(both)
+    /// Records that were added without a hold: by paid keys, and on paths that were thought clean.
+    pub fn without_hold(&self) -> (usize, usize) {
+        let late = self.late.values().map(|late| usize::try_from(late.grown).unwrap_or(0)).sum();
+        (late, self.passed.values().map(|passed| passed.total).sum())
     }
 
-    fn check(&self) {
+    /// What the exchange that was just carried out may have broken.
+    fn check(&self, flight: &Flight) {
         let spares = usize::from(self.guard.policy().recycle.spares);
-        assert!(self.guard.sizes().1 <= spares, "more spares than configured");
-        for (key, late) in &self.late {
+        assert!(self.guard.spares.len() <= spares, "more spares than configured");
+        let each = records_each(&self.django);
+        if let Some(key) = &flight.late
+            && let Some(late) = self.late.get(key)
+        {
             let failures = usize::from(Ledger::FREE_FAILURES) + late.peak;
-            let allowed = self.records_each() * (late.peak + late.uncertain.min(failures));
+            let allowed = each * (late.peak + late.uncertain.min(failures));
             let grown = usize::try_from(late.grown).expect("not negative");
             assert!(grown <= allowed, "{key} grew by {grown} without a hold, not {allowed}");
         }
-    }
-
-    fn check_windows(&self) {
-        let policy = self.guard.policy();
-        let each = self.records_each() as u128;
-        for first in 0..self.growth.len() {
-            let mut grown = 0;
-            for (at, records) in &self.growth[first..] {
-                grown += *records as u128;
-                let window = at.since(self.growth[first].0).as_nanos();
-                let budgets: u128 = policy
-                    .budgets
-                    .iter()
-                    .map(|budget| {
-                        u128::from(budget.site.burst().get())
-                            + window / budget.site.period().as_nanos()
-                    })
-                    .sum();
-                let allowed = each * budgets + u128::from(policy.recycle.spares);
-                assert!(grown <= allowed, "{grown} records in {window} ns, allowed {allowed}");
-            }
+        if let Some(page) = flight.ticket.page.as_ref().filter(|_| flight.ticket.passes)
+            && let Some(passed) = self.passed.get(&page.text())
+        {
+            let (passed, allowed) = (passed.at_once, each * self.guard.learned.passes());
+            let target = &flight.ask.target;
+            assert!(passed <= allowed, "{passed} records on {target}, {allowed} allowed");
         }
     }
+}
+
+/// Records that one request may add at most.
+fn records_each(django: &Django) -> usize {
+    let both = django.saves_every_request && django.release.creates_on_load();
+    1 + usize::from(both)
 }
 
 /// Whether the guard can read it; everything else is charged and told as of another shape.
