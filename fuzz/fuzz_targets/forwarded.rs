@@ -4,8 +4,10 @@
 
 use std::net::IpAddr;
 
+use floodwall::config::Config;
 use floodwall::proxy::forwarded::{announce, origin};
 use floodwall::proxy::headers::clean_request;
+use floodwall::proxy::start::settings;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
 use http_body_util::Empty;
@@ -50,7 +52,8 @@ fuzz_target!(|data: &[u8]| {
     *parts.headers_mut() = came.clone();
     let mut parts = parts.into_parts().0;
     let nameless = HeaderValue::from_static("upstream");
-    if clean_request(&mut parts, &Empty::<&[u8]>::new(), &nameless).is_err() {
+    let limits = settings(&Config::default()).downstream_limits;
+    if clean_request(&mut parts, &Empty::<&[u8]>::new(), &nameless, &limits).is_err() {
         return;
     }
     announce(&mut parts.headers, &found);

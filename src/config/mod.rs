@@ -62,7 +62,8 @@ pub struct Config {
 pub struct UpstreamLimits {
     /// Until a connection stands. 10 milliseconds to 5 minutes.
     pub connect_timeout: Duration,
-    /// From the end of the request to the head of the response. 100 milliseconds to 1 hour.
+    /// From the end of the request to the head of the response, and for a pause in its body. 100
+    /// milliseconds to 1 hour.
     pub response_timeout: Duration,
     /// After which a pooled connection is closed. 100 milliseconds to 1 hour.
     pub idle_timeout: Duration,
@@ -73,12 +74,28 @@ pub struct UpstreamLimits {
 /// Limits on the clients' side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DownstreamLimits {
-    /// For a request's head, and for an idle connection. 100 milliseconds to 5 minutes.
+    /// For a request's head. 100 milliseconds to 5 minutes.
     pub header_timeout: Duration,
+    /// For an idle connection. 100 milliseconds to 1 hour.
+    pub idle_timeout: Duration,
+    /// For a pause in a request's body. 100 milliseconds to 1 hour.
+    pub body_timeout: Duration,
+    /// For a client that takes nothing of a response. 100 milliseconds to 1 hour.
+    pub send_timeout: Duration,
+    /// Bytes a second that a client must keep up with; 0 for any number. At most 1 MiB.
+    pub body_rate: usize,
+    /// The target of a request. 256 bytes to 60 KiB (hyper takes little more).
+    pub target_bytes: usize,
+    /// The body of a request. 1 KiB to 1 TiB.
+    pub body_bytes: usize,
     /// Request line and headers together. 8 KiB (hyper takes no less) to 1 MiB.
     pub head_bytes: usize,
     /// Header lines of a request. 16 to 1,024.
     pub headers: usize,
+    /// Connections of clients. 16 to 1,000,000.
+    pub connections: usize,
+    /// Connections of one client. 16 to 1,000,000.
+    pub connections_per_client: usize,
 }
 
 /// What is logged, and how.

@@ -10,7 +10,7 @@ use super::fault::Unfit;
 /// How a duration is written.
 pub(super) const DURATION_FORM: &str = "\"250ms\", \"10s\", \"5m\", \"12h\" or \"14d\"";
 /// How a size is written.
-pub(super) const SIZE_FORM: &str = "bytes, \"64KiB\" or \"1MiB\"";
+pub(super) const SIZE_FORM: &str = "bytes, \"64KiB\", \"1MiB\" or \"1GiB\"";
 /// How a rate is written.
 pub(super) const RATE_FORM: &str = "\"5/s\", \"30/min\", \"100/h\" or \"1000/d\"";
 
@@ -49,7 +49,7 @@ fn bad_duration_unit(number: u64, unit: &str) -> Unfit {
     Unfit::new("not a duration").remedy(format!("write \"{number}{right}\""))
 }
 
-/// Reads "4096", "64KiB", "1MiB".
+/// Reads "4096", "64KiB", "1MiB", "1GiB".
 pub(super) fn size(text: &str) -> Result<usize, Unfit> {
     let (digits, unit) = split(text);
     if digits.is_empty() {
@@ -61,11 +61,13 @@ pub(super) fn size(text: &str) -> Result<usize, Unfit> {
         "" => 1,
         "KiB" => 1 << 10,
         "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
         other => {
             let right = match other.trim().to_ascii_lowercase().as_str() {
                 "b" | "byte" | "bytes" => "",
                 "k" | "kb" | "kib" => "KiB",
                 "m" | "mb" | "mib" => "MiB",
+                "g" | "gb" | "gib" => "GiB",
                 _ => return Err(Unfit::new("not a size: one whole number, then one unit")),
             };
             return Err(Unfit::new("not a size").remedy(format!("write \"{number}{right}\"")));

@@ -97,9 +97,20 @@ pub(super) fn downstream_limits(
 ) {
     let header = duration(MILLISECOND * 100..=MINUTE * 5);
     table.read("header_timeout", &mut limits.header_timeout, faults, header);
+    let wait = || duration(MILLISECOND * 100..=HOUR);
+    table.read("idle_timeout", &mut limits.idle_timeout, faults, wait());
+    table.read("body_timeout", &mut limits.body_timeout, faults, wait());
+    table.read("send_timeout", &mut limits.send_timeout, faults, wait());
+    table.read("body_rate", &mut limits.body_rate, faults, size(0..=1 << 20));
     // hyper panics below 8 KiB (`http1::Builder::max_buf_size`).
     table.read("head_bytes", &mut limits.head_bytes, faults, size(8 << 10..=1 << 20));
     table.read("headers", &mut limits.headers, faults, integer(16..=1_024));
+    // hyper takes 65,534 bytes (`uri::MAX_LEN`).
+    table.read("target_bytes", &mut limits.target_bytes, faults, size(256..=60 << 10));
+    table.read("body_bytes", &mut limits.body_bytes, faults, size(1 << 10..=1 << 40));
+    let connections = || integer(16..=1_000_000);
+    table.read("connections", &mut limits.connections, faults, connections());
+    table.read("connections_per_client", &mut limits.connections_per_client, faults, connections());
     table.finish(faults);
 }
 

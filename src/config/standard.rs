@@ -34,8 +34,16 @@ impl Default for Config {
             },
             downstream_limits: DownstreamLimits {
                 header_timeout: Duration::from_secs(10),
+                idle_timeout: Duration::from_secs(60),
+                body_timeout: Duration::from_secs(30),
+                send_timeout: Duration::from_secs(60),
+                body_rate: 500,
                 head_bytes: 64 << 10,
                 headers: 100,
+                target_bytes: 8 << 10,
+                body_bytes: 1 << 30,
+                connections: 4_096,
+                connections_per_client: 1_024,
             },
             log: Log {
                 format: LogFormat::Auto,

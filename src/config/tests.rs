@@ -155,7 +155,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 55] = [
+const OTHERS: [(&str, &str); 63] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -204,6 +204,14 @@ const OTHERS: [(&str, &str); 55] = [
     ("upstream_limits.idle_timeout", "\"100ms\""),
     ("upstream_limits.idle_connections", "0"),
     ("downstream_limits.header_timeout", "\"5m\""),
+    ("downstream_limits.idle_timeout", "\"1h\""),
+    ("downstream_limits.body_timeout", "\"100ms\""),
+    ("downstream_limits.send_timeout", "\"1h\""),
+    ("downstream_limits.body_rate", "0"),
+    ("downstream_limits.target_bytes", "\"60KiB\""),
+    ("downstream_limits.body_bytes", "\"1024GiB\""),
+    ("downstream_limits.connections", "1_000_000"),
+    ("downstream_limits.connections_per_client", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
     ("log.format", "\"json\""),

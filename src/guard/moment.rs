@@ -13,6 +13,9 @@ impl Moment {
     /// What the origin must be before the first reading: ten years, in nanoseconds.
     pub const HEADROOM: Duration = Duration::from_secs(10 * 366 * 86_400);
 
+    /// The far end of time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// A reading `nanos` nanoseconds after the origin.
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)

@@ -23,6 +23,8 @@ use super::failure::Failure;
 use super::headers;
 use super::live::Token;
 use super::pool::Lease;
+use super::seat::Running;
+use super::upload::Upload;
 use crate::guard::moment::Moment;
 
 /// What of an unread request is read and thrown away after a refusal.
@@ -33,9 +35,7 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// What goes upstream: the body of the client's request, or none.
 #[derive(Debug)]
 pub struct UpstreamBody {
-    /// `None` when there is none, or when it has ended.
-    incoming: Option<Incoming>,
-    stall: Stall,
+    upload: Upload,
     clock: Clock,
     progress: Arc<Progress>,
 }
@@ -55,28 +55,21 @@ pub struct Progress {
 pub struct Broken;
 
 impl UpstreamBody {
-    /// A request's body. The client may pause no longer than `limit`.
-    pub fn new(incoming: Incoming, limit: Duration, clock: Clock) -> Self {
-        let incoming = Some(incoming).filter(|body| !body.is_end_stream());
-        let bounded = incoming.as_ref().is_none_or(|body| body.size_hint().exact().is_some());
+    /// A request's body.
+    pub fn new(upload: Upload, clock: Clock) -> Self {
+        let bounded = upload.is_end_stream() || upload.size_hint().exact().is_some();
         let progress = Progress { bounded: bounded.into(), ..Progress::default() };
-        Self { incoming, stall: Stall::new(limit), clock, progress: Arc::new(progress) }
+        Self { upload, clock, progress: Arc::new(progress) }
     }
 
     /// No body.
     pub fn empty(clock: Clock) -> Self {
-        Self { incoming: None, stall: Stall::new(Duration::ZERO), clock, progress: Arc::default() }
+        Self::new(Upload::none(clock), clock)
     }
 
     /// How far it has come.
     pub fn progress(&self) -> Arc<Progress> {
         Arc::clone(&self.progress)
-    }
-
-    fn fail(&mut self, failure: Failure) -> Broken {
-        self.incoming = None;
-        self.progress.fail(failure);
-        Broken
     }
 }
 
@@ -122,44 +115,39 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let this = &mut *self;
-        let Some(incoming) = &mut this.incoming else { return Poll::Ready(None) };
-        let polled = Pin::new(incoming).poll_frame(cx);
-        this.progress.awaits_client.store(polled.is_pending(), Ordering::Relaxed);
-        match polled {
-            Poll::Ready(outcome) => {
-                this.stall.moved();
-                this.progress.moved(this.clock.now());
-                match outcome {
-                    Some(Ok(mut frame)) => {
-                        if let Some(trailers) = frame.trailers_mut() {
-                            headers::clean_trailers(trailers);
-                            // The last frame. The end that follows would be no better.
-                            this.incoming = None;
-                        }
-                        Poll::Ready(Some(Ok(frame)))
-                    }
-                    Some(Err(error)) => Poll::Ready(Some(Err(this.fail(Failure::Upload(error))))),
-                    None => {
-                        this.incoming = None;
-                        this.progress.bounded.store(true, Ordering::Relaxed);
-                        Poll::Ready(None)
-                    }
-                }
-            }
-            Poll::Pending => match this.stall.poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(this.fail(Failure::UploadStalled)))),
-                Poll::Pending => Poll::Pending,
-            },
+        if self.upload.has_ended() {
+            return Poll::Ready(None);
         }
+        let polled = Pin::new(&mut self.upload).poll_frame(cx);
+        self.progress.awaits_client.store(polled.is_pending(), Ordering::Relaxed);
+        if polled.is_ready() {
+            self.progress.moved(self.clock.now());
+        }
+        polled.map(|outcome| {
+            if outcome.is_none() {
+                self.progress.bounded.store(true, Ordering::Relaxed);
+            }
+            outcome.map(|outcome| match outcome {
+                Ok(mut frame) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        headers::clean_trailers(trailers);
+                    }
+                    Ok(frame)
+                }
+                Err(failure) => {
+                    self.progress.fail(failure);
+                    Err(Broken)
+                }
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+        self.upload.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.upload.size_hint()
     }
 }
 
@@ -176,7 +164,7 @@ impl std::error::Error for Broken {}
 pub struct DownstreamBody {
     source: Source,
     /// Held until the body is dropped: the exchange has ended then.
-    exchange: Option<Token>,
+    exchange: Option<(Token, Running)>,
 }
 
 #[derive(Debug)]
@@ -208,9 +196,10 @@ impl DownstreamBody {
         Self { source: Source::Relayed(relayed), exchange: None }
     }
 
-    /// Counts the exchange as running until this body is dropped.
-    pub(super) fn holding(mut self, exchange: Token) -> Self {
-        self.exchange = Some(exchange);
+    /// Counts the exchange as running, for a stop and for its connection, until this body is
+    /// dropped.
+    pub(super) fn holding(mut self, exchange: Token, running: Running) -> Self {
+        self.exchange = Some((exchange, running));
         self
     }
 }
@@ -289,7 +278,7 @@ impl Body for DownstreamBody {
 /// Reads what is left of a refused request's body and throws it away, up to 64 KiB and for at
 /// most a second. Closing a socket with unread data resets the connection, and the client may
 /// then never read the refusal (RFC 9112, 9.6). What is longer is cut off all the same.
-pub async fn discard(mut body: Incoming) {
+pub async fn discard(mut body: Upload) {
     let reading = async {
         let mut left = DISCARDED_BYTES;
         while let Some(Ok(frame)) = body.frame().await {
@@ -304,7 +293,7 @@ pub async fn discard(mut body: Incoming) {
 
 /// Whether [`discard`] may read the body to its end, so that the connection can be kept. Not of
 /// chunks: see [`Progress::is_bounded`].
-pub fn discardable(body: &Incoming) -> bool {
+pub fn discardable(body: &Upload) -> bool {
     body.size_hint().exact().is_some_and(|length| length <= DISCARDED_BYTES)
 }
 

@@ -9,12 +9,13 @@ use http::header::{COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE, TRANSFE
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Uri};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 
 use super::body::{self, DownstreamBody};
 use super::core::Core;
 use super::forwarded;
 use super::replies::{self, Accepts};
+use super::upload::Upload;
 use crate::guard::challenge::Challenged;
 use crate::guard::client::Client;
 
@@ -34,7 +35,7 @@ pub struct Visit {
 
 impl Visit {
     /// Takes cookies and marker out of a request.
-    pub fn take(core: &Core, parts: &mut Parts, body: &Incoming, client: Client) -> Self {
+    pub fn take(core: &Core, parts: &mut Parts, body: &Upload, client: Client) -> Self {
         let guard = &core.app.shield.guard;
         if !guard.challenges() {
             let challenged = Challenged::UNABLE;
@@ -110,7 +111,7 @@ fn redirection(status: StatusCode, target: &str, accepts: &Accepts) -> Response<
 /// How a client can be sent back: by 303 with GET and HEAD, by 307 with a POST whose content it
 /// still has when the refusal arrives. Nothing else is sent a second time by every browser. A
 /// target that begins with two slashes would lead to another host.
-fn back(parts: &Parts, body: &Incoming) -> Option<(StatusCode, PathAndQuery)> {
+fn back(parts: &Parts, body: &Upload) -> Option<(StatusCode, PathAndQuery)> {
     let bare = body.is_end_stream();
     let whole = !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
     let status = match parts.method {

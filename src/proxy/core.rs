@@ -8,6 +8,7 @@ use http::HeaderValue;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::live::Live;
+use super::seats::Seats;
 use super::settings::Settings;
 use super::shield::Shield;
 use super::upstream::Upstream;
@@ -34,6 +35,8 @@ pub struct Core {
     pub settings: Arc<Settings>,
     pub app: Arc<App>,
     pub clock: Clock,
+    /// Shared by all cores.
+    pub seats: Arc<Seats>,
     pub upstream: Upstream,
     /// Connections of clients.
     pub connections: Live,
@@ -47,15 +50,17 @@ pub struct Core {
 
 impl Core {
     /// A core with nothing running.
-    pub fn new(settings: Arc<Settings>, app: Arc<App>) -> Self {
+    pub fn new(settings: Arc<Settings>, app: Arc<App>, seats: Arc<Seats>) -> Self {
         let clock = app.clock;
-        let upstream = Upstream::new(settings.upstream.clone(), settings.upstream_limits, clock);
+        let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
+        let upstream = Upstream::new(address, limits, clock, Arc::clone(&seats));
         let nameless = HeaderValue::from_str(&settings.upstream.host())
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
         Self {
             settings,
             app,
             clock,
+            seats,
             upstream,
             connections: Live::default(),
             exchanges: Live::default(),

@@ -9,7 +9,7 @@ use http::header::{
 };
 use http::request::Parts;
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use http_body::Body;
 use tokio::time::timeout;
 
 use super::body::{self, DownstreamBody, UpstreamBody};
@@ -20,6 +20,7 @@ use super::failure::{Failure, Stage};
 use super::headers::tokens;
 use super::replies::{self, Accepts};
 use super::shield::{Admitted, Decision};
+use super::upload::Upload;
 use super::{forwarded, headers};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
@@ -37,7 +38,7 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 pub async fn exchange(
     core: &Arc<Core>,
     peer: SocketAddr,
-    request: Request<Incoming>,
+    request: Request<Upload>,
 ) -> Response<DownstreamBody> {
     let (mut parts, body) = request.into_parts();
     let accepts = Accepts::of(&parts.headers);
@@ -45,7 +46,9 @@ pub async fn exchange(
 
     // Before the headers are cleaned: `Connection` must not take the client's address away.
     let origin = forwarded::origin(peer.ip(), &parts.headers, &core.settings.trusted_proxies);
-    if let Err(fault) = headers::clean_request(&mut parts, &unread.body, &core.nameless) {
+    let limits = &core.settings.downstream_limits;
+    if let Err(fault) = headers::clean_request(&mut parts, &unread.body, &core.nameless, limits) {
+        core.failed(&Failure::Request(fault));
         return unread.refuse(replies::status(fault.status(), &accepts));
     }
     forwarded::announce(&mut parts.headers, &origin);
@@ -75,8 +78,7 @@ pub async fn exchange(
     cookie.put(&mut parts.headers);
 
     let uploads = !unread.body.is_end_stream();
-    let pause = core.settings.upstream_limits.response_timeout;
-    let body = UpstreamBody::new(unread.body, pause, core.clock);
+    let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
@@ -96,7 +98,7 @@ pub async fn exchange(
 async fn decide(
     core: &Core,
     parts: &Parts,
-    body: &Incoming,
+    body: &Upload,
     visit: &Visit,
     terms: Terms,
 ) -> (Decision, CookieLine) {
@@ -289,7 +291,7 @@ fn add_deletion(core: &Core, headers: &mut HeaderMap) {
 struct Unread {
     /// The client waits for 100 before it sends the body.
     expects: bool,
-    body: Incoming,
+    body: Upload,
 }
 
 impl Unread {

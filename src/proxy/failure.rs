@@ -6,15 +6,30 @@ use std::io;
 
 use http::StatusCode;
 
+use super::headers::Fault;
+use super::seats::Full;
+
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
 #[derive(Debug)]
 pub enum Failure {
-    /// The head of a request could not be parsed; hyper has answered it with 400, 414 or 431.
+    /// A connection was closed as soon as it came.
+    Refused(Full),
+    /// A connection could not be accepted.
+    Accept(io::Error),
+    /// The head of a request did not come in time; its connection was closed.
+    HeadTimeout,
+    /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
+    HeadTooLarge(hyper::Error),
+    /// The head of a request could not be parsed; hyper has answered it with 400.
     Head(hyper::Error),
+    /// The request is not taken as it is.
+    Request(Fault),
     /// The client broke off, or framed its body wrongly, while uploading.
     Upload(hyper::Error),
-    /// The client sent nothing of its body for the response timeout.
+    /// The client sent its body too slowly, or not at all.
     UploadStalled,
+    /// The client sent more than it may, without having said so before.
+    UploadTooLarge,
     /// No connection to the application.
     Connect(io::Error),
     /// No connection to the application within the connect timeout.
@@ -31,6 +46,8 @@ pub enum Failure {
     Body(hyper::Error),
     /// Nothing of the response's body came for the response timeout.
     BodyStalled,
+    /// The client took the response too slowly, or not at all.
+    SendStalled,
 }
 
 /// Why the head of a response cannot be relayed.
@@ -66,7 +83,16 @@ impl Failure {
     /// Whose failure it is.
     pub const fn side(&self) -> Side {
         match self {
-            Self::Head(_) | Self::Upload(_) | Self::UploadStalled => Side::Downstream,
+            Self::Refused(_)
+            | Self::Accept(_)
+            | Self::HeadTimeout
+            | Self::HeadTooLarge(_)
+            | Self::Head(_)
+            | Self::Request(_)
+            | Self::Upload(_)
+            | Self::UploadStalled
+            | Self::UploadTooLarge
+            | Self::SendStalled => Side::Downstream,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::Unsent(_)
@@ -81,12 +107,21 @@ impl Failure {
     /// How far the exchange had come. Before [`Stage::Forward`] nothing can have been written.
     pub const fn stage(&self) -> Stage {
         match self {
-            Self::Head(_) => Stage::Request,
+            Self::Refused(_)
+            | Self::Accept(_)
+            | Self::HeadTimeout
+            | Self::HeadTooLarge(_)
+            | Self::Head(_)
+            | Self::Request(_) => Stage::Request,
             Self::Connect(_) | Self::ConnectTimeout | Self::Unsent(_) => Stage::Connect,
-            Self::Upload(_) | Self::UploadStalled | Self::Closed(_) | Self::ResponseTimeout => {
-                Stage::Forward
+            Self::Upload(_)
+            | Self::UploadStalled
+            | Self::UploadTooLarge
+            | Self::Closed(_)
+            | Self::ResponseTimeout => Stage::Forward,
+            Self::Unrelayable(_) | Self::Body(_) | Self::BodyStalled | Self::SendStalled => {
+                Stage::Relay
             }
-            Self::Unrelayable(_) | Self::Body(_) | Self::BodyStalled => Stage::Relay,
         }
     }
 
@@ -94,8 +129,14 @@ impl Failure {
     /// to send any more, and the connection is broken off instead.
     pub const fn status(&self) -> StatusCode {
         match self {
+            Self::Request(fault) => fault.status(),
+            Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
-            Self::UploadStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
+                StatusCode::REQUEST_TIMEOUT
+            }
+            Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Refused(_) | Self::Accept(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::BodyStalled => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -107,11 +148,46 @@ impl Failure {
         }
     }
 
+    /// Whether a client was held to a limit of ours: that is worth a line of the log, now and then.
+    pub const fn is_limit(&self) -> bool {
+        match self {
+            Self::Refused(_)
+            | Self::Accept(_)
+            | Self::HeadTimeout
+            | Self::HeadTooLarge(_)
+            | Self::Request(Fault::TargetBytes | Fault::BodyBytes)
+            | Self::UploadStalled
+            | Self::UploadTooLarge
+            | Self::SendStalled => true,
+            Self::Head(_)
+            | Self::Request(
+                Fault::Tunnel | Fault::Target | Fault::Host | Fault::TransferCoding | Fault::Length,
+            )
+            | Self::Upload(_)
+            | Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::Unsent(_)
+            | Self::Closed(_)
+            | Self::ResponseTimeout
+            | Self::Unrelayable(_)
+            | Self::Body(_)
+            | Self::BodyStalled => false,
+        }
+    }
+
     /// The word for it in logs and metrics.
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::Refused(Full::All) => "connections",
+            Self::Refused(Full::Client(_)) => "client-connections",
+            Self::Accept(_) => "accept",
+            Self::HeadTimeout => "head-timeout",
+            Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
+            Self::Request(fault) => fault.word(),
             Self::Upload(_) => "upload",
+            Self::UploadTooLarge => Fault::BodyBytes.word(),
+            Self::SendStalled => "send-stalled",
             Self::UploadStalled => "upload-stalled",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect-timeout",
@@ -128,9 +204,16 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Refused(full) => return fmt::Display::fmt(full, f),
+            Self::Accept(error) => return write!(f, "connections cannot be accepted: {error}"),
+            Self::HeadTimeout => "the head of a request did not come in time",
+            Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
+            Self::Request(fault) => return fmt::Display::fmt(fault, f),
             Self::Upload(_) => "the client broke off while uploading",
-            Self::UploadStalled => "the client stopped uploading",
+            Self::UploadStalled => "the client uploads too slowly",
+            Self::UploadTooLarge => "the client uploads more than allowed",
+            Self::SendStalled => "the client takes the response too slowly",
             Self::Connect(_) => "no connection to the application",
             Self::ConnectTimeout => "no connection to the application in time",
             Self::Unsent(_) => "the application closed connections before they could be used",
@@ -151,13 +234,19 @@ impl fmt::Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::Head(error)
+            Self::HeadTooLarge(error)
+            | Self::Head(error)
             | Self::Upload(error)
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
-            Self::Connect(error) => Some(error),
-            Self::UploadStalled
+            Self::Accept(error) | Self::Connect(error) => Some(error),
+            Self::Refused(_)
+            | Self::HeadTimeout
+            | Self::Request(_)
+            | Self::UploadStalled
+            | Self::UploadTooLarge
+            | Self::SendStalled
             | Self::ConnectTimeout
             | Self::ResponseTimeout
             | Self::Unrelayable(_)

@@ -31,8 +31,7 @@ pub struct Origin {
 /// something that is no address it stops: the last good one counts.
 pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Origin {
     let peer = peer.to_canonical();
-    let trusts = |address: IpAddr| trusted_proxies.iter().any(|net| net.contains(&address));
-    if !trusts(peer) {
+    if !trusts(peer, trusted_proxies) {
         return Origin { peer, client: peer, trusted: false };
     }
     let mut client = peer;
@@ -40,11 +39,17 @@ pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> O
     for token in said.into_iter().rev() {
         let Some(address) = address(token) else { break };
         client = address;
-        if !trusts(client) {
+        if !trusts(client, trusted_proxies) {
             break;
         }
     }
     Origin { peer, client, trusted: true }
+}
+
+/// Whether a peer is a trusted proxy.
+pub fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
+    let peer = peer.to_canonical();
+    trusted_proxies.iter().any(|net| net.contains(&peer))
 }
 
 /// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended

@@ -1,6 +1,8 @@
 //! Headers that concern one connection only, and request targets: made plain before anything is
 //! decided on them, so that the application reads what the guard has read.
 
+use std::fmt;
+
 use http::header::{
     CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue,
     PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
@@ -11,6 +13,7 @@ use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::failure::Unrelayable;
+use super::settings::DownstreamLimits;
 
 /// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
 /// only the trailers that it names.
@@ -54,11 +57,22 @@ pub enum Fault {
     TransferCoding,
     /// A length of 2^63 bytes or more, which wraps in the parsers of some applications.
     Length,
+    /// A target that is longer than allowed.
+    TargetBytes,
+    /// A body that is to be longer than allowed.
+    BodyBytes,
 }
 
 impl Fault {
-    pub const ALL: [Self; 5] =
-        [Self::Tunnel, Self::Target, Self::Host, Self::TransferCoding, Self::Length];
+    pub const ALL: [Self; 7] = [
+        Self::Tunnel,
+        Self::Target,
+        Self::Host,
+        Self::TransferCoding,
+        Self::Length,
+        Self::TargetBytes,
+        Self::BodyBytes,
+    ];
 
     /// The status of the reply to it.
     pub const fn status(self) -> StatusCode {
@@ -66,7 +80,8 @@ impl Fault {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::Target | Self::Host => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
-            Self::Length => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TargetBytes => StatusCode::URI_TOO_LONG,
+            Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
         }
     }
 
@@ -78,7 +93,23 @@ impl Fault {
             Self::Host => "host",
             Self::TransferCoding => "transfer-coding",
             Self::Length => "length",
+            Self::TargetBytes => "target-bytes",
+            Self::BodyBytes => "body-bytes",
         }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tunnel => "a tunnel was asked for",
+            Self::Target => "the target of a request is none",
+            Self::Host => "the host of a request is none",
+            Self::TransferCoding => "a request has a transfer coding that is not supported",
+            Self::Length => "the length of a request's body is none",
+            Self::TargetBytes => "the target of a request is longer than allowed",
+            Self::BodyBytes => "the body of a request is larger than allowed",
+        })
     }
 }
 
@@ -91,9 +122,17 @@ pub fn clean_request(
     parts: &mut Parts,
     body: &impl Body,
     nameless: &HeaderValue,
+    limits: &DownstreamLimits,
 ) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::Tunnel);
+    }
+    if target_length(&parts.uri) > limits.target_bytes {
+        return Err(Fault::TargetBytes);
+    }
+    // The lower bound is what `Content-Length` says, whatever the client then sends.
+    if body.size_hint().lower() > limits.body_bytes {
+        return Err(Fault::BodyBytes);
     }
     let headers = &mut parts.headers;
     if !only_chunked(headers) {
@@ -201,6 +240,13 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
 /// What a host with a port is made of (RFC 3986, 3.2.2): no user, no path, no spaces.
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
+}
+
+/// The length of a target as it came, but for a fragment, which it must not have.
+fn target_length(uri: &Uri) -> usize {
+    let scheme = uri.scheme_str().map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    scheme + authority + uri.path_and_query().map_or(0, |path| path.as_str().len())
 }
 
 /// The origin-form of an absolute-form target, and the `Host` that it stands for (RFC 9112,

@@ -194,6 +194,8 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
             ("Method not allowed", "This cannot be done with this method.")
         }
         StatusCode::REQUEST_TIMEOUT => ("Request timeout", "The request took too long to arrive."),
+        StatusCode::PAYLOAD_TOO_LARGE => ("Content too large", "The request was too large."),
+        StatusCode::URI_TOO_LONG => ("URI too long", "The address that was asked for is too long."),
         StatusCode::GONE => ("Gone", "There is nothing here any more."),
         StatusCode::TOO_MANY_REQUESTS => {
             ("Too many requests", "Please wait a moment, then try again.")

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::core::{App, Core};
 use super::listen;
+use super::seats::Seats;
 use super::settings::Settings;
 
 /// Idle connections are looked through this often at most.
@@ -77,10 +78,9 @@ impl Bound {
     pub fn new(settings: Settings) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
-        let stall_limit = settings.upstream_limits.response_timeout;
         for address in &settings.listen {
             let failed = |source| RunError::Bind { address: *address, source };
-            let listener = listen::bind(*address, stall_limit).map_err(failed)?;
+            let listener = listen::bind(*address, &settings.downstream_limits).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push(listener);
         }
@@ -89,16 +89,18 @@ impl Bound {
 
     /// Starts a thread for each core. All accept from the same sockets.
     pub fn start(self, app: Arc<App>) -> Result<Running, RunError> {
-        let cores = match self.settings.cores {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            cores => cores,
-        };
+        let limits = &self.settings.downstream_limits;
+        let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
-        for index in 0..cores {
+        for index in 0..self.settings.cores() {
             let runtime = runtime()?;
             let listeners = self.register(&runtime)?;
-            let core = Arc::new(Core::new(Arc::clone(&self.settings), Arc::clone(&app)));
+            let core = Arc::new(Core::new(
+                Arc::clone(&self.settings),
+                Arc::clone(&app),
+                Arc::clone(&seats),
+            ));
             let phase = phase.subscribe();
             let thread = thread::Builder::new()
                 .name(format!("core-{index}"))

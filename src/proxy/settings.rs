@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -22,6 +23,16 @@ pub struct Settings {
     pub hold_time: Duration,
     pub upstream_limits: UpstreamLimits,
     pub downstream_limits: DownstreamLimits,
+}
+
+impl Settings {
+    /// How many runtimes there are.
+    pub fn cores(&self) -> usize {
+        match self.cores {
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            cores => cores,
+        }
+    }
 }
 
 /// Where the application listens.
@@ -51,9 +62,8 @@ impl Address {
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,
-    /// Until the head of the response, counted from the last progress of the request's body;
-    /// between two pieces of a body, in either direction; and until a client takes some of what
-    /// was sent to it.
+    /// Until the head of the response, counted from the last progress of the request's body; and
+    /// between two pieces of the response's body.
     pub response_timeout: Duration,
     /// A pooled connection is closed after this.
     pub idle_timeout: Duration,
@@ -64,10 +74,27 @@ pub struct UpstreamLimits {
 /// What a client may take of our time and memory.
 #[derive(Clone, Copy, Debug)]
 pub struct DownstreamLimits {
-    /// For the head of a request, and for an idle connection.
+    /// For the head of a request, from its first byte; and until that comes on a new connection.
     pub header_timeout: Duration,
+    /// An idle connection is closed after this.
+    pub idle_timeout: Duration,
+    /// How long a client may pause in its request's body: see [`Pace`](super::pace::Pace).
+    pub body_timeout: Duration,
+    /// How long it may take nothing of a response, in the same way.
+    pub send_timeout: Duration,
+    /// Bytes a second that it must keep up with in both directions, while it is waited for; 0:
+    /// any number will do.
+    pub body_rate: u64,
+    /// The target of a request, in bytes.
+    pub target_bytes: usize,
+    /// The body of a request.
+    pub body_bytes: u64,
     /// Request line and headers, in bytes. Less than 8 KiB counts as 8 KiB for the buffer.
     pub head_bytes: usize,
     /// Header lines of a request.
     pub headers: usize,
+    /// Connections of clients, all cores together.
+    pub connections: usize,
+    /// Connections of one client. Trusted proxies have no such limit.
+    pub connections_per_client: usize,
 }

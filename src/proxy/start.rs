@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::core::App;
+use super::descriptors;
 use super::failure::Side;
 use super::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
 use super::shield::Shield;
@@ -46,9 +47,15 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         clock,
         shield: Arc::clone(&shield),
         failed: Box::new(move |failure| {
-            // What a client does wrong is its own affair, and nobody's line in the log.
-            if failure.side() == Side::Upstream {
-                failed.telemetry.upstream_failed(failure.word(), failure, clock.now());
+            // What else a client does wrong is its own affair, and nobody's line in the log.
+            match failure.side() {
+                Side::Upstream => {
+                    failed.telemetry.upstream_failed(failure.word(), failure, clock.now());
+                }
+                Side::Downstream if failure.is_limit() => {
+                    failed.telemetry.limited(failure.word(), failure, clock.now());
+                }
+                Side::Downstream => {}
             }
         }),
     };
@@ -60,7 +67,9 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
             .name(String::from("keeper"))
             .spawn(move || keep(&shield, interval, &stopped))?
     };
-    let served = super::run::run(settings(config), Arc::new(app));
+    let mut settings = settings(config);
+    fit(&mut settings);
+    let served = super::run::run(settings, Arc::new(app));
     drop(stop);
     let kept = keeper.join();
     shield.telemetry.finish(clock.now());
@@ -88,6 +97,23 @@ pub fn shield(config: &Config, clock: Clock) -> Result<Shield, Box<dyn Error>> {
         }
     };
     Ok(Shield::new(guard, telemetry, state, clock))
+}
+
+/// Raises the limit of file descriptors, and lowers that of connections where it must.
+fn fit(settings: &mut Settings) {
+    let cores = settings.cores();
+    let Some(limit) = descriptors::raise() else { return };
+    let fitting = descriptors::fitting(limit, cores);
+    let connections = &mut settings.downstream_limits.connections;
+    if *connections > fitting {
+        tracing::warn!(
+            descriptors = limit,
+            configured = *connections,
+            connections = fitting,
+            "fewer connections than configured: raise the limit of open files (ulimit -n, LimitNOFILE)"
+        );
+        *connections = fitting;
+    }
 }
 
 fn floods(config: &Config) -> FloodSettings {
@@ -236,8 +262,16 @@ pub fn settings(config: &Config) -> Settings {
         },
         downstream_limits: DownstreamLimits {
             header_timeout: down.header_timeout,
+            idle_timeout: down.idle_timeout,
+            body_timeout: down.body_timeout,
+            send_timeout: down.send_timeout,
+            body_rate: down.body_rate as u64,
             head_bytes: down.head_bytes,
             headers: down.headers,
+            target_bytes: down.target_bytes,
+            body_bytes: down.body_bytes as u64,
+            connections: down.connections,
+            connections_per_client: down.connections_per_client,
         },
     }
 }

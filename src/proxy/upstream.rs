@@ -19,9 +19,11 @@ use tokio::time::timeout;
 
 use super::body::{DownstreamBody, Progress, UpstreamBody};
 use super::clock::Clock;
+use super::descriptors;
 use super::failure::{Failure, Unrelayable};
 use super::headers;
 use super::pool::{Lease, Pool};
+use super::seats::Seats;
 use super::settings::{Address, UpstreamLimits};
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
@@ -31,6 +33,9 @@ const BUFFER_BYTES: usize = 128 * 1024;
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
 
+/// The pause before another attempt when there was no file descriptor.
+const ROOM_PAUSE: Duration = Duration::from_millis(20);
+
 /// The application, as one core sees it.
 #[derive(Debug)]
 pub struct Upstream {
@@ -38,6 +43,7 @@ pub struct Upstream {
     limits: UpstreamLimits,
     clock: Clock,
     pool: Arc<Pool>,
+    seats: Arc<Seats>,
 }
 
 type Sender = http1::SendRequest<UpstreamBody>;
@@ -49,11 +55,11 @@ enum Refused {
 }
 
 impl Upstream {
-    /// No connection is made yet.
-    pub fn new(address: Address, limits: UpstreamLimits, clock: Clock) -> Self {
+    /// No connection is made yet. `seats` make room when there is no file descriptor for one.
+    pub fn new(address: Address, limits: UpstreamLimits, clock: Clock, seats: Arc<Seats>) -> Self {
         let pool =
             Pool::new(clock, limits.idle_connections, limits.idle_timeout, limits.response_timeout);
-        Self { address, limits, clock, pool: Arc::new(pool) }
+        Self { address, limits, clock, pool: Arc::new(pool), seats }
     }
 
     /// The idle connections.
@@ -150,7 +156,24 @@ impl Upstream {
         Ok(Response::from_parts(parts, body))
     }
 
+    /// Connects. Where there is no file descriptor for it, what is idle on both sides is closed,
+    /// and it is tried again within the connect timeout.
     async fn connect(&self) -> Result<Sender, Failure> {
+        let until = self.clock.now().after(self.limits.connect_timeout);
+        loop {
+            let outcome = self.connect_once().await;
+            let Err(Failure::Connect(error)) = &outcome else { return outcome };
+            let now = self.clock.now();
+            if !descriptors::are_exhausted(error) || now >= until {
+                return outcome;
+            }
+            self.pool.clear();
+            self.seats.make_room(now);
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+    }
+
+    async fn connect_once(&self) -> Result<Sender, Failure> {
         let limit = self.limits.connect_timeout;
         match &self.address {
             Address::Tcp { host, port } => {

@@ -1,4 +1,4 @@
-//! Failures of the upstream: one line a second for each kind, however many requests fail.
+//! Failures, and limits that were met: one line in a while for each kind, however many there are.
 
 use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
@@ -8,11 +8,14 @@ use super::escape::visible;
 use super::repeat::Repeat;
 use crate::guard::moment::Moment;
 
-/// The time between two lines of one kind.
-const SPAN: Duration = Duration::from_secs(1);
+/// Between two lines of one kind of failure of the upstream.
+const FAILURE_SPAN: Duration = Duration::from_secs(1);
 
 /// After this long without a failure, what was suppressed last is told.
-const REST: Duration = Duration::from_secs(10);
+const FAILURE_REST: Duration = Duration::from_secs(10);
+
+/// Both, for limits that clients have met: they are met all day.
+const LIMIT_SPAN: Duration = Duration::from_secs(60);
 
 /// Kinds told apart at most. They are words of our own code; what is beyond shares a line.
 const MOST_KINDS: usize = 32;
@@ -21,30 +24,48 @@ const MOST_KINDS: usize = 32;
 const OTHER: &str = "other";
 
 /// The kinds of failures seen so far.
-#[derive(Default)]
-pub(super) struct Failures(Mutex<Vec<(&'static str, Repeat)>>);
+pub(super) struct Failures {
+    message: &'static str,
+    span: Duration,
+    rest: Duration,
+    kinds: Mutex<Vec<(&'static str, Repeat)>>,
+}
 
 impl Failures {
+    /// Of the upstream.
+    pub(super) fn of_upstream() -> Self {
+        Self::new("upstream failed", FAILURE_SPAN, FAILURE_REST)
+    }
+
+    /// Clients that were held to a limit.
+    pub(super) fn of_limits() -> Self {
+        Self::new("client limited", LIMIT_SPAN, LIMIT_SPAN)
+    }
+
+    fn new(message: &'static str, span: Duration, rest: Duration) -> Self {
+        Self { message, span, rest, kinds: Mutex::default() }
+    }
+
     /// Writes one failure, or counts it. `detail` is formatted only if it is written.
     pub(super) fn tell(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
         let known = kinds.iter().any(|(known, _)| *known == kind);
         let kind = if known || kinds.len() < MOST_KINDS { kind } else { OTHER };
         let index = kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
             kinds.push((kind, Repeat::default()));
             kinds.len() - 1
         });
-        let admitted = kinds.get_mut(index).and_then(|(_, repeat)| repeat.admit(now, SPAN));
+        let admitted = kinds.get_mut(index).and_then(|(_, repeat)| repeat.admit(now, self.span));
         drop(kinds);
         if let Some(suppressed) = admitted {
             let suppressed = (suppressed > 0).then_some(suppressed);
-            tracing::warn!(kind, detail = visible(detail), suppressed, "upstream failed");
+            tracing::warn!(kind, detail = visible(detail), suppressed, "{}", self.message);
         }
     }
 
     /// Tells how many were suppressed last, of kinds that have come to rest.
     pub(super) fn tick(&self, now: Moment) {
-        self.tell_suppressed(now, REST);
+        self.tell_suppressed(now, self.rest);
     }
 
     /// Tells how many were suppressed.
@@ -54,14 +75,14 @@ impl Failures {
 
     fn tell_suppressed(&self, now: Moment, span: Duration) {
         let due: Vec<(&'static str, u64)> = self
-            .0
+            .kinds
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter_mut()
             .filter_map(|(kind, repeat)| Some((*kind, repeat.overdue(now, span)?)))
             .collect();
         for (kind, suppressed) in due {
-            tracing::warn!(kind, suppressed, "upstream failed");
+            tracing::warn!(kind, suppressed, "{}", self.message);
         }
     }
 }

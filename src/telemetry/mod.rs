@@ -47,6 +47,7 @@ pub struct Telemetry {
     floods: Floods,
     notices: Notices,
     failures: Failures,
+    limits: Failures,
     tally: SharedTally,
     /// Exchanges, in the order of `StandingWord::ALL`.
     standings: [AtomicU64; StandingWord::ALL.len()],
@@ -60,7 +61,8 @@ impl Telemetry {
         Self {
             floods: Floods::new(routes.len(), floods),
             notices: Notices::new(routes.clone()),
-            failures: Failures::default(),
+            failures: Failures::of_upstream(),
+            limits: Failures::of_limits(),
             tally: SharedTally::default(),
             standings: Default::default(),
             started: now,
@@ -126,11 +128,18 @@ impl Telemetry {
         self.failures.tell(kind, detail, now);
     }
 
+    /// Tells of a client that was held to a limit: at most one line a minute for each `kind`, which
+    /// must be a word of our own.
+    pub fn limited(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
+        self.limits.tell(kind, detail, now);
+    }
+
     /// Writes what has become due. To be called once a second, by one core.
     pub fn tick(&self, now: Moment) {
         self.log(&self.floods.tick(now));
         self.notices.tick(now);
         self.failures.tick(now);
+        self.limits.tick(now);
     }
 
     /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
@@ -139,6 +148,7 @@ impl Telemetry {
         self.log(&self.floods.finish(now));
         self.notices.finish(now);
         self.failures.finish(now);
+        self.limits.finish(now);
         self.log_summary(now);
     }
 

@@ -19,6 +19,8 @@ mod django_warmth;
 mod forged;
 mod framing;
 mod leaps;
+mod limits;
+mod limits_descriptors;
 mod patch;
 mod proxying;
 mod raw;

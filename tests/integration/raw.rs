@@ -52,8 +52,16 @@ pub fn settings(upstream: Address) -> Settings {
         },
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(30),
+            send_timeout: Duration::from_secs(60),
+            body_rate: 500,
             head_bytes: 64 * 1024,
             headers: 100,
+            target_bytes: 8 * 1024,
+            body_bytes: 1 << 30,
+            connections: 1_000,
+            connections_per_client: 1_000,
         },
     }
 }
@@ -238,6 +246,60 @@ impl Wire {
         sent
     }
 
+    /// Sends bytes to somebody who may have hung up; everything that comes then.
+    pub fn ask(&mut self, bytes: &str) -> String {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("asking is for TCP") };
+        match stream.write_all(bytes.as_bytes()) {
+            Ok(()) => self.rest(),
+            Err(error) if is_end(error.kind()) => String::new(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Sends `piece` again and again, with `pause` after each, until the other side says something
+    /// or ends, at most `limit` times; how often that was.
+    pub fn drip(&mut self, piece: &[u8], pause: Duration, limit: usize) -> usize {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("dripping is for TCP") };
+        stream.set_read_timeout(Some(pause)).unwrap();
+        let mut sent = 0;
+        while sent < limit && stream.write_all(piece).is_ok() {
+            sent += 1;
+            match stream.peek(&mut [0]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        sent
+    }
+
+    /// Reads pieces of `length` bytes, with `pause` before each, to the end of the connection, or
+    /// until there were `limit` bytes; how many there were.
+    pub fn sip(&mut self, length: usize, pause: Duration, limit: usize) -> usize {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("sipping is for TCP") };
+        let mut piece = vec![0; length];
+        let mut read = self.read.len();
+        while read < limit {
+            thread::sleep(pause);
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(length) => read += length,
+                Err(error) if is_end(error.kind()) => break,
+                Err(error) => panic!("nothing came in time: {error}"),
+            }
+        }
+        read
+    }
+
+    /// Whether the other side has neither ended nor said anything, so far.
+    pub fn is_open(&self) -> bool {
+        let Stream::Tcp(stream) = &self.stream else { panic!("only TCP is looked at so") };
+        stream.set_nonblocking(true).unwrap();
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        matches!(seen, Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+
     pub fn finish(&mut self) {
         match &mut self.stream {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
@@ -305,6 +367,19 @@ impl Wire {
     pub fn rest(&mut self) -> String {
         while self.fill() {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
+    }
+
+    /// Reads to the end; whether that was a reset.
+    pub fn is_reset(&mut self) -> bool {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("resets are of TCP") };
+        let mut piece = [0; 64 * 1024];
+        loop {
+            match stream.read(&mut piece) {
+                Ok(0) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            }
+        }
     }
 
     fn fill(&mut self) -> bool {

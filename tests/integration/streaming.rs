@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use crate::raw::{Application, OK, Proxy, has, settings, values};
@@ -140,8 +141,11 @@ fn curl_gets_and_sends_long_bodies_whole() {
         };
         assert!(received == body, "the upload was changed");
         wire.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 8388608\r\n\r\n");
-        wire.send(&body);
-        let output = curl.wait_with_output().unwrap();
+        // At the same time: the buffers in between need not hold all of it.
+        let output = thread::scope(|scope| {
+            scope.spawn(|| wire.send(&body));
+            curl.wait_with_output().unwrap()
+        });
         assert!(output.status.success(), "{output:?}");
         assert!(output.stdout == body, "the download was changed");
     }
@@ -167,7 +171,7 @@ fn a_client_that_does_not_read_holds_the_application_back() {
 fn a_client_that_never_reads_is_cut_off() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.response_timeout = Duration::from_secs(1);
+    settings.downstream_limits.send_timeout = Duration::from_millis(500);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -176,6 +180,8 @@ fn a_client_that_never_reads_is_cut_off() {
     wire.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {ENDLESS}\r\n\r\n"));
     wire.flood(ENDLESS, PATIENCE);
     assert_eq!(wire.rest(), "", "the application is let go");
+    assert_eq!(proxy.failure(), "send-stalled");
+    assert!(client.is_reset(), "the system keeps what nobody reads");
 }
 
 #[test]

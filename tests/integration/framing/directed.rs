@@ -84,7 +84,8 @@ fn what_is_no_plain_request_is_refused_with_all_behind_it() {
         (format!("{chunked}0\r\n{}\r\n", "X: 1\r\n".repeat(2_000)), 400),
         // It never ends, and is not waited for for ever.
         (format!("{chunked}{}", "0".repeat(1_000_000)), 400),
-        (format!("{head}Content-Length: 9223372036854775807\r\n\r\n"), 408),
+        (format!("{head}Content-Length: 9223372036854775807\r\n\r\n"), 413),
+        (format!("{head}Content-Length: 1000000\r\n\r\n"), 408),
     ] {
         let start: String = sent.chars().take(120).collect();
         assert_eq!(statuses(&rig, &sent), [status], "{start:?}");
@@ -208,7 +209,7 @@ fn trailers_that_end_twice_hide_nothing() {
 fn a_chunk_size_that_never_ends_is_not_waited_for() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.response_timeout = Duration::from_millis(300);
+    settings.downstream_limits.body_timeout = Duration::from_millis(300);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");

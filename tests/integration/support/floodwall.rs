@@ -28,12 +28,36 @@ impl Floodwall {
 
     /// The same at a given address, as a restart is.
     pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
+        Self::start_as(program, folder, upstream, configuration, listen)
+    }
+
+    /// The same with these limits of open files, soft and hard, on a free port.
+    pub fn start_with_files(
+        files: (u32, u32),
+        folder: &Folder,
+        upstream: &str,
+        configuration: &str,
+    ) -> Self {
+        let mut program = Command::new("prlimit");
+        program.arg(format!("--nofile={}:{}", files.0, files.1));
+        program.arg(env!("CARGO_BIN_EXE_floodwall"));
+        Self::start_as(program, folder, upstream, configuration, "127.0.0.1:0")
+    }
+
+    fn start_as(
+        mut program: Command,
+        folder: &Folder,
+        upstream: &str,
+        configuration: &str,
+        listen: &str,
+    ) -> Self {
         let file = folder.path().join("floodwall.toml");
         fs::write(&file, configuration).expect("the configuration can be written");
         let log = folder.path().join("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log");
         let said = fs::metadata(&log).map_or(0, |log| log.len());
-        let child = Command::new(env!("CARGO_BIN_EXE_floodwall"))
+        let child = program
             .arg("run")
             .args(["--config".as_ref(), file.as_os_str()])
             .args(["--upstream", upstream, "--listen", listen, "--state"])
@@ -87,6 +111,24 @@ impl Floodwall {
             assert!(Instant::now() < deadline, "{what:?} was not said: {log}");
             std::thread::yield_now();
         }
+    }
+
+    /// Changes the soft limit of open files while it runs.
+    pub fn limit_files(&self, files: u32) {
+        let status = Command::new("prlimit")
+            .args(["--pid", &self.child.id().to_string()])
+            .arg(format!("--nofile={files}:"))
+            .status()
+            .expect("prlimit runs");
+        assert!(status.success());
+    }
+
+    /// Memory that it has in use, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = read(&PathBuf::from(format!("/proc/{}/status", self.child.id())));
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")).expect("it runs");
+        kib.parse::<u64>().expect("a number") * 1024
     }
 
     /// SIGTERM, and the exit status.

@@ -1,0 +1,273 @@
+//! What one connection of a client is doing, and since when.
+//!
+//! Shared by the connection's task, which cuts it off when it is due; by its socket and its
+//! exchanges, which say what happens; and by all cores, of which any may shed a connection that
+//! waits for its client. All of it is atomic, and nothing on a request's way takes a lock.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio::task::AbortHandle;
+
+use super::clock::Clock;
+use super::settings::DownstreamLimits;
+use crate::guard::moment::Moment;
+
+/// What a connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing has come by it yet.
+    Silent(Moment),
+    /// A request's head has begun.
+    Head(Moment),
+    /// An exchange runs: a part of its request or of its response is still to come.
+    Exchange,
+    /// It is kept alive for another request.
+    Idle(Moment),
+    /// Its place was given to somebody else: it is being closed, and what still comes is not read.
+    Shed,
+}
+
+/// Why a connection is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overdue {
+    /// Nothing came for too long. That is nobody's failure.
+    Idle,
+    /// A head takes too long.
+    Head,
+    /// The client does not take what is sent to it.
+    Send,
+}
+
+/// The state of one connection. About 100 bytes.
+#[derive(Debug)]
+pub struct Seat {
+    clock: Clock,
+    /// A [`Phase`], packed.
+    phase: AtomicU64,
+    /// Parts of exchanges that run: a response, and the upload of its request.
+    running: AtomicU32,
+    /// When patience with a client that takes nothing ends, in nanoseconds; 0: it takes.
+    blocked_until: AtomicU64,
+    /// What is still to be sent is to be thrown away.
+    broken: AtomicBool,
+    task: OnceLock<AbortHandle>,
+    /// Where it stands in the table of its client; written and read under the table's lock.
+    pub(super) place: AtomicUsize,
+}
+
+/// Moments fit into 61 bits: 73 years.
+const KIND_SHIFT: u32 = 61;
+
+impl Phase {
+    const fn pack(self) -> u64 {
+        let (kind, since) = match self {
+            Self::Silent(since) => (0, since.as_nanos()),
+            Self::Head(since) => (1, since.as_nanos()),
+            Self::Idle(since) => (2, since.as_nanos()),
+            Self::Exchange => (3, 0),
+            Self::Shed => (4, 0),
+        };
+        (kind << KIND_SHIFT) | since
+    }
+
+    const fn unpack(packed: u64) -> Self {
+        let since = Moment::from_nanos(packed & ((1 << KIND_SHIFT) - 1));
+        match packed >> KIND_SHIFT {
+            0 => Self::Silent(since),
+            1 => Self::Head(since),
+            2 => Self::Idle(since),
+            3 => Self::Exchange,
+            _ => Self::Shed,
+        }
+    }
+}
+
+impl Seat {
+    /// A connection that has just been accepted.
+    pub fn new(clock: Clock, now: Moment) -> Self {
+        Self {
+            clock,
+            phase: AtomicU64::new(Phase::Silent(now).pack()),
+            running: AtomicU32::new(0),
+            blocked_until: AtomicU64::new(0),
+            broken: AtomicBool::new(false),
+            task: OnceLock::new(),
+            place: AtomicUsize::new(usize::MAX),
+        }
+    }
+
+    /// Names the task that serves the connection: without it, it cannot be shed.
+    pub fn served_by(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// What it is doing.
+    pub fn phase(&self) -> Phase {
+        Phase::unpack(self.phase.load(Ordering::Acquire))
+    }
+
+    /// Bytes have come. False if they come too late: the connection has been shed.
+    pub fn arrived(&self) -> bool {
+        loop {
+            let phase = self.phase();
+            match phase {
+                Phase::Head(_) | Phase::Exchange => return true,
+                Phase::Shed => return false,
+                Phase::Silent(_) | Phase::Idle(_) => {
+                    if self.change(phase, Phase::Head(self.clock.now())) {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A head is whole: an exchange runs until all copies of what this returns are dropped.
+    pub fn begin(self: &Arc<Self>) -> Running {
+        // Only what waits for at least a moment is shed, and a head never waits here: it was
+        // parsed in the turn in which its last byte came, or the exchange before it ended.
+        self.phase.store(Phase::Exchange.pack(), Ordering::Release);
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(self))
+    }
+
+    /// The client takes nothing; patience ends then.
+    pub fn blocked(&self, until: Moment) {
+        self.blocked_until.store(until.as_nanos(), Ordering::Release);
+    }
+
+    /// The client takes something.
+    pub fn unblocked(&self) {
+        self.blocked_until.store(0, Ordering::Release);
+    }
+
+    /// When it is to be cut off, as things stand, and why.
+    pub fn due(&self, limits: &DownstreamLimits) -> Option<(Moment, Overdue)> {
+        let blocked_until = self.blocked_until.load(Ordering::Acquire);
+        if blocked_until != 0 {
+            return Some((Moment::from_nanos(blocked_until), Overdue::Send));
+        }
+        match self.phase() {
+            Phase::Silent(since) => Some((since.after(limits.header_timeout), Overdue::Idle)),
+            Phase::Head(since) => Some((since.after(limits.header_timeout), Overdue::Head)),
+            Phase::Idle(since) => Some((since.after(limits.idle_timeout), Overdue::Idle)),
+            Phase::Exchange | Phase::Shed => None,
+        }
+    }
+
+    /// Since when it has been waiting for its client to send a request, or the rest of its head,
+    /// with nothing left to send to it.
+    pub fn waiting_since(&self) -> Option<Moment> {
+        match self.phase() {
+            Phase::Silent(since) | Phase::Head(since) | Phase::Idle(since)
+                if self.blocked_until.load(Ordering::Acquire) == 0 =>
+            {
+                Some(since)
+            }
+            Phase::Silent(_) | Phase::Head(_) | Phase::Idle(_) | Phase::Exchange | Phase::Shed => {
+                None
+            }
+        }
+    }
+
+    /// Closes it, if it has been waiting since `since` still. Whatever comes at the same time is
+    /// not read: the client may safely send it again.
+    pub fn shed(&self, since: Moment) -> bool {
+        let Some(task) = self.task.get() else { return false };
+        let phases = [Phase::Idle(since), Phase::Silent(since), Phase::Head(since)];
+        let claimed = phases.into_iter().any(|phase| self.change(phase, Phase::Shed));
+        if claimed {
+            task.abort();
+        }
+        claimed
+    }
+
+    /// Throws away what is still to be sent: the client does not want it, and the system would
+    /// keep it for as long as the client likes.
+    pub fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    /// See [`Seat::break_off`].
+    pub fn is_broken_off(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+
+    fn change(&self, from: Phase, to: Phase) -> bool {
+        self.phase
+            .compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+}
+
+/// A part of an exchange that runs. When the last one is dropped the connection is idle.
+#[derive(Debug)]
+pub struct Running(Arc<Seat>);
+
+impl Clone for Running {
+    fn clone(&self) -> Self {
+        self.0.running.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.change(Phase::Exchange, Phase::Idle(self.0.clock.now()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn seat() -> (Arc<Seat>, Moment) {
+        let clock = Clock::start();
+        let now = clock.now();
+        (Arc::new(Seat::new(clock, now)), now)
+    }
+
+    #[test]
+    fn a_phase_survives_packing() {
+        let now = Moment::from_nanos(0).after(Moment::HEADROOM * 3);
+        for phase in
+            [Phase::Silent(now), Phase::Head(now), Phase::Idle(now), Phase::Exchange, Phase::Shed]
+        {
+            assert_eq!(Phase::unpack(phase.pack()), phase);
+        }
+    }
+
+    #[test]
+    fn an_exchange_ends_with_its_last_part() {
+        let (seat, _) = seat();
+        assert!(seat.arrived());
+        let response = seat.begin();
+        let upload = response.clone();
+        drop(response);
+        assert_eq!(seat.phase(), Phase::Exchange, "the upload of an early answer goes on");
+        drop(upload);
+        assert!(matches!(seat.phase(), Phase::Idle(_)));
+    }
+
+    #[tokio::test]
+    async fn only_what_waits_is_shed_and_what_comes_then_is_not_read() {
+        let (seat, now) = seat();
+        assert!(!seat.shed(now), "nothing serves it yet");
+        seat.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
+        assert!(!seat.shed(now.after(Duration::from_nanos(1))), "it has moved in the meantime");
+        let running = seat.begin();
+        assert_eq!(seat.waiting_since(), None);
+        drop(running);
+        seat.blocked(now);
+        assert_eq!(seat.waiting_since(), None, "its response is not sent yet");
+        seat.unblocked();
+        let since = seat.waiting_since().unwrap();
+        assert!(seat.shed(since) && !seat.shed(since));
+        assert!(!seat.arrived());
+    }
+}

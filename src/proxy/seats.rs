@@ -1,0 +1,230 @@
+//! How many connections there are, in all and for each client; shared by all cores.
+//!
+//! It promises that nobody has more than its share, and that who waits for nothing but its own
+//! client makes room: at the cap the connections that have waited longest for a request are closed
+//! first, and only if there is none is the newest refused. A flood of connections that say nothing
+//! therefore keeps nobody out. It refuses to know what is said on a connection.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::seat::Seat;
+use crate::guard::client::Client;
+use crate::guard::moment::Moment;
+
+/// A connection is shed only after it has waited for its client as long as this.
+const MOMENT: Duration = Duration::from_secs(1);
+/// After it was looked for in vain, nothing to shed is looked for in this time: a look costs some
+/// nanoseconds for each connection, and a flood must not be able to ask for one with each of its
+/// own.
+const BARREN: Duration = Duration::from_millis(100);
+/// One look sheds this part of the connections that were looked at, so that looks are rare.
+const BATCH: usize = 16;
+
+/// Whose connections are counted together: one client's, or those of all trusted proxies, which
+/// have no cap of their own.
+pub type Group = Option<Client>;
+
+/// The connections of all cores.
+#[derive(Debug)]
+pub struct Seats {
+    most: usize,
+    most_for_client: usize,
+    /// As in the table, to be read without its lock.
+    taken: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    groups: HashMap<Group, Sharing>,
+    taken: usize,
+    barren_until: Option<Moment>,
+}
+
+/// The connections of one group.
+#[derive(Debug, Default)]
+struct Sharing {
+    seats: Vec<Arc<Seat>>,
+    barren_until: Option<Moment>,
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// There are `connections` of them.
+    All,
+    /// There are `connections_per_client` of this client.
+    Client(Client),
+}
+
+impl fmt::Display for Full {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("there are as many connections as allowed"),
+            Self::Client(client) => {
+                write!(f, "client {client} has as many connections as allowed")
+            }
+        }
+    }
+}
+
+impl Seats {
+    /// None is taken.
+    pub fn new(most: usize, most_for_client: usize) -> Self {
+        Self { most, most_for_client, taken: AtomicUsize::new(0), table: Mutex::default() }
+    }
+
+    /// Takes a place for a connection, at the expense of others that wait if need be.
+    pub fn take(self: &Arc<Self>, group: Group, seat: Seat, now: Moment) -> Result<Taken, Full> {
+        let mut guard = self.lock();
+        let table = &mut *guard;
+        if let Some(client) = group
+            && let Some(sharing) = table.groups.get_mut(&group)
+            && sharing.seats.len() >= self.most_for_client
+        {
+            let freed = sharing.shed(now);
+            table.taken -= freed;
+            if freed == 0 {
+                return Err(Full::Client(client));
+            }
+        }
+        if table.taken >= self.most && table.shed(now) == 0 {
+            return Err(Full::All);
+        }
+        let seat = Arc::new(seat);
+        let sharing = table.groups.entry(group).or_default();
+        seat.place.store(sharing.seats.len(), Ordering::Relaxed);
+        sharing.seats.push(Arc::clone(&seat));
+        table.taken += 1;
+        self.taken.store(table.taken, Ordering::Relaxed);
+        Ok(Taken { seats: Arc::clone(self), group, seat })
+    }
+
+    /// Sheds a part of the connections that wait; how many that were.
+    pub fn make_room(&self, now: Moment) -> usize {
+        let mut table = self.lock();
+        let freed = table.shed(now);
+        self.taken.store(table.taken, Ordering::Relaxed);
+        freed
+    }
+
+    /// How many places are taken.
+    pub fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    fn leave(&self, group: Group, seat: &Seat) {
+        let mut table = self.lock();
+        let Some(sharing) = table.groups.get_mut(&group) else { return };
+        if sharing.remove(seat) {
+            table.taken -= 1;
+            self.taken.store(table.taken, Ordering::Relaxed);
+        }
+        table.tidy(group);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // Nothing panics between the steps of one change.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn shed(&mut self, now: Moment) -> usize {
+        if self.barren_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        let all = self.groups.iter().flat_map(|(group, sharing)| {
+            sharing.seats.iter().map(move |seat| (*group, Arc::clone(seat)))
+        });
+        let mut freed = 0;
+        for (group, seat) in oldest(all, self.taken / BATCH + 1, now) {
+            if let Some(sharing) = self.groups.get_mut(&group) {
+                freed += usize::from(sharing.remove(&seat));
+            }
+            self.tidy(group);
+        }
+        self.taken -= freed;
+        self.barren_until = (freed == 0).then(|| now.after(BARREN));
+        freed
+    }
+
+    /// Forgets a group without connections.
+    fn tidy(&mut self, group: Group) {
+        if self.groups.get(&group).is_some_and(|sharing| sharing.seats.is_empty()) {
+            self.groups.remove(&group);
+        }
+    }
+}
+
+impl Sharing {
+    fn shed(&mut self, now: Moment) -> usize {
+        if self.barren_until.is_some_and(|until| now < until) {
+            return 0;
+        }
+        let own = self.seats.iter().map(|seat| ((), Arc::clone(seat)));
+        let doomed = oldest(own, self.seats.len() / BATCH + 1, now);
+        let freed = doomed.iter().filter(|((), seat)| self.remove(seat)).count();
+        self.barren_until = (freed == 0).then(|| now.after(BARREN));
+        freed
+    }
+
+    fn remove(&mut self, seat: &Seat) -> bool {
+        let place = seat.place.swap(usize::MAX, Ordering::Relaxed);
+        if place >= self.seats.len() {
+            return false;
+        }
+        self.seats.swap_remove(place);
+        if let Some(moved) = self.seats.get(place) {
+            moved.place.store(place, Ordering::Relaxed);
+        }
+        true
+    }
+}
+
+/// Sheds up to `count` of those that have waited for a moment, the longest first; which.
+fn oldest<T>(
+    seats: impl Iterator<Item = (T, Arc<Seat>)>,
+    count: usize,
+    now: Moment,
+) -> Vec<(T, Arc<Seat>)> {
+    let mut waiting: Vec<(Moment, T, Arc<Seat>)> = seats
+        .filter_map(|(of, seat)| Some((seat.waiting_since()?, of, seat)))
+        .filter(|(since, _, _)| now.since(*since) >= MOMENT)
+        .collect();
+    if count < waiting.len() {
+        waiting.select_nth_unstable_by_key(count, |(since, _, _)| *since);
+        waiting.truncate(count);
+    }
+    waiting.retain(|(since, _, seat)| seat.shed(*since));
+    waiting.into_iter().map(|(_, of, seat)| (of, seat)).collect()
+}
+
+/// A connection's place. Given back when this is dropped.
+#[derive(Debug)]
+pub struct Taken {
+    seats: Arc<Seats>,
+    group: Group,
+    seat: Arc<Seat>,
+}
+
+impl Taken {
+    /// The state of the connection.
+    pub fn seat(&self) -> &Arc<Seat> {
+        &self.seat
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.seats.leave(self.group, &self.seat);
+    }
+}
+
+#[cfg(test)]
+#[path = "seats_tests.rs"]
+mod tests;
