@@ -44,6 +44,11 @@ pub struct Sent {
     pub marker: String,
 }
 
+impl Sent {
+    /// The length of a marker.
+    pub const MARKER_BYTES: usize = 2 * Tokens::BYTES;
+}
+
 /// What a token is for.
 #[derive(Clone, Copy, Debug)]
 pub enum Purpose {

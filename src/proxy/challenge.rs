@@ -16,7 +16,7 @@ use super::core::Core;
 use super::forwarded;
 use super::replies::{self, Accepts};
 use super::upload::Upload;
-use crate::guard::challenge::Challenged;
+use crate::guard::challenge::{Challenged, Sent};
 use crate::guard::client::Client;
 
 /// The query parameter of the marker.
@@ -43,7 +43,7 @@ impl Visit {
         }
         let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
         let marker = take_marker(&mut parts.uri);
-        let back = back(parts, body);
+        let back = back(parts, body, core.settings.downstream_limits.target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
         } else {
@@ -83,9 +83,11 @@ impl Visit {
         let guard = &core.app.shield.guard;
         let sent = guard.challenge(self.client, core.clock.unix(core.clock.now()));
         let policy = &guard.policy().challenge_cookie;
-        let mark = if target.query().is_some_and(|query| !query.is_empty()) { '&' } else { '?' };
-        let target = target.as_str().trim_end_matches('?');
-        let location = format!("{target}{mark}{MARKER}={}", sent.marker);
+        let (path, marker) = (target.path(), &sent.marker);
+        let location = match target.query().filter(|query| !query.is_empty()) {
+            Some(query) => format!("{path}?{query}&{MARKER}={marker}"),
+            None => format!("{path}?{MARKER}={marker}"),
+        };
         let mut reply = redirection(*status, &location, accepts);
         let (name, value, age) = (&policy.name, &sent.cookie, policy.max_age.as_secs());
         let secure = if self.secure { "; Secure" } else { "" };
@@ -110,8 +112,9 @@ fn redirection(status: StatusCode, target: &str, accepts: &Accepts) -> Response<
 
 /// How a client can be sent back: by 303 with GET and HEAD, by 307 with a POST whose content it
 /// still has when the refusal arrives. Nothing else is sent a second time by every browser. A
-/// target that begins with two slashes would lead to another host.
-fn back(parts: &Parts, body: &Upload) -> Option<(StatusCode, PathAndQuery)> {
+/// target that begins with two slashes would lead to another host, and one that is longer than
+/// `target_bytes` once it is marked would be refused.
+fn back(parts: &Parts, body: &Upload, target_bytes: usize) -> Option<(StatusCode, PathAndQuery)> {
     let bare = body.is_end_stream();
     let whole = !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
     let status = match parts.method {
@@ -122,7 +125,8 @@ fn back(parts: &Parts, body: &Upload) -> Option<(StatusCode, PathAndQuery)> {
     let target = parts.uri.path_and_query()?;
     let mut start = target.as_str().bytes();
     let here = start.next() == Some(b'/') && !matches!(start.next(), Some(b'/' | b'\\'));
-    here.then(|| (status, target.clone()))
+    let marked = target.as_str().len() + "&=".len() + MARKER.len() + Sent::MARKER_BYTES;
+    (here && marked <= target_bytes).then(|| (status, target.clone()))
 }
 
 /// Takes every cookie of this name out of a request's lines; their values.

@@ -177,6 +177,45 @@ fn a_cookie_over_https_is_secure() {
     assert!(Challenge::read(&site.refused(head, "")).attributes.ends_with("; Secure"));
 }
 
+#[test]
+fn a_target_comes_back_as_it_was_or_is_not_sent_back() {
+    const LIMIT: usize = 8192;
+    let site = Site::start(ONE);
+    site.drain("192.0.2.1");
+    let ask = |target: &str, cookie: &str| {
+        let from = format!("X-Forwarded-For: 192.0.2.1\r\nCookie: {cookie}");
+        site.refused(&format!("GET {target} HTTP/1.1\r\n{from}"), "")
+    };
+    let long = |length: usize| format!("/{}", "a".repeat(length - 1));
+    let (lengths, mut challenged) = ([LIMIT - 200, LIMIT - 60, LIMIT - 1, LIMIT], 0);
+    let plain = [
+        "/cart/?b=1?",
+        "/cart/??",
+        "/cart/?&",
+        "/cart/?b=1;c=2",
+        "/cart/?=",
+        "/%2F/evil.example/",
+        "/.//evil.example/",
+        "/caf\u{e9}/?\u{e9}",
+        "/\"{}",
+        "/a@evil.example:80/",
+    ];
+    let plain = plain.map(str::to_owned).into_iter();
+    for target in plain.chain(lengths.map(long)) {
+        let answer = ask(&target, "a=1");
+        if status(&answer) == "429" {
+            assert!(target.len() > LIMIT - 100, "{target}");
+            continue;
+        }
+        challenged += 1;
+        let sent = Challenge::read(&answer);
+        assert!(sent.location.len() <= LIMIT, "{}", sent.location.len());
+        let home = ask(&sent.location, &sent.cookie);
+        assert_eq!(values(&home, "location"), [target.as_str()], "{}", sent.location);
+    }
+    assert!(challenged >= 11);
+}
+
 /// Nothing but a cookie that was made for this client, and has not ended, brings a budget.
 #[test]
 fn forged_and_stolen_cookies_bring_nothing() {
