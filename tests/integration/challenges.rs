@@ -216,6 +216,28 @@ fn a_target_comes_back_as_it_was_or_is_not_sent_back() {
     assert!(challenged >= 11);
 }
 
+/// A client whose address changes from one request to the next, or that meets another Floodwall
+/// behind the same load balancer, is not sent round in circles though it keeps cookies.
+#[test]
+fn a_cookie_that_comes_back_from_another_address_is_no_circle() {
+    let site = Site::start(ONE);
+    let other = Site::start(ONE);
+    for site in [&site, &other] {
+        site.drain("192.0.2.1");
+        site.drain("192.0.2.2");
+    }
+    let get = |site: &Site, client: &str, target: &str, more: &str| {
+        site.refused(&format!("GET {target} HTTP/1.1\r\nX-Forwarded-For: {client}{more}"), "")
+    };
+    let sent = Challenge::read(&get(&site, "192.0.2.1", "/x/", ""));
+    for (site, client) in [(&site, "192.0.2.2"), (&other, "192.0.2.1")] {
+        let more = format!("\r\nCookie: {}", sent.cookie);
+        let answer = get(site, client, &sent.location, &more);
+        assert_eq!(status(&answer), "429", "{answer}");
+        assert!(values(&answer, "location").is_empty(), "{answer}");
+    }
+}
+
 /// Nothing but a cookie that was made for this client, and has not ended, brings a budget.
 #[test]
 fn forged_and_stolen_cookies_bring_nothing() {
