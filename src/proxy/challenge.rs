@@ -2,10 +2,13 @@
 //!
 //! Neither the cookie nor the marker in the URL ever reaches the application. The marker is there
 //! for those who keep no cookies: who follows the redirection without the cookie is refused, not
-//! sent round again; and whoever returns the cookie is sent to the URL without the marker, so that
-//! no page is ever shown under another address than its own.
+//! sent round again; and whoever returns the cookie to a GET is sent to the URL without the marker,
+//! so that a page is shown under its own address. The answer to a POST is not, so the marker is taken
+//! out of `Referer` as well.
 
-use http::header::{COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{
+    COOKIE, Entry, HeaderMap, HeaderValue, LOCATION, REFERER, SET_COOKIE, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Uri};
@@ -43,6 +46,7 @@ impl Visit {
         }
         let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
         let marker = take_marker(&mut parts.uri);
+        clean_referer(&mut parts.headers);
         let back = back(parts, body, core.settings.downstream_limits.target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
@@ -166,21 +170,41 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
 
 /// Takes the marker out of a target; the first, if there are several.
 fn take_marker(uri: &mut Uri) -> Option<String> {
-    let query = uri.query()?;
-    let value =
-        |parameter: &str| parameter.strip_prefix(MARKER)?.strip_prefix('=').map(str::to_owned);
-    let marker = query.split('&').find_map(value)?;
-    let kept: Vec<&str> = query.split('&').filter(|parameter| value(parameter).is_none()).collect();
-    let target = if kept.is_empty() {
-        uri.path().to_owned()
-    } else {
-        format!("{}?{}", uri.path(), kept.join("&"))
-    };
+    let (marker, kept) = unmark(uri.query()?)?;
+    let (marker, target) = (marker.to_owned(), with_query(uri.path(), &kept));
     // Parts of a target make one again; if not, nothing of it is sent on.
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
     Some(marker)
+}
+
+/// Takes the marker out of what a request says of the page that it comes from.
+fn clean_referer(headers: &mut HeaderMap) {
+    let Entry::Occupied(mut lines) = headers.entry(REFERER) else { return };
+    for line in lines.iter_mut() {
+        let unmarked = || {
+            let (page, query) = line.to_str().ok()?.split_once('?')?;
+            HeaderValue::try_from(with_query(page, &unmark(query)?.1)).ok()
+        };
+        if let Some(unmarked) = unmarked() {
+            *line = unmarked;
+        }
+    }
+}
+
+/// The first marker in a query, and what is left without any.
+fn unmark(query: &str) -> Option<(&str, String)> {
+    fn value(parameter: &str) -> Option<&str> {
+        parameter.strip_prefix(MARKER)?.strip_prefix('=')
+    }
+    let marker = query.split('&').find_map(value)?;
+    let kept: Vec<&str> = query.split('&').filter(|parameter| value(parameter).is_none()).collect();
+    Some((marker, kept.join("&")))
+}
+
+fn with_query(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 #[cfg(test)]

@@ -238,6 +238,23 @@ fn a_cookie_that_comes_back_from_another_address_is_no_circle() {
     }
 }
 
+/// A page that answers a POST is shown under the marked address, and is named as such by what is
+/// clicked on it.
+#[test]
+fn the_marker_does_not_reach_the_application_as_a_referer() {
+    let site = Site::start("challenge = 'cookie'");
+    for (came, sent) in [
+        ("http://a/login/?__floodwall=0123abcd", "http://a/login/"),
+        ("http://a/login/?b=%2F&__floodwall=0123abcd", "http://a/login/?b=%2F"),
+        ("http://a/login/?__floodwall=0123abcd&b=1?", "http://a/login/?b=1?"),
+        ("http://a/login/?b=1", "http://a/login/?b=1"),
+        ("http://a/__floodwall=/", "http://a/__floodwall=/"),
+    ] {
+        let got = site.forwarded(&format!("GET / HTTP/1.1\r\nReferer: {came}"), "", OK);
+        assert_eq!(values(&got, "referer"), [sent]);
+    }
+}
+
 /// Nothing but a cookie that was made for this client, and has not ended, brings a budget.
 #[test]
 fn forged_and_stolen_cookies_bring_nothing() {
