@@ -95,8 +95,9 @@ impl Visit {
         let mut reply = redirection(*status, &location, accepts);
         let (name, value, age) = (&policy.name, &sent.cookie, policy.max_age.as_secs());
         let secure = if self.secure { "; Secure" } else { "" };
-        let cookie =
-            format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
+        // Without `SameSite`: browsers then send a cookie that is new even with a POST that comes
+        // from another site, as that of a single sign-on does; with `Lax` it would be refused.
+        let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly{secure}");
         // The name was checked with the configuration, the rest is ours.
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             reply.headers_mut().insert(SET_COOKIE, cookie);
