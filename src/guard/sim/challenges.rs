@@ -104,7 +104,9 @@ fn a_login_makes_a_regular_and_nothing_else_does() {
     let post =
         |client: u32| Ask { body: true, ..Ask::get(v4(client), "/accounts/login/").method("POST") };
     let regular = |client: u32| guard.regulars.know(v4(client), START);
-    // A wrong password; a made-up cookie that a vulnerable release replaces; a plain page.
+    // A wrong password, which 1.4 answers with a new session and the form; a made-up cookie that a
+    // vulnerable release replaces; a plain page.
+    post(1).answered(&guard, 200, &text(&key(9)), START);
     post(1).answered(&guard, 200, "-", START);
     post(1).with(&key(7)).answered(&guard, 200, &text(&key(1)), START);
     Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(2)), START);
