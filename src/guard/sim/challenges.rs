@@ -83,6 +83,18 @@ fn a_client_out_of_budget_is_challenged_once_and_passes_with_the_cookie() {
     assert_eq!(fate(&guard, &browser(2)), Fate::Created);
 }
 
+/// Who has returned a cookie has its budget beside that of the client, not in its place.
+#[test]
+fn who_has_a_cookie_is_never_worse_off_than_who_has_none() {
+    let mut policy = challenging();
+    policy.budgets[0].site = quota(1000, SECOND);
+    let guard = guard(policy);
+    assert_eq!(created(&guard, (0..100).map(|_| with_token(browser(1), 1))), 2 + 4);
+    assert_eq!(fate(&guard, &browser(1)), Fate::Challenged);
+    // All that one client gets: its own, and the ceiling.
+    assert_eq!(created(&guard, (2..100).map(|token| with_token(browser(1), token))), 2);
+}
+
 #[test]
 fn newcomers_are_challenged_while_the_site_is_short_and_others_go_first() {
     let guard = guard(challenging());
