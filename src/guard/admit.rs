@@ -245,6 +245,9 @@ impl Drawing<'_> {
             Lane::Spare(lease) => self.forward(Sent::Spare(lease), hold),
             Lane::Prove(lease) => self.forward(Sent::Proof(lease), hold),
             Lane::Busy => {
+                if self.patience == Patience::Spent && self.request.terms == Terms::Exempt {
+                    return self.forward(Sent::Nothing, hold);
+                }
                 if let Cover::Taken(hold) = hold {
                     self.guard.budgets.refund(hold);
                 }

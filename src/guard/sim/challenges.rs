@@ -188,6 +188,13 @@ fn the_exempt_are_never_refused_and_charge_nobody() {
     assert_eq!(created(&guard, (0..100).map(|_| exempt.clone())), 100);
     assert_eq!(created(&guard, (0..100).map(|_| browser(1))), 4);
     assert_eq!(created(&guard, (0..100).map(browser)), 4);
+    // Nor where others have leased every spare.
+    let logout = Ask { target: "/logout/".into(), ..exempt };
+    let slots = guard.policy().recycle.spares;
+    let busy: Vec<_> = (0..=slots).map(|_| logout.ticket(&guard, START)).collect();
+    for ticket in busy {
+        let _ = guard.settle(ticket, Outcome::Unsent, START);
+    }
 }
 
 #[test]
