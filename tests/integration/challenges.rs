@@ -332,6 +332,27 @@ fn collecting_cookies_multiplies_nothing() {
     bounded(attack, "sessions", 1 + 2, created);
 }
 
+/// A proxy that is exempt for its own health checks does not lend that to those it cannot name.
+#[test]
+fn who_is_not_named_has_not_the_terms_of_its_proxy() {
+    let one = "rate = '1/d', burst = 1";
+    let network = "[[network]]\naddresses = ['127.0.0.1']\nbudget = 'logout'\n";
+    for terms in ["exempt = ['127.0.0.0/8']\n", network] {
+        let own = "[budget.logout]\nclient = { rate = '1/s', burst = 60 }\n";
+        let budget = format!("{own}[budget.anonymous]\nclient = {{ {one} }}\n");
+        let (first, last) = if terms == network { ("", network) } else { (terms, "") };
+        let site = Site::start(&format!("{first}trusted_proxies = ['127.0.0.1']\n{budget}{last}"));
+        for _ in 0..3 {
+            site.forwarded("GET /x/ HTTP/1.1\r\nAccept: */*", "", CREATED);
+        }
+        site.drain("unknown");
+        for junk in ["unknown", "192.0.2.1, unix:", "fe80::1%eth0"] {
+            let head = format!("GET /x/ HTTP/1.1\r\nX-Forwarded-For: {junk}");
+            assert_eq!(status(&site.refused(&head, "")), "429", "{junk}");
+        }
+    }
+}
+
 /// curl with a jar and without, as anybody would try it.
 #[test]
 fn curl_passes_with_a_jar_and_ends_without() {
