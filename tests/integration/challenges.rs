@@ -170,6 +170,40 @@ fn a_form_is_sent_back_with_its_content_and_nothing_else_that_has_some() {
     site.floodwall.await_rest();
 }
 
+/// Behind a challenge the connection stands at the next request, or it is closed.
+#[test]
+fn a_challenge_takes_the_request_with_it() {
+    let site = Site::start(ONE);
+    site.drain("192.0.2.1");
+    let from = "Host: a\r\nX-Forwarded-For: 192.0.2.1\r\n";
+    let length = |answer: &str| -> usize {
+        let [length] = values(answer, "content-length")[..] else { panic!("{answer}") };
+        length.parse().expect("a number")
+    };
+    let mut client = site.connect();
+    let form = format!("{from}Content-Length: 3\r\n\r\nGET");
+    for (head, code, has_page) in [
+        (format!("POST /a/ HTTP/1.1\r\n{form}"), "307", true),
+        (format!("HEAD /b/ HTTP/1.1\r\n{from}\r\n"), "303", false),
+        (format!("GET /c/ HTTP/1.1\r\n{from}\r\n"), "303", true),
+    ] {
+        client.send(head);
+        let answer = client.head();
+        assert_eq!(status(&answer), code, "{answer}");
+        if has_page {
+            client.exactly(length(&answer));
+        }
+    }
+    // Who waits for 100 sends the content to where it is sent, and not here.
+    client.send(format!(
+        "POST / HTTP/1.1\r\n{from}Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    ));
+    let answer = client.head();
+    assert_eq!((status(&answer), &values(&answer, "connection")[..]), ("307", &["close"][..]));
+    assert_eq!(client.rest().len(), length(&answer));
+    assert!(site.application.is_left_alone());
+}
+
 #[test]
 fn a_cookie_over_https_is_secure() {
     let site = Site::start(ONE);
