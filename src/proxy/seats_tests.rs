@@ -102,13 +102,40 @@ async fn a_client_at_its_cap_makes_room_for_itself_only() {
 async fn who_came_just_now_is_not_shed_and_vain_looks_are_rare() {
     let mut room = Room::new(2, 2);
     let held = [room.take(client(0)).unwrap(), room.take(client(1)).unwrap()];
-    room.pass(MOMENT - Duration::from_millis(1));
+    room.pass(MOMENT - LOOK_PAUSE);
     assert_eq!(room.take(client(2)).unwrap_err(), Full::All);
-    room.pass(Duration::from_millis(1));
+    room.pass(LOOK_PAUSE);
     assert_eq!(room.take(client(2)).unwrap_err(), Full::All, "nobody looks again so soon");
     assert!(!held.iter().any(is_shed));
-    room.pass(BARREN);
+    room.pass(LOOK_PAUSE);
     assert!(room.take(client(2)).is_ok());
+}
+
+/// Where one connection after the other has waited for long enough, each newcomer would find one:
+/// the table must not be looked through for each of them.
+#[tokio::test]
+async fn looks_that_find_little_are_rare_too() {
+    const PLACES: u32 = 2_000;
+    const EACH: Duration = Duration::from_micros(500);
+    for (most, most_for_client) in [(PLACES, PLACES + 1), (PLACES + 1, PLACES)] {
+        let mut room = Room::new(most as usize, most_for_client as usize);
+        let mut held = Vec::new();
+        for _ in 0..PLACES {
+            held.push(room.take(client(0)).unwrap());
+            room.pass(EACH);
+        }
+        let mut looks = 0;
+        for _ in 0..PLACES {
+            held.extend(room.take(client(0)));
+            let before = held.len();
+            held.retain(|taken| !is_shed(taken));
+            looks += u32::from(held.len() < before);
+            room.pass(EACH);
+        }
+        let pause = LOOK_PAUSE * PLACES;
+        let most = (EACH * PLACES).as_nanos() / pause.as_nanos() + 1;
+        assert!((most / 2..=most).contains(&looks.into()), "{looks} looks, at most {most}");
+    }
 }
 
 #[tokio::test]
