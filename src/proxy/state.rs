@@ -64,8 +64,8 @@ impl StateFile {
     /// Opens a state file, or begins one, and brings the guard back that it remembers. A damaged
     /// file is set aside under another name, with a warning; the guard then starts empty.
     pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Self, Guard), StateError> {
-        let mut lock = lock(path)?;
-        let crashed = note_boot(&mut lock).map_err(StateError::at(path, "lock"))?;
+        let lock = lock(path)?;
+        let crashed = crashed(path)?;
         let seed = u64::from_le_bytes(random()?);
         let (guard, last) = match read(path)? {
             Some(bytes) => match Image::decode(&bytes) {
@@ -110,6 +110,7 @@ impl StateFile {
         };
         // The spares have been loaded: the snapshot that replaces the file has none.
         state.snapshot(&guard, generation, false).map_err(StateError::at(path, "write"))?;
+        note_boot(&state.lock).map_err(StateError::at(path, "lock"))?;
         Ok((state, guard))
     }
 
@@ -292,7 +293,8 @@ pub fn peek(path: &Path, policy: Policy, clock: Clock) -> Result<Option<Guard>, 
     let damaged = |damage| StateError::at(path, "understand")(io::Error::other(damage));
     let image = Image::decode(&bytes).map_err(damaged)?;
     let loaded = load(path, image, policy, clock, 0)?;
-    Ok(Some(missing(loaded.guard, loaded.missed, clock)))
+    let missed = loaded.missed.or(crashed(path)?.then_some(Missed::Crash));
+    Ok(Some(missing(loaded.guard, missed, clock)))
 }
 
 /// What a snapshot and its journals said.
@@ -329,10 +331,11 @@ fn load(
     let mut damaged = Vec::new();
     let mut journals = journals(path)?;
     journals.retain(|(number, _)| *number >= generation);
-    // Each journal follows another. The first one is as old as the snapshot, unless that is the
-    // last one of its process.
+    // Each journal follows another. The first one is as old as the snapshot; the last snapshot of
+    // a process has none, unless the start after it failed.
+    let first = generation + u64::from(clean);
     let numbers = journals.iter().map(|(number, _)| *number);
-    let mut whole = numbers.eq(generation..generation + journals.len() as u64);
+    let mut whole = numbers.eq(first..first + journals.len() as u64);
     whole &= clean || !journals.is_empty();
     for (_, journal) in journals {
         let (mut records, mut lost) = (0, 0);
@@ -364,29 +367,34 @@ fn missing(guard: Guard, missed: Option<Missed>, clock: Clock) -> Guard {
     guard
 }
 
-/// Writes down on which boot of the machine a process runs. Says whether one ran on another boot,
-/// and did not end as it should.
-fn note_boot(lock: &mut File) -> io::Result<bool> {
-    // Only Linux has one; without it a crash of the machine counts as a kill.
-    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut before = Vec::new();
-    lock.read_to_end(&mut before)?;
+/// Whether a process ran on another boot of the machine, and did not end as it should.
+fn crashed(path: &Path) -> Result<bool, StateError> {
+    let before = read(&lock_path(path))?.unwrap_or_default();
+    Ok(!before.is_empty() && before != boot())
+}
+
+/// On which boot of the machine this process runs. Only Linux tells; without it a crash of the
+/// machine counts as a kill.
+fn boot() -> Vec<u8> {
+    fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default()
+}
+
+/// Writes that down, once what a crash may have lost is in the snapshot.
+fn note_boot(mut lock: &File) -> io::Result<()> {
     lock.set_len(0)?;
     lock.rewind()?;
-    lock.write_all(&boot)?;
-    lock.sync_all()?;
-    Ok(!before.is_empty() && before != boot)
+    lock.write_all(&boot())?;
+    lock.sync_all()
 }
 
 fn lock(path: &Path) -> Result<File, StateError> {
-    let beside = with_suffix(path, ".lock");
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
         .mode(0o600)
-        .open(&beside)
+        .open(lock_path(path))
         .map_err(StateError::at(path, "open"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -471,6 +479,10 @@ fn folder(path: &Path) -> &Path {
 /// A rename is there after a power cut only when its folder was synced.
 fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(folder(path))?.sync_all()
+}
+
+fn lock_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".lock")
 }
 
 fn journal_path(path: &Path, generation: u64) -> PathBuf {
