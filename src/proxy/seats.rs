@@ -15,8 +15,9 @@ use super::seat::Seat;
 use crate::guard::client::Client;
 use crate::guard::moment::Moment;
 
-/// A connection is shed only after it has waited for its client as long as this.
-const MOMENT: Duration = Duration::from_secs(1);
+/// A connection is shed only after it has waited for its client as long as this. Who would keep
+/// them all must send a request on each so often that answering them is more than a core can do.
+const MOMENT: Duration = Duration::from_millis(100);
 /// After a look that found fewer to shed than it could have, there is no other for this long, for
 /// each connection that was looked at: that costs some tens of nanoseconds, and a flood must not be
 /// able to ask for a look with each connection of its own.
