@@ -1,3 +1,4 @@
+use super::files::lock_path;
 use super::*;
 use crate::config::Config;
 use crate::guard::fact::Warmth;
