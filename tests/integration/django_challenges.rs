@@ -187,7 +187,9 @@ fn browsers_log_in_while_every_budget_is_flooded() {
             assert!(challenged || release != Release::V1_4_21, "the flood was none");
             assert_eq!(browser.get("/write/").expect("a page").status(), 200);
         }
-        assert_eq!(site.authenticated(), 2, "Django {release}");
+        let attack = "every budget and the login page flooded, also from the users' address";
+        let lost = 2 - site.authenticated();
+        bounded(attack, &format!("of 2 users not logged in, {release}"), 0, lost);
         assert!(site.rows() - before <= 4, "Django {release}");
         floodwall.await_rest();
     }
