@@ -58,7 +58,8 @@ struct Journal {
     snapshot_bytes: u64,
     /// What the journal was last told of the warm-up.
     told: Vec<Entry>,
-    /// Something could not be written: only a new snapshot makes the state whole again.
+    /// Something could not be written, or has no record: only a new snapshot makes the state whole
+    /// again.
     broken: bool,
     /// It was begun for a snapshot that has not been written yet.
     ahead: bool,
@@ -180,6 +181,12 @@ impl StateFile {
         if !journal.broken {
             journal.write(&sign.encode());
         }
+    }
+
+    /// The guard has missed something, which the journal has no record for: the next save takes a
+    /// snapshot, and there is no sign of life before.
+    pub fn missed(&self) {
+        self.journal().broken = true;
     }
 
     /// The last snapshot, with the spares; the journal goes.

@@ -301,6 +301,24 @@ fn a_ledger_that_was_made_smaller_is_not_warm() {
     assert!(matches!(left.warmth(), Warmth::Overflowed { .. }));
 }
 
+/// A process that was stopped for long (SIGSTOP, a frozen container) begins anew, as if it had not
+/// run, and a kill does not make that forgotten.
+#[test]
+fn what_was_missed_while_the_process_slept_is_remembered() {
+    let left = Left::new("slept");
+    left.snapshot(1, left.earlier(NOW), true);
+    let (state, guard) = StateFile::open(&left.path, left.policy.clone(), left.clock).unwrap();
+    let missed = Missed::Absence(HOURS);
+    guard.missed(missed, left.clock.now());
+    state.missed();
+    let before = state.journal().bytes;
+    state.live();
+    assert_eq!(state.journal().bytes, before, "no sign of life before it is written down");
+    state.save(&guard);
+    drop((state, guard));
+    assert_eq!(left.missed(), Some(missed));
+}
+
 /// While the journal cannot be written there are no signs of life either.
 #[test]
 fn a_broken_journal_has_no_sign_of_life() {
