@@ -61,6 +61,8 @@ struct Journal {
     /// Something could not be written, or has no record: only a new snapshot makes the state whole
     /// again.
     broken: bool,
+    /// There is a gap in this file.
+    gap: bool,
     /// It was begun for a snapshot that has not been written yet.
     ahead: bool,
     /// When it was last said that the state cannot be saved.
@@ -110,6 +112,7 @@ impl StateFile {
                 snapshot_bytes: 0,
                 told: Vec::new(),
                 broken: false,
+                gap: false,
                 ahead: false,
                 said: None,
             }),
@@ -206,6 +209,7 @@ impl StateFile {
                 journal.file = create(&journal_path(&self.path, generation), false)?;
                 journal.generation = generation;
                 journal.bytes = 0;
+                journal.gap = false;
                 journal.ahead = true;
             }
             journal.generation
@@ -217,6 +221,8 @@ impl StateFile {
         match &written {
             Ok(()) => {
                 journal.ahead = false;
+                // The snapshot has what is missing, but a start would not know.
+                journal.broken |= journal.gap;
                 if journal.said.take().is_some() {
                     tracing::info!(file = %self.path.display(), "the state can be saved again");
                 }
@@ -266,12 +272,20 @@ impl Journal {
         }
         match self.file.write_all(bytes) {
             Ok(()) => self.bytes += bytes.len() as u64,
-            // Said by whoever tries to mend it. Records behind half a record could not be read.
-            Err(_) => {
-                let _ = self.file.set_len(self.bytes);
-                self.broken = true;
-            }
+            // Said by whoever tries to mend it.
+            Err(_) => self.leave_gap(),
         }
+    }
+
+    /// Something is missing here. Half a record goes, since those behind it could not be read; a
+    /// record of zeros, which is none and takes no room on a full disk, tells a start after a kill.
+    fn leave_gap(&mut self) {
+        let behind = self.bytes + Entry::LEN as u64;
+        if self.file.set_len(self.bytes).and_then(|()| self.file.set_len(behind)).is_ok() {
+            self.bytes = behind;
+        }
+        self.gap = true;
+        self.broken = true;
     }
 
     /// Whether it was long enough ago that somebody was told.

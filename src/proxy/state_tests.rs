@@ -319,6 +319,36 @@ fn what_was_missed_while_the_process_slept_is_remembered() {
     assert_eq!(left.missed(), Some(missed));
 }
 
+/// Keys were issued while the disk was full, and a kill has forgotten them.
+#[test]
+fn what_could_not_be_written_before_a_kill_makes_the_ledger_cold() {
+    let left = Left::new("gap");
+    let open = || StateFile::open(&left.path, left.policy.clone(), left.clock).unwrap();
+    left.snapshot(1, left.earlier(NOW), true);
+    let (state, _guard) = open();
+    state.journal().leave_gap();
+    state.journal().write(&left.alive(NOW).encode());
+    drop(state);
+    assert_eq!(left.missed(), Some(Missed::Journal));
+
+    // Nothing is missing any more once a snapshot and a journal without a gap are there.
+    left.snapshot(9, left.earlier(NOW), true);
+    let (state, guard) = open();
+    let beside = with_suffix(&left.path, ".new");
+    fs::create_dir(&beside).unwrap();
+    for _ in 0..2 {
+        state.journal().leave_gap();
+        state.save(&guard);
+    }
+    fs::remove_dir(&beside).unwrap();
+    for _ in 0..2 {
+        state.save(&guard);
+    }
+    assert!(!state.journal().broken);
+    drop(state);
+    assert_eq!(left.missed(), None);
+}
+
 /// While the journal cannot be written there are no signs of life either.
 #[test]
 fn a_broken_journal_has_no_sign_of_life() {
