@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Guard;
-use super::budget::{Debtor, Rank, Refused};
+use super::budget::{Debtor, Hold, Rank, Refused};
 use super::challenge::Challenged;
 use super::cookie::Presented;
 use super::exchange::{Facts, Request, Sent, Ticket, Verdict, WaitFor};
@@ -245,6 +245,9 @@ impl Drawing<'_> {
             Lane::Spare(lease) => self.forward(Sent::Spare(lease), hold),
             Lane::Prove(lease) => self.forward(Sent::Proof(lease), hold),
             Lane::Busy => {
+                if self.patience == Patience::Spent && self.request.terms == Terms::Exempt {
+                    return self.forward(Sent::Nothing, hold);
+                }
                 if let Cover::Taken(hold) = hold {
                     self.guard.budgets.refund(hold);
                 }
@@ -269,8 +272,7 @@ impl Drawing<'_> {
         if self.request.terms == Terms::Exempt {
             return Ok(Cover::Needless);
         }
-        let reserved = self.guard.budgets.reserve(self.route.budget, self.debtor(), self.now);
-        match reserved {
+        match self.hold() {
             Ok(hold) => Ok(Cover::Taken(hold)),
             Err(refused) if self.route.observe => Ok(Cover::Missing(refused.why)),
             // Who is out of budget still reaches pages that create nothing.
@@ -279,19 +281,33 @@ impl Drawing<'_> {
         }
     }
 
-    /// Who is to pay. Where nobody is challenged, nothing of the site's budget is kept for those
-    /// who were.
+    /// Of what a returned cookie brings; where that is spent, of what its client has as well.
+    fn hold(&self) -> Result<Hold, Refused> {
+        let debtor = Debtor { rank: self.rank(), ..self.debtor() };
+        let reserve = |debtor| self.guard.budgets.reserve(self.route.budget, debtor, self.now);
+        reserve(debtor).or_else(|refused| match debtor.token {
+            Some(_) => reserve(Debtor { token: None, ..debtor }).map_err(|_| refused),
+            None => Err(refused),
+        })
+    }
+
+    /// Who is to pay, should it come to light late: then all ranks are alike.
     fn debtor(&self) -> Debtor {
-        let client = self.request.client;
-        if !self.route.challenges {
-            return Debtor::from(client);
-        }
-        let (token, rank) = match self.request.challenged {
-            Challenged::Passed(token) => (Some(token), Rank::Challenged),
-            Challenged::No { .. } | Challenged::Failed => (None, Rank::Newcomer),
+        let token = match self.request.challenged {
+            Challenged::Passed(token) if self.route.challenges => Some(token),
+            Challenged::Passed(_) | Challenged::No { .. } | Challenged::Failed => None,
         };
-        let regular = self.guard.regulars.know(client, self.now);
-        Debtor { client, token, rank: if regular { Rank::Regular } else { rank } }
+        Debtor { token, ..Debtor::from(self.request.client) }
+    }
+
+    /// Where nobody is challenged, nothing of the site's budget is kept for those who were.
+    fn rank(&self) -> Rank {
+        match self.request.challenged {
+            _ if !self.route.challenges => Rank::Regular,
+            _ if self.guard.regulars.know(self.request.client, self.now) => Rank::Regular,
+            Challenged::Passed(_) => Rank::Challenged,
+            Challenged::No { .. } | Challenged::Failed => Rank::Newcomer,
+        }
     }
 
     /// Not while what passed before, and created all the same, is to be paid off: there are more
@@ -396,7 +412,7 @@ impl Drawing<'_> {
 enum Cover {
     /// It needs none.
     Needless,
-    Taken(super::budget::Hold),
+    Taken(Hold),
     /// None was left; the class of the request is clean.
     Pass,
     /// There was none left; observe mode lets it pass.

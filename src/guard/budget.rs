@@ -418,25 +418,26 @@ impl Budgets {
         Owed { cell: hash, until }
     }
 
-    /// Debts deeper than a whole burst and this are not believed after a restart: the wall clock
-    /// was set back meanwhile. Such a cell owes a whole burst and no more, so that its first session
-    /// is a period away, and nobody is shut out until the wall clock has caught up.
-    const DEEPEST: Duration = Duration::from_secs(3600);
+    /// Debts that are deeper than any can be, by more than this, are not believed after a restart:
+    /// the wall clock was set back meanwhile. Such a cell owes a whole burst and no more, so that its
+    /// first session is a period away, and nobody is shut out until the wall clock has caught up.
+    const ASTRAY: Duration = Duration::from_secs(3600);
 
     /// Puts back what was owed before a restart. Of several debts of a cell the last one stands,
     /// as the journal tells them in their order.
     pub fn restore(&self, owed: Owed, now: Moment) {
-        let cell = |whole: Duration| {
-            let believed = owed.until <= now.after(whole + Self::DEEPEST);
-            Cell { until: if believed { owed.until } else { now.after(whole) }, held: 0 }
+        let cell = |gcra: &Gcra| {
+            let believed = owed.until <= now.after(gcra.deepest() + Self::ASTRAY);
+            Cell { until: if believed { owed.until } else { now.after(gcra.whole()) }, held: 0 }
         };
         if let Some(index) = self.lines.iter().position(|line| line.site_hash == owed.cell) {
-            self.site.lock()[index].site = cell(self.lines[index].site.whole());
+            self.site.lock()[index].site = cell(&self.lines[index].site);
             return;
         }
         // Which budget it belongs to is in its hash, and cannot be read back.
-        let longest = self.lines.iter().map(|line| line.client.whole()).max();
-        let cell = cell(longest.unwrap_or_default());
+        let all = self.lines.iter().flat_map(|line| [&line.client, &line.token]);
+        let Some(longest) = all.max_by_key(|gcra| gcra.deepest()) else { return };
+        let cell = cell(longest);
         let mut shard = self.shard_of(owed.cell).lock();
         if let Found { cell: Some(index), hash } = shard.place(owed.cell, &[], now) {
             shard.write(index, hash, cell);

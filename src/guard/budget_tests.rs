@@ -293,6 +293,36 @@ fn what_was_owed_before_a_restart_is_owed_after_it() {
     assert_eq!(why(after.reserve(0, v4(2), NOW)), Some(Refusal::SiteBudget));
 }
 
+/// Of what a challenge's cookie brings, and a debt of several bursts.
+#[test]
+fn whatever_can_be_owed_is_believed_after_a_restart() {
+    let (second, day) = (Duration::from_secs(1), Duration::from_secs(86_400));
+    for (of_client, of_token) in [(second, day), (day, second)] {
+        let budget = Budget {
+            name: String::from("anonymous"),
+            client: quota(2, of_client),
+            site: quota(100, second),
+            challenge: None,
+        };
+        let challenge = ChallengePolicy { quota: quota(2, of_token), ..challenge() };
+        let secret = Secret::new([3; 16]);
+        let new = || Budgets::new(&[budget.clone()], &policy(1000), &challenge, secret);
+        let before = new();
+        let token = with_token(v4(1), 1, Rank::Challenged);
+        for _ in 0..8 {
+            before.charge_late(0, v4(1), NOW);
+            before.charge_late(0, token, NOW);
+        }
+        let after = new();
+        before.owed(NOW).flatten().for_each(|owed| after.restore(owed, NOW));
+        let later = NOW.after(2 * day);
+        let (by_client, by_token) =
+            (after.reserve(0, v4(1), later), after.reserve(0, token, later));
+        assert_eq!(by_client.is_err(), of_client == day, "{of_client:?}");
+        assert!(by_token.is_err(), "the token's budget, or the ceiling of its client");
+    }
+}
+
 proptest! {
     /// Whatever is reserved, refunded late or kept: in no window of time is more kept than the
     /// burst and what the rate gives in that window.

@@ -1,10 +1,11 @@
 //! Challenges: signed tokens that a client must bring back, made and checked without remembering
 //! any.
 //!
-//! A token is bound to the client (its address, folded to its prefix), to what it is for and to an
-//! end by the wall clock, and is signed with HMAC-SHA-256 (RFC 2104), cut to 128 bits. Two are made
-//! for a challenge: one for a cookie, and one for the URL that the client is sent back to. Who
-//! comes with the second alone does not keep cookies, and is not sent round in circles.
+//! A token is bound to the client (its address, folded to its prefix) and to an end by the wall
+//! clock, and is signed with HMAC-SHA-256 (RFC 2104), cut to 128 bits. A marker goes with it, for the
+//! URL that the client is sent back to: who comes with that alone does not keep cookies, or comes
+//! from another address each time, and is not sent round in circles. It is not signed, as it brings
+//! nobody anything: whoever invents one is refused where it would have been challenged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -44,20 +45,9 @@ pub struct Sent {
     pub marker: String,
 }
 
-/// What a token is for.
-#[derive(Clone, Copy, Debug)]
-pub enum Purpose {
-    Cookie,
-    Marker,
-}
-
-impl Purpose {
-    const fn byte(self) -> u8 {
-        match self {
-            Self::Cookie => b'c',
-            Self::Marker => b'm',
-        }
-    }
+impl Sent {
+    /// The length of a marker.
+    pub const MARKER_BYTES: usize = 2 * Tokens::END;
 }
 
 /// Makes and checks the tokens of a site.
@@ -75,7 +65,9 @@ impl Tokens {
     const MARKER_LIFETIME: Duration = Duration::from_secs(30);
     /// By how much the wall clock may have been set back since a token was made.
     const SLACK: u64 = 60;
-    const SIGNED: usize = 12;
+    /// An end by the wall clock.
+    const END: usize = 4;
+    const SIGNED: usize = Self::END + 8;
     const BYTES: usize = Self::SIGNED + 16;
 
     /// `seed` must be random, and new with every process.
@@ -86,53 +78,55 @@ impl Tokens {
     /// A challenge for this client, at `unix` seconds since 1970.
     pub fn make(&self, client: Client, unix: u64) -> Sent {
         let token = self.secret.token(self.made.fetch_add(1, Ordering::Relaxed));
-        let make = |purpose| self.write(token, client, purpose, unix);
-        Sent { cookie: make(Purpose::Cookie), marker: make(Purpose::Marker) }
-    }
-
-    fn write(&self, token: Token, client: Client, purpose: Purpose, unix: u64) -> String {
-        // Fits until the year 2106.
-        let end = u32::try_from(unix + self.lifetime(purpose).as_secs()).unwrap_or(u32::MAX);
         let mut bytes = [0; Self::BYTES];
-        bytes[..4].copy_from_slice(&end.to_be_bytes());
-        bytes[4..Self::SIGNED].copy_from_slice(&token.0.to_be_bytes());
-        let signature = self.signature(&bytes[..Self::SIGNED], client, purpose).finalize();
+        bytes[..Self::END].copy_from_slice(&end(unix, self.lifetime));
+        bytes[Self::END..Self::SIGNED].copy_from_slice(&token.0.to_be_bytes());
+        let signature = self.signature(&bytes[..Self::SIGNED], client).finalize();
         bytes[Self::SIGNED..].copy_from_slice(&signature.as_bytes()[..16]);
-        hex::encode_string(&bytes)
+        let marker = hex::encode_string(&end(unix, Self::MARKER_LIFETIME));
+        Sent { cookie: hex::encode_string(&bytes), marker }
     }
 
-    /// Reads a token; `None` where it was not made here, for this client and for this, or where it
-    /// has ended.
-    pub fn read(&self, text: &[u8], client: Client, purpose: Purpose, unix: u64) -> Option<Token> {
+    /// Reads a cookie; `None` where it was not made here and for this client, or where it has
+    /// ended.
+    pub fn read(&self, text: &[u8], client: Client, unix: u64) -> Option<Token> {
         let mut bytes = [0; Self::BYTES];
         // A longer text does not fit, a shorter one is not filled up.
         if hex::decode(text, &mut bytes).ok()?.len() != Self::BYTES {
             return None;
         }
         let (signed, signature) = bytes.split_at(Self::SIGNED);
-        self.signature(signed, client, purpose).verify_truncated_left(signature).ok()?;
+        self.signature(signed, client).verify_truncated_left(signature).ok()?;
         let (end, token) = signed.split_first_chunk()?;
-        let end = u64::from(u32::from_be_bytes(*end));
-        let latest = unix + self.lifetime(purpose).as_secs() + Self::SLACK;
         let (token, _) = token.split_first_chunk()?;
-        (unix < end && end <= latest).then(|| Token(u64::from_be_bytes(*token)))
+        counts(*end, unix, self.lifetime).then(|| Token(u64::from_be_bytes(*token)))
     }
 
-    fn lifetime(&self, purpose: Purpose) -> Duration {
-        match purpose {
-            Purpose::Cookie => self.lifetime,
-            Purpose::Marker => Self::MARKER_LIFETIME,
-        }
+    /// Whether a marker is of a redirection that may be under way, whoever sent it.
+    pub fn is_recent(marker: &[u8], unix: u64) -> bool {
+        let mut end = [0; Self::END];
+        hex::decode(marker, &mut end).is_ok_and(|read| read.len() == Self::END)
+            && counts(end, unix, Self::MARKER_LIFETIME)
     }
 
-    fn signature(&self, signed: &[u8], client: Client, purpose: Purpose) -> Hmac<Sha256> {
+    fn signature(&self, signed: &[u8], client: Client) -> Hmac<Sha256> {
         let mut mac =
             Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.update(&[purpose.byte()]);
         mac.update(&client.bytes());
         mac.update(signed);
         mac
     }
+}
+
+/// The end of what is made now. Fits until the year 2106.
+fn end(unix: u64, lifetime: Duration) -> [u8; Tokens::END] {
+    u32::try_from(unix + lifetime.as_secs()).unwrap_or(u32::MAX).to_be_bytes()
+}
+
+/// Whether that is still to come, and not further off than anything that was made by now.
+fn counts(end: [u8; Tokens::END], unix: u64, lifetime: Duration) -> bool {
+    let end = u64::from(u32::from_be_bytes(end));
+    unix < end && end <= unix + lifetime.as_secs() + Tokens::SLACK
 }
 
 #[cfg(test)]
@@ -153,14 +147,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_counts_for_its_client_its_purpose_its_secret_and_its_time_only() {
+    fn a_token_counts_for_its_client_its_secret_and_its_time_only() {
         let (tokens, client_1) = (tokens(1, 7), client(1));
         let sent = tokens.make(client_1, UNIX);
         let cookie = sent.cookie.as_bytes();
-        let read = |unix| tokens.read(cookie, client_1, Purpose::Cookie, unix);
+        let read = |unix| tokens.read(cookie, client_1, unix);
         let token = read(UNIX);
         assert!(token.is_some());
-        assert_eq!(tokens.read(sent.marker.as_bytes(), client_1, Purpose::Marker, UNIX), token);
 
         assert_eq!(read(UNIX + 3599), token);
         assert_eq!(read(UNIX + 3600), None);
@@ -168,23 +161,39 @@ mod tests {
         assert_eq!(read(UNIX - 60), token);
         assert_eq!(read(UNIX - 86_400), None);
 
-        assert_eq!(tokens.read(cookie, client(2), Purpose::Cookie, UNIX), None);
-        assert_eq!(tokens.read(cookie, client_1, Purpose::Marker, UNIX), None);
-        let marker = sent.marker.as_bytes();
-        assert_eq!(tokens.read(marker, client_1, Purpose::Cookie, UNIX), None);
-        assert_eq!(tokens.read(marker, client_1, Purpose::Marker, UNIX + 30), None);
+        assert_eq!(tokens.read(cookie, client(2), UNIX), None);
+        assert_eq!(tokens.read(sent.marker.as_bytes(), client_1, UNIX), None);
         let other = self::tokens(2, 7);
-        assert_eq!(other.read(cookie, client_1, Purpose::Cookie, UNIX), None);
+        assert_eq!(other.read(cookie, client_1, UNIX), None);
         // The same secret after a restart, with another seed.
         let later = self::tokens(1, 8);
-        assert_eq!(later.read(cookie, client_1, Purpose::Cookie, UNIX), token);
+        assert_eq!(later.read(cookie, client_1, UNIX), token);
+    }
+
+    #[test]
+    fn a_marker_counts_for_as_long_as_a_redirection_takes() {
+        let sent = tokens(1, 7).make(client(1), UNIX);
+        let marker = sent.marker.as_bytes();
+        assert_eq!(marker.len(), Sent::MARKER_BYTES);
+        for (unix, recent) in [
+            (UNIX, true),
+            (UNIX + 29, true),
+            (UNIX + 30, false),
+            (UNIX - 60, true),
+            (UNIX - 61, false),
+        ] {
+            assert_eq!(Tokens::is_recent(marker, unix), recent, "{unix}");
+        }
+        for text in [&b""[..], &marker[..7], sent.cookie.as_bytes(), b"zzzzzzzz"] {
+            assert!(!Tokens::is_recent(text, UNIX));
+        }
     }
 
     #[test]
     fn a_token_that_was_changed_anywhere_is_none() {
         let tokens = tokens(1, 7);
         let sent = tokens.make(client(1), UNIX).cookie;
-        let read = |text: &[u8]| tokens.read(text, client(1), Purpose::Cookie, UNIX);
+        let read = |text: &[u8]| tokens.read(text, client(1), UNIX);
         for index in 0..sent.len() {
             let mut changed = sent.clone().into_bytes();
             changed[index] = if changed[index] == b'0' { b'1' } else { b'0' };

@@ -76,7 +76,7 @@ impl Gcra {
     }
 
     /// How far a debt may reach.
-    fn deepest(&self) -> Duration {
+    pub fn deepest(&self) -> Duration {
         let least = Duration::from_nanos(self.period.saturating_mul(Self::LATE));
         self.whole() + self.whole().max(least)
     }

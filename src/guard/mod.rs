@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use budget::Budgets;
-use challenge::{Challenged, Purpose, Tokens};
+use challenge::{Challenged, Tokens};
 use client::Client;
 use fact::Warmth;
 use key::Secret;
@@ -136,12 +136,11 @@ impl Guard {
         unix: u64,
     ) -> Challenged {
         const LOOKED_AT: usize = 4;
-        let read = |text, purpose| self.tokens.read(text, client, purpose, unix);
-        let mut passed = cookies.take(LOOKED_AT).filter_map(|text| read(text, Purpose::Cookie));
-        match (passed.next(), marker.and_then(|text| read(text, Purpose::Marker))) {
-            (Some(token), _) => Challenged::Passed(token),
-            (None, Some(_)) => Challenged::Failed,
-            (None, None) => Challenged::No { replayable },
+        let read = |text| self.tokens.read(text, client, unix);
+        match cookies.take(LOOKED_AT).find_map(read) {
+            Some(token) => Challenged::Passed(token),
+            None if marker.is_some_and(|text| Tokens::is_recent(text, unix)) => Challenged::Failed,
+            None => Challenged::No { replayable },
         }
     }
 

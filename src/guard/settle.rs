@@ -40,6 +40,10 @@ impl Guard {
             removed: matches!(sent, Sent::Nothing | Sent::Proof(_))
                 && ticket.carried
                 && !ticket.replaced,
+            redirects: match outcome {
+                Outcome::Answered(first, _) => (300..400).contains(&first.status),
+                Outcome::Unsent | Outcome::NoAnswer => false,
+            },
             facts: Facts::none(ticket.route, ticket.debtor.client, ticket.standing),
             notice: None,
             records: [None; 2],
@@ -151,6 +155,8 @@ impl Guard {
 struct Settling<'a> {
     guard: &'a Guard,
     removed: bool,
+    /// The client is sent elsewhere.
+    redirects: bool,
     facts: Facts,
     notice: Option<Notice>,
     records: [Option<KeyRecord>; 2],
@@ -412,7 +418,7 @@ impl Settling<'_> {
     /// A record came into being, and the client gets its key.
     fn created(&mut self, ticket: &mut Ticket, key: KeyHash, max_age: Option<Duration>) {
         let paid = self.pay(ticket);
-        let logged_in = !ticket.carried && self.may_be_login(ticket);
+        let logged_in = !ticket.carried && self.redirects && self.may_be_login(ticket);
         self.issue(key, paid, logged_in, max_age);
         self.wrote(Write::Created);
         if let Some(path) = &ticket.path {
@@ -420,8 +426,9 @@ impl Settling<'_> {
         }
     }
 
-    /// A new session after content was sent to a login: whose session was known, or who had none.
-    /// A wrong password brings neither, and a made-up cookie proves nothing.
+    /// A new session after content was sent to a login: of somebody whose session was known, or who
+    /// had none and is sent elsewhere. A wrong password brings neither: Django 1.4 begins a session
+    /// with it, but shows the form again. A made-up cookie proves nothing.
     fn may_be_login(&self, ticket: &Ticket) -> bool {
         let login = ticket.effect == Effect::Rotate && ticket.body && !ticket.observe;
         if login {

@@ -2,10 +2,13 @@
 //!
 //! Neither the cookie nor the marker in the URL ever reaches the application. The marker is there
 //! for those who keep no cookies: who follows the redirection without the cookie is refused, not
-//! sent round again; and whoever returns the cookie is sent to the URL without the marker, so that
-//! no page is ever shown under another address than its own.
+//! sent round again; and whoever returns the cookie to a GET is sent to the URL without the marker,
+//! so that a page is shown under its own address. The answer to a POST is not, so the marker is taken
+//! out of `Referer` as well.
 
-use http::header::{COOKIE, HeaderMap, HeaderValue, LOCATION, SET_COOKIE, TRANSFER_ENCODING};
+use http::header::{
+    COOKIE, Entry, HeaderMap, HeaderValue, LOCATION, REFERER, SET_COOKIE, TRANSFER_ENCODING,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Response, StatusCode, Uri};
@@ -16,7 +19,7 @@ use super::core::Core;
 use super::forwarded;
 use super::replies::{self, Accepts};
 use super::upload::Upload;
-use crate::guard::challenge::Challenged;
+use crate::guard::challenge::{Challenged, Sent};
 use crate::guard::client::Client;
 
 /// The query parameter of the marker.
@@ -43,7 +46,8 @@ impl Visit {
         }
         let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
         let marker = take_marker(&mut parts.uri);
-        let back = back(parts, body);
+        clean_referer(&mut parts.headers);
+        let back = back(parts, body, core.settings.downstream_limits.target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
         } else {
@@ -83,14 +87,17 @@ impl Visit {
         let guard = &core.app.shield.guard;
         let sent = guard.challenge(self.client, core.clock.unix(core.clock.now()));
         let policy = &guard.policy().challenge_cookie;
-        let mark = if target.query().is_some_and(|query| !query.is_empty()) { '&' } else { '?' };
-        let target = target.as_str().trim_end_matches('?');
-        let location = format!("{target}{mark}{MARKER}={}", sent.marker);
+        let (path, marker) = (target.path(), &sent.marker);
+        let location = match target.query().filter(|query| !query.is_empty()) {
+            Some(query) => format!("{path}?{query}&{MARKER}={marker}"),
+            None => format!("{path}?{MARKER}={marker}"),
+        };
         let mut reply = redirection(*status, &location, accepts);
         let (name, value, age) = (&policy.name, &sent.cookie, policy.max_age.as_secs());
         let secure = if self.secure { "; Secure" } else { "" };
-        let cookie =
-            format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly; SameSite=Lax{secure}");
+        // Without `SameSite`: browsers then send a cookie that is new even with a POST that comes
+        // from another site, as that of a single sign-on does; with `Lax` it would be refused.
+        let cookie = format!("{name}={value}; Path=/; Max-Age={age}; HttpOnly{secure}");
         // The name was checked with the configuration, the rest is ours.
         if let Ok(cookie) = HeaderValue::try_from(cookie) {
             reply.headers_mut().insert(SET_COOKIE, cookie);
@@ -110,8 +117,9 @@ fn redirection(status: StatusCode, target: &str, accepts: &Accepts) -> Response<
 
 /// How a client can be sent back: by 303 with GET and HEAD, by 307 with a POST whose content it
 /// still has when the refusal arrives. Nothing else is sent a second time by every browser. A
-/// target that begins with two slashes would lead to another host.
-fn back(parts: &Parts, body: &Upload) -> Option<(StatusCode, PathAndQuery)> {
+/// target that begins with two slashes would lead to another host, and one that is longer than
+/// `target_bytes` once it is marked would be refused.
+fn back(parts: &Parts, body: &Upload, target_bytes: usize) -> Option<(StatusCode, PathAndQuery)> {
     let bare = body.is_end_stream();
     let whole = !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
     let status = match parts.method {
@@ -122,7 +130,8 @@ fn back(parts: &Parts, body: &Upload) -> Option<(StatusCode, PathAndQuery)> {
     let target = parts.uri.path_and_query()?;
     let mut start = target.as_str().bytes();
     let here = start.next() == Some(b'/') && !matches!(start.next(), Some(b'/' | b'\\'));
-    here.then(|| (status, target.clone()))
+    let marked = target.as_str().len() + "&=".len() + MARKER.len() + Sent::MARKER_BYTES;
+    (here && marked <= target_bytes).then(|| (status, target.clone()))
 }
 
 /// Takes every cookie of this name out of a request's lines; their values.
@@ -162,21 +171,41 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
 
 /// Takes the marker out of a target; the first, if there are several.
 fn take_marker(uri: &mut Uri) -> Option<String> {
-    let query = uri.query()?;
-    let value =
-        |parameter: &str| parameter.strip_prefix(MARKER)?.strip_prefix('=').map(str::to_owned);
-    let marker = query.split('&').find_map(value)?;
-    let kept: Vec<&str> = query.split('&').filter(|parameter| value(parameter).is_none()).collect();
-    let target = if kept.is_empty() {
-        uri.path().to_owned()
-    } else {
-        format!("{}?{}", uri.path(), kept.join("&"))
-    };
+    let (marker, kept) = unmark(uri.query()?)?;
+    let (marker, target) = (marker.to_owned(), with_query(uri.path(), &kept));
     // Parts of a target make one again; if not, nothing of it is sent on.
     let mut parts = std::mem::take(uri).into_parts();
     parts.path_and_query = PathAndQuery::try_from(target).ok();
     *uri = Uri::from_parts(parts).unwrap_or_default();
     Some(marker)
+}
+
+/// Takes the marker out of what a request says of the page that it comes from.
+fn clean_referer(headers: &mut HeaderMap) {
+    let Entry::Occupied(mut lines) = headers.entry(REFERER) else { return };
+    for line in lines.iter_mut() {
+        let unmarked = || {
+            let (page, query) = line.to_str().ok()?.split_once('?')?;
+            HeaderValue::try_from(with_query(page, &unmark(query)?.1)).ok()
+        };
+        if let Some(unmarked) = unmarked() {
+            *line = unmarked;
+        }
+    }
+}
+
+/// The first marker in a query, and what is left without any.
+fn unmark(query: &str) -> Option<(&str, String)> {
+    fn value(parameter: &str) -> Option<&str> {
+        parameter.strip_prefix(MARKER)?.strip_prefix('=')
+    }
+    let marker = query.split('&').find_map(value)?;
+    let kept: Vec<&str> = query.split('&').filter(|parameter| value(parameter).is_none()).collect();
+    Some((marker, kept.join("&")))
+}
+
+fn with_query(path: &str, query: &str) -> String {
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 #[cfg(test)]

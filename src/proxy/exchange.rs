@@ -54,7 +54,9 @@ pub async fn exchange(
     forwarded::announce(&mut parts.headers, &origin);
 
     let policy = &core.app.shield.guard.policy().client;
-    let (client, terms) = (Client::fold(origin.client, policy), policy.terms(origin.client));
+    let client = Client::fold(origin.client, policy);
+    // A proxy that is exempt is so for what it asks itself.
+    let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
     let visit = Visit::take(core, &mut parts, &unread.body, client);
     if let Some(reply) = visit.home(&accepts) {
         return unread.refuse(reply);

@@ -24,6 +24,8 @@ pub struct Origin {
     pub client: IpAddr,
     /// Whether the peer is a trusted proxy.
     pub trusted: bool,
+    /// Whether `client` only answers for somebody whom it did not name by an address.
+    pub stands_in: bool,
 }
 
 /// Finds the client: the peer, or what trusted peers say it is. `X-Forwarded-For` is read from
@@ -32,18 +34,21 @@ pub struct Origin {
 pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Origin {
     let peer = peer.to_canonical();
     if !trusts(peer, trusted_proxies) {
-        return Origin { peer, client: peer, trusted: false };
+        return Origin { peer, client: peer, trusted: false, stands_in: false };
     }
-    let mut client = peer;
+    let (mut client, mut stands_in) = (peer, false);
     let said: Vec<&[u8]> = tokens(headers, &X_FORWARDED_FOR).collect();
     for token in said.into_iter().rev() {
-        let Some(address) = address(token) else { break };
+        let Some(address) = address(token) else {
+            stands_in = true;
+            break;
+        };
         client = address;
         if !trusts(client, trusted_proxies) {
             break;
         }
     }
-    Origin { peer, client, trusted: true }
+    Origin { peer, client, trusted: true, stands_in }
 }
 
 /// Whether a peer is a trusted proxy.

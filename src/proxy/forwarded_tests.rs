@@ -59,7 +59,7 @@ fn ports_brackets_and_mapped_addresses_are_understood() {
 fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
     let mut headers = headers(lines);
     let peer: IpAddr = "10.0.0.1".parse().unwrap();
-    announce(&mut headers, &Origin { peer, client: peer, trusted });
+    announce(&mut headers, &Origin { peer, client: peer, trusted, stands_in: false });
     headers
 }
 

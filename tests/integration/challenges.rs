@@ -111,7 +111,8 @@ fn a_get_is_sent_back_once_and_passes_with_the_cookie_alone() {
     assert_eq!(sent.status, "303");
     assert!(sent.location.starts_with("/cart/?b=%2F&c&__floodwall="), "{}", sent.location);
     assert!(sent.cookie.starts_with("floodwall="));
-    assert_eq!(sent.attributes, "Path=/; Max-Age=3600; HttpOnly; SameSite=Lax");
+    // Without `SameSite`: a login that another site posts must bring it back as well.
+    assert_eq!(sent.attributes, "Path=/; Max-Age=3600; HttpOnly");
 
     // Without the cookie: an end, not a circle.
     let lost = site.refused(&get(&sent.location, ""), "");
@@ -169,12 +170,124 @@ fn a_form_is_sent_back_with_its_content_and_nothing_else_that_has_some() {
     site.floodwall.await_rest();
 }
 
+/// Behind a challenge the connection stands at the next request, or it is closed.
+#[test]
+fn a_challenge_takes_the_request_with_it() {
+    let site = Site::start(ONE);
+    site.drain("192.0.2.1");
+    let from = "Host: a\r\nX-Forwarded-For: 192.0.2.1\r\n";
+    let length = |answer: &str| -> usize {
+        let [length] = values(answer, "content-length")[..] else { panic!("{answer}") };
+        length.parse().expect("a number")
+    };
+    let mut client = site.connect();
+    let form = format!("{from}Content-Length: 3\r\n\r\nGET");
+    for (head, code, has_page) in [
+        (format!("POST /a/ HTTP/1.1\r\n{form}"), "307", true),
+        (format!("HEAD /b/ HTTP/1.1\r\n{from}\r\n"), "303", false),
+        (format!("GET /c/ HTTP/1.1\r\n{from}\r\n"), "303", true),
+    ] {
+        client.send(head);
+        let answer = client.head();
+        assert_eq!(status(&answer), code, "{answer}");
+        if has_page {
+            client.exactly(length(&answer));
+        }
+    }
+    // Who waits for 100 sends the content to where it is sent, and not here.
+    client.send(format!(
+        "POST / HTTP/1.1\r\n{from}Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+    ));
+    let answer = client.head();
+    assert_eq!((status(&answer), &values(&answer, "connection")[..]), ("307", &["close"][..]));
+    assert_eq!(client.rest().len(), length(&answer));
+    assert!(site.application.is_left_alone());
+}
+
 #[test]
 fn a_cookie_over_https_is_secure() {
     let site = Site::start(ONE);
     site.drain("192.0.2.1");
     let head = "GET / HTTP/1.1\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https";
     assert!(Challenge::read(&site.refused(head, "")).attributes.ends_with("; Secure"));
+}
+
+#[test]
+fn a_target_comes_back_as_it_was_or_is_not_sent_back() {
+    const LIMIT: usize = 8192;
+    let site = Site::start(ONE);
+    site.drain("192.0.2.1");
+    let ask = |target: &str, cookie: &str| {
+        let from = format!("X-Forwarded-For: 192.0.2.1\r\nCookie: {cookie}");
+        site.refused(&format!("GET {target} HTTP/1.1\r\n{from}"), "")
+    };
+    let long = |length: usize| format!("/{}", "a".repeat(length - 1));
+    let (lengths, mut challenged) = ([LIMIT - 200, LIMIT - 60, LIMIT - 1, LIMIT], 0);
+    let plain = [
+        "/cart/?b=1?",
+        "/cart/??",
+        "/cart/?&",
+        "/cart/?b=1;c=2",
+        "/cart/?=",
+        "/%2F/evil.example/",
+        "/.//evil.example/",
+        "/caf\u{e9}/?\u{e9}",
+        "/\"{}",
+        "/a@evil.example:80/",
+    ];
+    let plain = plain.map(str::to_owned).into_iter();
+    for target in plain.chain(lengths.map(long)) {
+        let answer = ask(&target, "a=1");
+        if status(&answer) == "429" {
+            assert!(target.len() > LIMIT - 100, "{target}");
+            continue;
+        }
+        challenged += 1;
+        let sent = Challenge::read(&answer);
+        assert!(sent.location.len() <= LIMIT, "{}", sent.location.len());
+        let home = ask(&sent.location, &sent.cookie);
+        assert_eq!(values(&home, "location"), [target.as_str()], "{}", sent.location);
+    }
+    assert!(challenged >= 11);
+}
+
+/// A client whose address changes from one request to the next, or that meets another Floodwall
+/// behind the same load balancer, is not sent round in circles though it keeps cookies.
+#[test]
+fn a_cookie_that_comes_back_from_another_address_is_no_circle() {
+    let site = Site::start(ONE);
+    let other = Site::start(ONE);
+    for site in [&site, &other] {
+        site.drain("192.0.2.1");
+        site.drain("192.0.2.2");
+    }
+    let get = |site: &Site, client: &str, target: &str, more: &str| {
+        site.refused(&format!("GET {target} HTTP/1.1\r\nX-Forwarded-For: {client}{more}"), "")
+    };
+    let sent = Challenge::read(&get(&site, "192.0.2.1", "/x/", ""));
+    for (site, client) in [(&site, "192.0.2.2"), (&other, "192.0.2.1")] {
+        let more = format!("\r\nCookie: {}", sent.cookie);
+        let answer = get(site, client, &sent.location, &more);
+        assert_eq!(status(&answer), "429", "{answer}");
+        assert!(values(&answer, "location").is_empty(), "{answer}");
+    }
+}
+
+/// A page that answers a POST is shown under the marked address, and is named as such by what is
+/// clicked on it.
+#[test]
+fn the_marker_does_not_reach_the_application_as_a_referer() {
+    let site = Site::start("challenge = 'cookie'");
+    for (came, sent) in [
+        ("http://a/login/?__floodwall=0123abcd", "http://a/login/"),
+        ("http://a/login/?b=%2F&__floodwall=0123abcd", "http://a/login/?b=%2F"),
+        ("http://a/login/?__floodwall=0123abcd&b=1?", "http://a/login/?b=1?"),
+        ("http://a/login/?b=1", "http://a/login/?b=1"),
+        ("http://a/__floodwall=/", "http://a/__floodwall=/"),
+    ] {
+        let got = site.forwarded(&format!("GET / HTTP/1.1\r\nReferer: {came}"), "", OK);
+        assert_eq!(values(&got, "referer"), [sent]);
+    }
 }
 
 /// Nothing but a cookie that was made for this client, and has not ended, brings a budget.
@@ -251,6 +364,27 @@ fn collecting_cookies_multiplies_nothing() {
     // One of its own, and the ceiling: as much as two clients.
     let attack = "one client that collects 40 challenge cookies, budget 1, ceiling 2";
     bounded(attack, "sessions", 1 + 2, created);
+}
+
+/// A proxy that is exempt for its own health checks does not lend that to those it cannot name.
+#[test]
+fn who_is_not_named_has_not_the_terms_of_its_proxy() {
+    let one = "rate = '1/d', burst = 1";
+    let network = "[[network]]\naddresses = ['127.0.0.1']\nbudget = 'logout'\n";
+    for terms in ["exempt = ['127.0.0.0/8']\n", network] {
+        let own = "[budget.logout]\nclient = { rate = '1/s', burst = 60 }\n";
+        let budget = format!("{own}[budget.anonymous]\nclient = {{ {one} }}\n");
+        let (first, last) = if terms == network { ("", network) } else { (terms, "") };
+        let site = Site::start(&format!("{first}trusted_proxies = ['127.0.0.1']\n{budget}{last}"));
+        for _ in 0..3 {
+            site.forwarded("GET /x/ HTTP/1.1\r\nAccept: */*", "", CREATED);
+        }
+        site.drain("unknown");
+        for junk in ["unknown", "192.0.2.1, unix:", "fe80::1%eth0"] {
+            let head = format!("GET /x/ HTTP/1.1\r\nX-Forwarded-For: {junk}");
+            assert_eq!(status(&site.refused(&head, "")), "429", "{junk}");
+        }
+    }
 }
 
 /// curl with a jar and without, as anybody would try it.

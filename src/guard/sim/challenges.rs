@@ -83,6 +83,18 @@ fn a_client_out_of_budget_is_challenged_once_and_passes_with_the_cookie() {
     assert_eq!(fate(&guard, &browser(2)), Fate::Created);
 }
 
+/// Who has returned a cookie has its budget beside that of the client, not in its place.
+#[test]
+fn who_has_a_cookie_is_never_worse_off_than_who_has_none() {
+    let mut policy = challenging();
+    policy.budgets[0].site = quota(1000, SECOND);
+    let guard = guard(policy);
+    assert_eq!(created(&guard, (0..100).map(|_| with_token(browser(1), 1))), 2 + 4);
+    assert_eq!(fate(&guard, &browser(1)), Fate::Challenged);
+    // All that one client gets: its own, and the ceiling.
+    assert_eq!(created(&guard, (2..100).map(|token| with_token(browser(1), token))), 2);
+}
+
 #[test]
 fn newcomers_are_challenged_while_the_site_is_short_and_others_go_first() {
     let guard = guard(challenging());
@@ -104,7 +116,9 @@ fn a_login_makes_a_regular_and_nothing_else_does() {
     let post =
         |client: u32| Ask { body: true, ..Ask::get(v4(client), "/accounts/login/").method("POST") };
     let regular = |client: u32| guard.regulars.know(v4(client), START);
-    // A wrong password; a made-up cookie that a vulnerable release replaces; a plain page.
+    // A wrong password, which 1.4 answers with a new session and the form; a made-up cookie that a
+    // vulnerable release replaces; a plain page.
+    post(1).answered(&guard, 200, &text(&key(9)), START);
     post(1).answered(&guard, 200, "-", START);
     post(1).with(&key(7)).answered(&guard, 200, &text(&key(1)), START);
     Ask::get(v4(1), "/cart/").answered(&guard, 200, &text(&key(2)), START);
@@ -174,6 +188,13 @@ fn the_exempt_are_never_refused_and_charge_nobody() {
     assert_eq!(created(&guard, (0..100).map(|_| exempt.clone())), 100);
     assert_eq!(created(&guard, (0..100).map(|_| browser(1))), 4);
     assert_eq!(created(&guard, (0..100).map(browser)), 4);
+    // Nor where others have leased every spare.
+    let logout = Ask { target: "/logout/".into(), ..exempt };
+    let slots = guard.policy().recycle.spares;
+    let busy: Vec<_> = (0..=slots).map(|_| logout.ticket(&guard, START)).collect();
+    for ticket in busy {
+        let _ = guard.settle(ticket, Outcome::Unsent, START);
+    }
 }
 
 #[test]
