@@ -1,8 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::super::policy::Quota;
+use super::super::policy::{Quota, Tier};
 use super::*;
 
 const NOW: Moment = Moment::from_nanos(1 << 59);
