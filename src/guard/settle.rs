@@ -462,7 +462,13 @@ impl Settling<'_> {
                 true
             }
             None if ticket.charged || ticket.observe || ticket.exempt => true,
-            None => self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now),
+            None => {
+                if ticket.passes {
+                    let site = self.guard.policy.budgets[ticket.budget].site;
+                    self.guard.learned.owe(site.period(), self.now);
+                }
+                self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now)
+            }
         }
     }
 
