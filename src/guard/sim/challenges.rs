@@ -158,8 +158,14 @@ fn a_login_makes_a_regular_and_nothing_else_does() {
     assert!(!regular(1));
     // With an anonymous session before, and without.
     post(1).with(&key(2)).answered(&guard, 302, &text(&key(3)), START);
+    let page = Ask::get(v4(3), "/accounts/login/");
+    page.answered(&guard, 200, "-", START);
     post(2).answered(&guard, 302, &text(&key(4)), START);
-    assert!(regular(1) && regular(2) && !regular(3));
+    assert!(regular(1) && regular(2));
+    // Where every answer begins a session.
+    page.answered(&guard, 200, &text(&key(5)), START);
+    post(3).answered(&guard, 302, &text(&key(6)), START);
+    assert!(!regular(3));
 }
 
 #[test]
