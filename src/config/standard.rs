@@ -34,7 +34,7 @@ impl Default for Config {
             },
             downstream_limits: DownstreamLimits {
                 header_timeout: Duration::from_secs(10),
-                idle_timeout: Duration::from_secs(60),
+                idle_timeout: Duration::from_secs(75),
                 body_timeout: Duration::from_secs(30),
                 send_timeout: Duration::from_secs(60),
                 body_rate: 500,

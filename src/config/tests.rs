@@ -147,6 +147,14 @@ fn the_defaults_that_the_examples_state_are_the_defaults() {
     }
 }
 
+/// A proxy in front that sends a request on a connection that is just being closed answers a POST
+/// with 502: nginx and load balancers keep theirs for a minute, and are to close them first.
+#[test]
+fn idle_connections_are_kept_for_longer_than_proxies_in_front_keep_them() {
+    let limits = Config::default().downstream_limits;
+    assert!(limits.idle_timeout > Duration::from_secs(60) + limits.header_timeout);
+}
+
 #[test]
 fn the_short_start_is_short_and_good() {
     good(DJANGO);

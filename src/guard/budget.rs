@@ -12,15 +12,19 @@
 //! is bounded; it forgets only cells that are as good as fresh, and clients that find no place in
 //! it share one bucket.
 
-use std::num::NonZeroU32;
+mod line;
+mod table;
+
 use std::time::Duration;
 
+use self::line::{Level, Line};
+use self::table::{Blocked, Cell, Found, Place, Shard, SiteCells};
 use super::client::Client;
 use super::fact::Refusal;
-use super::gcra::{Gcra, Short};
+use super::gcra::Gcra;
 use super::key::{CellHash, CellOf, Secret, Token};
 use super::moment::Moment;
-use super::policy::{Budget, ChallengePolicy, ClientPolicy, Quota, Tier};
+use super::policy::{Budget, ChallengePolicy, ClientPolicy};
 use super::sharded::Locked;
 
 /// The budgets of a site, and what of them is spent.
@@ -84,101 +88,8 @@ pub struct Owed {
     pub until: Moment,
 }
 
-/// Where a client or a wide prefix is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Cell(CellHash),
-    /// The bucket that all share who found no place in the table.
-    Strict,
-}
-
-/// Which of a debtor's cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Level {
-    Client,
-    Token,
-    /// All tokens of a client.
-    Ceiling,
-    /// The wider prefix of this index.
-    Tier(u8),
-    /// All tokens of the wider prefix of this index.
-    TokenTier(u8),
-}
-
-impl Level {
-    /// Cells of one debtor at most, beside that of the site.
-    const MOST: usize = 2 + Tier::MOST;
-}
-
 /// The cells of a debtor: which, and the hash of each.
 type Cells = [Option<(Level, CellHash)>; Level::MOST];
-
-struct Line {
-    name: String,
-    client: Gcra,
-    token: Gcra,
-    ceiling: Gcra,
-    tiers: Box<[Gcra]>,
-    token_tiers: Box<[Gcra]>,
-    site: Gcra,
-    site_of_newcomers: Gcra,
-    site_of_challenged: Gcra,
-    site_hash: CellHash,
-}
-
-#[derive(Clone, Copy)]
-struct SiteCells {
-    site: Cell,
-    /// What the journal was last told of `site`.
-    told: Cell,
-    strict: Cell,
-}
-
-/// What a cell owes. One with nothing held and a time not after now is as good as fresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cell {
-    /// GCRA's theoretical arrival time of what was charged.
-    until: Moment,
-    /// Holds that await their settlement.
-    held: u32,
-}
-
-/// Why a cell has no room.
-#[derive(Clone, Copy)]
-struct Blocked {
-    wait: Duration,
-    /// Without what it holds it would have some.
-    held: bool,
-}
-
-impl Cell {
-    const FRESH: Self = Self { until: Moment::from_nanos(0), held: 0 };
-
-    /// The arrival time if everything held were charged now.
-    fn arrival(self, gcra: &Gcra, now: Moment) -> Moment {
-        let held = gcra.period().saturating_mul(u64::from(self.held));
-        Moment::from_nanos(self.until.max(now).as_nanos().saturating_add(held))
-    }
-
-    /// Whether one more may be held.
-    fn check(self, gcra: &Gcra, now: Moment) -> Result<(), Blocked> {
-        gcra.take(self.arrival(gcra, now), now)
-            .map(|_| ())
-            .map_err(|Short(wait)| Blocked { wait, held: gcra.take(self.until, now).is_ok() })
-    }
-
-    fn with_hold(self) -> Self {
-        Self { held: self.held + 1, ..self }
-    }
-
-    fn refunded(self) -> Self {
-        Self { held: self.held.saturating_sub(1), ..self }
-    }
-
-    fn charged(self, gcra: &Gcra, now: Moment) -> Self {
-        Self { until: gcra.force(self.until, now), ..self }
-    }
-}
 
 impl Budgets {
     const SHARDS: usize = 64;
@@ -458,207 +369,6 @@ impl Refused {
             first.retry_after = first.retry_after.max(wait);
             first.held &= held;
         }
-    }
-}
-
-impl Level {
-    fn refusal(self, found: &Found) -> Refusal {
-        match (self, found.cell) {
-            (Self::Client | Self::Token, None) => Refusal::TableFull,
-            (Self::Client | Self::Token, Some(_)) => Refusal::ClientBudget,
-            (Self::Ceiling, _) => Refusal::Ceiling,
-            (Self::Tier(_) | Self::TokenTier(_), _) => Refusal::WideBudget,
-        }
-    }
-}
-
-impl Line {
-    fn new(
-        budget: &Budget,
-        clients: &ClientPolicy,
-        challenge: &ChallengePolicy,
-        secret: Secret,
-    ) -> Self {
-        let tiers = |least: NonZeroU32| {
-            let scaled = |tier: &Tier| Gcra::scaled(budget.client, tier.factor.max(least));
-            clients.ipv6_tiers.iter().map(scaled).collect()
-        };
-        Self {
-            client: Gcra::new(budget.client),
-            token: Gcra::new(challenge.quota),
-            ceiling: Gcra::scaled(budget.client, challenge.ceiling),
-            tiers: tiers(NonZeroU32::MIN),
-            token_tiers: tiers(challenge.ceiling),
-            site: Gcra::new(budget.site),
-            site_of_newcomers: Gcra::new(part(budget.site, 2)),
-            site_of_challenged: Gcra::new(part(budget.site, 3)),
-            site_hash: secret.site(&budget.name),
-            name: budget.name.clone(),
-        }
-    }
-
-    fn gcra(&self, level: Level) -> &Gcra {
-        match level {
-            Level::Client => &self.client,
-            Level::Token => &self.token,
-            Level::Ceiling => &self.ceiling,
-            Level::Tier(index) => &self.tiers[usize::from(index)],
-            Level::TokenTier(index) => &self.token_tiers[usize::from(index)],
-        }
-    }
-
-    /// What somebody of this rank may use of the site's budget, and what it is called when that is
-    /// not enough.
-    fn site_for(&self, rank: Rank, site: Cell, now: Moment) -> (Refusal, &Gcra) {
-        let part = match rank {
-            Rank::Newcomer => &self.site_of_newcomers,
-            Rank::Challenged => &self.site_of_challenged,
-            Rank::Regular => &self.site,
-        };
-        let spent = site.check(&self.site, now).is_err();
-        (if spent { Refusal::SiteBudget } else { Refusal::SiteShort }, part)
-    }
-}
-
-/// So many quarters of a quota's burst, at least one; the rate is the same.
-fn part(quota: Quota, quarters: u32) -> Quota {
-    let burst = u64::from(quota.burst().get()) * u64::from(quarters) / 4;
-    // Less than the burst, which is a `u32`.
-    quota.with_burst(NonZeroU32::new(burst as u32).unwrap_or(NonZeroU32::MIN))
-}
-
-impl SiteCells {
-    const FRESH: Self = Self { site: Cell::FRESH, told: Cell::FRESH, strict: Cell::FRESH };
-}
-
-/// A hash, and where it stands or can stand in its shard; nowhere if the table is full there.
-#[derive(Clone, Copy)]
-struct Found {
-    hash: CellHash,
-    cell: Option<usize>,
-}
-
-impl Found {
-    fn place(self) -> Place {
-        self.cell.map_or(Place::Strict, |_| Place::Cell(self.hash))
-    }
-
-    fn read(self, shard: &Shard, cells: &SiteCells) -> Cell {
-        match self.cell {
-            Some(index) if shard.cells[index][0] == self.hash.0 => shard.read(index),
-            Some(_) => Cell::FRESH,
-            None => cells.strict,
-        }
-    }
-
-    fn write(self, shard: &mut Shard, cells: &mut SiteCells, cell: Cell) {
-        match self.cell {
-            Some(index) => shard.write(index, self.hash, cell),
-            None => cells.strict = cell,
-        }
-    }
-}
-
-/// Cells in buckets of eight; a hash may stand in either of two buckets, which fills the table to
-/// well over nine tenths before anyone finds no place.
-struct Shard {
-    /// A hash, its arrival time in nanoseconds, and what it holds with [`Self::CHANGED`]; 24
-    /// bytes. Plain integers, so that the pages of an untouched table cost no memory.
-    cells: Box<[[u64; 3]]>,
-    /// A bit for each bucket that has a cell with [`Self::CHANGED`].
-    changed: Box<[u64]>,
-}
-
-impl Shard {
-    const BUCKET: usize = 8;
-    /// The journal was not told of the cell as it is.
-    const CHANGED: u64 = 1 << 32;
-
-    const fn bytes(buckets: usize) -> usize {
-        buckets * Self::BUCKET * size_of::<[u64; 3]>() + buckets.div_ceil(64) * size_of::<u64>()
-    }
-
-    fn new(buckets: usize) -> Self {
-        Self {
-            cells: vec![[0; 3]; buckets * Self::BUCKET].into(),
-            changed: vec![0; buckets.div_ceil(64)].into(),
-        }
-    }
-
-    fn buckets(&self, hash: CellHash) -> [usize; 2] {
-        let buckets = self.cells.len() / Self::BUCKET;
-        let first = (hash.0 & 0xff_ffff) as usize % buckets;
-        let second = ((hash.0 >> 24) & 0xff_ffff) as usize % buckets;
-        [first, second]
-    }
-
-    fn candidates(&self, hash: CellHash) -> impl Iterator<Item = usize> + use<> {
-        self.buckets(hash)
-            .into_iter()
-            .flat_map(|bucket| (0..Self::BUCKET).map(move |cell| bucket * Self::BUCKET + cell))
-    }
-
-    fn find(&self, hash: CellHash) -> Option<usize> {
-        self.candidates(hash).find(|index| self.cells[*index][0] == hash.0)
-    }
-
-    /// Where a hash stands, or the first place as good as fresh, other than `taken`, where it can.
-    /// What is as good as fresh may have been taken although the hash stands there.
-    fn place(&self, hash: CellHash, taken: &[Option<(Level, Found)>], now: Moment) -> Found {
-        let free =
-            |index: &usize| !taken.iter().flatten().any(|(_, found)| found.cell == Some(*index));
-        let fresh = |index: &usize| {
-            let cell = self.read(*index);
-            free(index) && cell.until <= now && cell.held == 0
-        };
-        // In the emptier of the two, which lets twice as many in before the first finds no place.
-        let emptier = || {
-            let (mut found, mut most) = (None, 0);
-            for bucket in self.buckets(hash) {
-                let cells = bucket * Self::BUCKET..(bucket + 1) * Self::BUCKET;
-                let room = cells.clone().filter(fresh).count();
-                if room > most {
-                    (found, most) = (cells.clone().find(fresh), room);
-                }
-            }
-            found
-        };
-        Found { hash, cell: self.find(hash).filter(free).or_else(emptier) }
-    }
-
-    fn read(&self, index: usize) -> Cell {
-        let [_, until, held] = self.cells[index];
-        // The lower half holds a count that was one.
-        Cell { until: Moment::from_nanos(until), held: (held & (Self::CHANGED - 1)) as u32 }
-    }
-
-    fn write(&mut self, index: usize, hash: CellHash, cell: Cell) {
-        self.cells[index] = [hash.0, cell.until.as_nanos(), u64::from(cell.held) | Self::CHANGED];
-        let bucket = index / Self::BUCKET;
-        self.changed[bucket / 64] |= 1 << (bucket % 64);
-    }
-
-    /// What changed since this was last asked.
-    fn take_changed(&mut self) -> Vec<(CellHash, Cell)> {
-        let mut changed = Vec::new();
-        for word in 0..self.changed.len() {
-            let mut bits = std::mem::take(&mut self.changed[word]);
-            while bits != 0 {
-                let first = (word * 64 + bits.trailing_zeros() as usize) * Self::BUCKET;
-                bits &= bits - 1;
-                for index in first..first + Self::BUCKET {
-                    if self.cells[index][2] & Self::CHANGED != 0 {
-                        self.cells[index][2] &= !Self::CHANGED;
-                        changed.push((CellHash(self.cells[index][0]), self.read(index)));
-                    }
-                }
-            }
-        }
-        changed
-    }
-
-    fn all(&self) -> impl Iterator<Item = (CellHash, Cell)> + '_ {
-        self.cells.iter().enumerate().map(|(index, cell)| (CellHash(cell[0]), self.read(index)))
     }
 }
 

@@ -1,8 +1,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU32;
 
 use proptest::prelude::*;
 
-use super::super::policy::Quota;
+use super::super::policy::{Quota, Tier};
 use super::*;
 
 const NOW: Moment = Moment::from_nanos(1 << 59);
@@ -306,7 +307,7 @@ fn whatever_can_be_owed_is_believed_after_a_restart() {
         };
         let challenge = ChallengePolicy { quota: quota(2, of_token), ..challenge() };
         let secret = Secret::new([3; 16]);
-        let new = || Budgets::new(&[budget.clone()], &policy(1000), &challenge, secret);
+        let new = || Budgets::new(std::slice::from_ref(&budget), &policy(1000), &challenge, secret);
         let before = new();
         let token = with_token(v4(1), 1, Rank::Challenged);
         for _ in 0..8 {

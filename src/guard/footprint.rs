@@ -29,7 +29,7 @@ impl Policy {
             table("clients", "client.capacity", clients, Budgets::bytes(clients)),
             table("spares", "recycle.spares", spares.into(), Spares::bytes(spares)),
             table("learned paths", "learned.capacity", learned, learned * Learned::CLASS_BYTES),
-            table("regulars", "", 0, Regulars::BYTES),
+            table("regulars", "", Regulars::CLIENTS, Regulars::BYTES),
             // While it is read. To be written it needs no more than a piece of it.
             table("state file", "", sessions + clients, image::bytes(sessions, clients)),
         ]

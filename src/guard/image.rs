@@ -252,14 +252,14 @@ impl Guard {
             guard.budgets.restore(Owed { cell, until: wall.moment(until) }, now);
             Some(())
         });
-        for (path, deletes, spares) in image.paths {
+        let paths = image.paths.into_iter().filter_map(|(path, deletes, spares)| {
             let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
             let spares = spares.filter(|(_, expires)| *expires > now).collect();
             // A path that no rule recycles any more needs no slots.
-            if let Some(route) = guard.recycling_route(&path) {
-                guard.spares.restore(Saved { path, deletes, spares }, route, now);
-            }
-        }
+            let route = guard.recycling_route(&path)?;
+            Some((Saved { path, deletes, spares }, route))
+        });
+        guard.spares.restore(paths.collect(), now);
         guard
     }
 

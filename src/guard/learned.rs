@@ -213,8 +213,7 @@ impl Learned {
     /// `burst` is that of the site's share in the budget that pays if it creates all the same. Must
     /// be given back with [`Learned::passed`].
     pub fn pass(&self, page: &Page<'_>, burst: u32, now: Moment) -> bool {
-        let most =
-            usize::from(self.policy.passes).min(usize::try_from(burst).unwrap_or(usize::MAX));
+        let most = self.passes(burst);
         let owed = self.owed_until.load(Ordering::Relaxed) > now.as_nanos();
         if most == 0 || owed || !self.is_clean(page, now) {
             return false;

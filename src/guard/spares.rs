@@ -470,23 +470,34 @@ impl Spares {
         saved
     }
 
-    /// Puts back what a state file remembers.
-    pub fn restore(&self, saved: Saved, route: RouteId, now: Moment) {
+    /// Puts back what a state file remembers: each path gets slots for the spares that it had, and
+    /// then a part of those that are left, as if it had just been proved.
+    pub fn restore(&self, saved: Vec<(Saved, RouteId)>, now: Moment) {
         let mut table = self.table.lock();
         let Table { paths, keys, promised, .. } = &mut *table;
-        let share = self.share(promised);
-        if share == 0 || paths.iter().any(|path| *path.path == *saved.path) {
-            return;
+        let first = paths.len();
+        for (saved, route) in saved {
+            let left = usize::from(self.policy.spares).saturating_sub(*promised);
+            let share = saved.spares.len().clamp(1, left.max(1));
+            if left == 0 || paths.iter().any(|path| *path.path == *saved.path) {
+                continue;
+            }
+            *promised += share;
+            let mut path = Path::new(&saved.path, route, now);
+            path.prove(share, saved.deletes, None);
+            if let Stage::Proved { slots, .. } = &mut path.stage {
+                for (key, expires) in saved.spares.into_iter().take(share) {
+                    keys.insert(self.secret.key(&key));
+                    slots.push(Slot { leased: false, spare: Some((key, expires)) });
+                }
+            }
+            paths.push(path);
         }
-        let mut path = Path::new(&saved.path, route, now);
-        path.prove(share, saved.deletes, None);
-        if let Stage::Proved { slots, .. } = &mut path.stage {
-            for (key, expires) in saved.spares.into_iter().take(share) {
-                keys.insert(self.secret.key(&key));
-                slots.push(Slot { leased: false, spare: Some((key, expires)) });
+        for path in &mut paths[first..] {
+            if let Stage::Proved { share, .. } = &mut path.stage {
+                *share += self.share(promised);
             }
         }
-        paths.push(path);
     }
 
     /// How many records are kept as spares.

@@ -56,7 +56,7 @@ impl WarmUp {
         self.missed = missed;
     }
 
-    /// What was missed between the last sign of life and now, both in nanoseconds since 1970; if
+    /// What was missed between the last sign of life and now, both in nanoseconds of one clock; if
     /// it was long enough to matter. A clock that was set back leaves no telling how long it was.
     pub fn absence(last_seen: u64, now: u64) -> Option<Missed> {
         let away = Duration::from_nanos(now.saturating_sub(last_seen));

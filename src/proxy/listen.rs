@@ -145,6 +145,10 @@ impl Connection {
             let (counted, running) = (core.exchanges.token(), seat.begin());
             let peer = self.peer;
             async move {
+                let Some(running) = running else {
+                    // The connection's task is being ended.
+                    return std::future::pending().await;
+                };
                 let limits = &core.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let response = exchange(&core, peer, request).await;

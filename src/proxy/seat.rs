@@ -123,13 +123,19 @@ impl Seat {
         }
     }
 
-    /// A head is whole: an exchange runs until all copies of what this returns are dropped.
-    pub fn begin(self: &Arc<Self>) -> Running {
-        // Only what waits for at least a moment is shed, and a head never waits here: it was
-        // parsed in the turn in which its last byte came, or the exchange before it ended.
-        self.phase.store(Phase::Exchange.pack(), Ordering::Release);
-        self.running.fetch_add(1, Ordering::AcqRel);
-        Running(Arc::clone(self))
+    /// A head is whole: an exchange runs until all copies of what this returns are dropped. `None`
+    /// if it comes too late: the connection has been shed, and nothing of it may be sent on.
+    pub fn begin(self: &Arc<Self>) -> Option<Running> {
+        loop {
+            let phase = self.phase();
+            if phase == Phase::Shed {
+                return None;
+            }
+            if self.change(phase, Phase::Exchange) {
+                self.running.fetch_add(1, Ordering::AcqRel);
+                return Some(Running(Arc::clone(self)));
+            }
+        }
     }
 
     /// The client takes nothing; patience ends then.
@@ -246,12 +252,24 @@ mod tests {
     fn an_exchange_ends_with_its_last_part() {
         let (seat, _) = seat();
         assert!(seat.arrived());
-        let response = seat.begin();
+        let response = seat.begin().unwrap();
         let upload = response.clone();
         drop(response);
         assert_eq!(seat.phase(), Phase::Exchange, "the upload of an early answer goes on");
         drop(upload);
         assert!(matches!(seat.phase(), Phase::Idle(_)));
+    }
+
+    /// The last byte of a head may come when its connection is just being given up.
+    #[tokio::test]
+    async fn no_exchange_begins_on_what_was_shed() {
+        let (seat, now) = seat();
+        seat.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
+        assert!(seat.arrived());
+        let Phase::Head(since) = seat.phase() else { panic!("{:?}", seat.phase()) };
+        assert!(since >= now && seat.shed(since));
+        assert!(seat.begin().is_none());
+        assert_eq!(seat.phase(), Phase::Shed);
     }
 
     #[tokio::test]
@@ -260,7 +278,7 @@ mod tests {
         assert!(!seat.shed(now), "nothing serves it yet");
         seat.served_by(tokio::spawn(std::future::pending::<()>()).abort_handle());
         assert!(!seat.shed(now.after(Duration::from_nanos(1))), "it has moved in the meantime");
-        let running = seat.begin();
+        let running = seat.begin().unwrap();
         assert_eq!(seat.waiting_since(), None);
         drop(running);
         seat.blocked(now);

@@ -15,13 +15,14 @@ use super::seat::Seat;
 use crate::guard::client::Client;
 use crate::guard::moment::Moment;
 
-/// A connection is shed only after it has waited for its client as long as this.
-const MOMENT: Duration = Duration::from_secs(1);
-/// After it was looked for in vain, nothing to shed is looked for in this time: a look costs some
-/// nanoseconds for each connection, and a flood must not be able to ask for one with each of its
-/// own.
-const BARREN: Duration = Duration::from_millis(100);
-/// One look sheds this part of the connections that were looked at, so that looks are rare.
+/// A connection is shed only after it has waited for its client as long as this. Who would keep
+/// them all must send a request on each so often that answering them is more than a core can do.
+const MOMENT: Duration = Duration::from_millis(100);
+/// After a look that found fewer to shed than it could have, there is no other for this long, for
+/// each connection that was looked at: that costs some tens of nanoseconds, and a flood must not be
+/// able to ask for a look with each connection of its own.
+const LOOK_PAUSE: Duration = Duration::from_micros(5);
+/// One look sheds this part of the connections that were looked at, if as many wait.
 const BATCH: usize = 16;
 
 /// Whose connections are counted together: one client's, or those of all trusted proxies, which
@@ -138,18 +139,20 @@ impl Table {
         if self.barren_until.is_some_and(|until| now < until) {
             return 0;
         }
-        let all = self.groups.iter().flat_map(|(group, sharing)| {
-            sharing.seats.iter().map(move |seat| (*group, Arc::clone(seat)))
-        });
+        let looked_at = self.taken;
+        let all = self
+            .groups
+            .iter()
+            .flat_map(|(group, sharing)| sharing.seats.iter().map(move |seat| (*group, seat)));
         let mut freed = 0;
-        for (group, seat) in oldest(all, self.taken / BATCH + 1, now) {
+        for (group, seat) in oldest(all, part(looked_at), now) {
             if let Some(sharing) = self.groups.get_mut(&group) {
                 freed += usize::from(sharing.remove(&seat));
             }
             self.tidy(group);
         }
         self.taken -= freed;
-        self.barren_until = (freed == 0).then(|| now.after(BARREN));
+        self.barren_until = barren_until(looked_at, freed, now);
         freed
     }
 
@@ -166,10 +169,10 @@ impl Sharing {
         if self.barren_until.is_some_and(|until| now < until) {
             return 0;
         }
-        let own = self.seats.iter().map(|seat| ((), Arc::clone(seat)));
-        let doomed = oldest(own, self.seats.len() / BATCH + 1, now);
+        let looked_at = self.seats.len();
+        let doomed = oldest(self.seats.iter().map(|seat| ((), seat)), part(looked_at), now);
         let freed = doomed.iter().filter(|((), seat)| self.remove(seat)).count();
-        self.barren_until = (freed == 0).then(|| now.after(BARREN));
+        self.barren_until = barren_until(looked_at, freed, now);
         freed
     }
 
@@ -186,13 +189,25 @@ impl Sharing {
     }
 }
 
+/// How many of so many connections one look sheds.
+const fn part(looked_at: usize) -> usize {
+    looked_at / BATCH + 1
+}
+
+/// Until when there is no other look: who waited for long enough has been shed, unless that were
+/// as many as one look sheds.
+fn barren_until(looked_at: usize, freed: usize, now: Moment) -> Option<Moment> {
+    let pause = LOOK_PAUSE.saturating_mul(u32::try_from(looked_at).unwrap_or(u32::MAX));
+    (freed < part(looked_at)).then(|| now.after(pause))
+}
+
 /// Sheds up to `count` of those that have waited for a moment, the longest first; which.
-fn oldest<T>(
-    seats: impl Iterator<Item = (T, Arc<Seat>)>,
+fn oldest<'a, T>(
+    seats: impl Iterator<Item = (T, &'a Arc<Seat>)>,
     count: usize,
     now: Moment,
 ) -> Vec<(T, Arc<Seat>)> {
-    let mut waiting: Vec<(Moment, T, Arc<Seat>)> = seats
+    let mut waiting: Vec<(Moment, T, &Arc<Seat>)> = seats
         .filter_map(|(of, seat)| Some((seat.waiting_since()?, of, seat)))
         .filter(|(since, _, _)| now.since(*since) >= MOMENT)
         .collect();
@@ -201,7 +216,7 @@ fn oldest<T>(
         waiting.truncate(count);
     }
     waiting.retain(|(since, _, seat)| seat.shed(*since));
-    waiting.into_iter().map(|(_, of, seat)| (of, seat)).collect()
+    waiting.into_iter().map(|(_, of, seat)| (of, Arc::clone(seat))).collect()
 }
 
 /// A connection's place. Given back when this is dropped.

@@ -36,7 +36,7 @@ impl Room {
     /// A connection on which an exchange runs.
     fn busy(&self, group: Group) -> Taken {
         let taken = self.take(group).unwrap();
-        std::mem::forget(taken.seat().begin());
+        std::mem::forget(taken.seat().begin().unwrap());
         taken
     }
 }
@@ -98,17 +98,58 @@ async fn a_client_at_its_cap_makes_room_for_itself_only() {
     assert!(!is_shed(&other));
 }
 
+/// A small request on each connection, twice a second: that is cheap, and each of them is idle
+/// nearly all the time.
+#[tokio::test]
+async fn requests_now_and_then_on_all_connections_keep_nobody_out() {
+    let mut room = Room::new(100, 50);
+    let mut held = Vec::new();
+    for number in 0..100 {
+        held.push(room.take(client(number % 2)).unwrap());
+        room.pass(Duration::from_millis(5));
+    }
+    assert!(room.take(client(2)).is_ok());
+}
+
 #[tokio::test]
 async fn who_came_just_now_is_not_shed_and_vain_looks_are_rare() {
     let mut room = Room::new(2, 2);
     let held = [room.take(client(0)).unwrap(), room.take(client(1)).unwrap()];
-    room.pass(MOMENT - Duration::from_millis(1));
+    room.pass(MOMENT - LOOK_PAUSE);
     assert_eq!(room.take(client(2)).unwrap_err(), Full::All);
-    room.pass(Duration::from_millis(1));
+    room.pass(LOOK_PAUSE);
     assert_eq!(room.take(client(2)).unwrap_err(), Full::All, "nobody looks again so soon");
     assert!(!held.iter().any(is_shed));
-    room.pass(BARREN);
+    room.pass(LOOK_PAUSE);
     assert!(room.take(client(2)).is_ok());
+}
+
+/// Where one connection after the other has waited for long enough, each newcomer would find one:
+/// the table must not be looked through for each of them.
+#[tokio::test]
+async fn looks_that_find_little_are_rare_too() {
+    const PLACES: u32 = 2_000;
+    let each = MOMENT / PLACES;
+    for (most, most_for_client) in [(PLACES, PLACES + 1), (PLACES + 1, PLACES)] {
+        let mut room = Room::new(most as usize, most_for_client as usize);
+        let mut held = Vec::new();
+        for _ in 0..PLACES {
+            held.push(room.take(client(0)).unwrap());
+            room.pass(each);
+        }
+        let mut looks = 0;
+        for _ in 0..PLACES {
+            held.extend(room.take(client(0)));
+            let before = held.len();
+            held.retain(|taken| !is_shed(taken));
+            looks += u32::from(held.len() < before);
+            room.pass(each);
+        }
+        // Those that found as many as one look sheds, and those that were followed by a pause.
+        let (full, pause) = (PLACES / u32::try_from(BATCH).unwrap(), LOOK_PAUSE * PLACES);
+        let most = PLACES / full + u32::try_from(MOMENT.as_nanos() / pause.as_nanos()).unwrap();
+        assert!((1..=most + 1).contains(&looks), "{looks} looks, at most {most}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use crate::guard::footprint::Footprint;
 use crate::guard::moment::Moment;
 use crate::guard::policy::{Mode, Unknown};
 use crate::guard::route::Rule;
+use crate::guard::warmth::WarmUp;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
 
@@ -157,18 +158,24 @@ fn announce(config: &Config) {
     }
 }
 
-/// Saves the state once each interval, leaves signs of life in it, and says what has become due once a second, until told to
-/// stop. On a thread of its own: disks block.
+/// Saves the state once each interval, leaves signs of life in it, and says what has become due
+/// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
+/// longer than asked was stopped, and all of the process with it.
 fn keep(shield: &Shield, interval: Duration, stopped: &mpsc::Receiver<()>) {
     let mut teller = Teller::default();
     let (mut ticked, mut saved) = (shield.clock.now(), shield.clock.now());
     let mut lived = saved;
     loop {
+        let asleep = shield.clock.now();
         match stopped.recv_timeout(interval.min(TICK)) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = shield.clock.now();
+        if let Some(missed) = WarmUp::absence(asleep.as_nanos(), now.as_nanos()) {
+            shield.guard.missed(missed, now);
+            shield.state.iter().for_each(StateFile::missed);
+        }
         if now.since(saved) >= interval
             && let Some(state) = &shield.state
         {

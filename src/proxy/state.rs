@@ -9,14 +9,18 @@
 //! in the journal (sessions may have been issued past Floodwall meanwhile), a journal that is not
 //! whole, a crash of the machine. `FILE.lock` says on which boot of the machine a process runs.
 
-use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+mod files;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use self::files::{
+    crashed, create, journal_path, journals, lock, note_boot, read, read_journal, set_aside,
+    sync_folder, with_suffix,
+};
 use super::clock::Clock;
 use crate::guard::Guard;
 use crate::guard::fact::Missed;
@@ -26,6 +30,8 @@ use crate::guard::ledger::KeyRecord;
 use crate::guard::moment::Moment;
 use crate::guard::policy::Policy;
 use crate::guard::warmth::WarmUp;
+
+pub use self::files::StateError;
 
 /// A snapshot is taken when the journal has grown past this and past the snapshot before it.
 const JOURNAL_BYTES: u64 = 16 * 1024 * 1024;
@@ -52,8 +58,11 @@ struct Journal {
     snapshot_bytes: u64,
     /// What the journal was last told of the warm-up.
     told: Vec<Entry>,
-    /// Something could not be written: only a new snapshot makes the state whole again.
+    /// Something could not be written, or has no record: only a new snapshot makes the state whole
+    /// again.
     broken: bool,
+    /// There is a gap in this file.
+    gap: bool,
     /// It was begun for a snapshot that has not been written yet.
     ahead: bool,
     /// When it was last said that the state cannot be saved.
@@ -64,8 +73,8 @@ impl StateFile {
     /// Opens a state file, or begins one, and brings the guard back that it remembers. A damaged
     /// file is set aside under another name, with a warning; the guard then starts empty.
     pub fn open(path: &Path, policy: Policy, clock: Clock) -> Result<(Self, Guard), StateError> {
-        let mut lock = lock(path)?;
-        let crashed = note_boot(&mut lock).map_err(StateError::at(path, "lock"))?;
+        let lock = lock(path)?;
+        let crashed = crashed(path)?;
         let seed = u64::from_le_bytes(random()?);
         let (guard, last) = match read(path)? {
             Some(bytes) => match Image::decode(&bytes) {
@@ -103,6 +112,7 @@ impl StateFile {
                 snapshot_bytes: 0,
                 told: Vec::new(),
                 broken: false,
+                gap: false,
                 ahead: false,
                 said: None,
             }),
@@ -110,6 +120,7 @@ impl StateFile {
         };
         // The spares have been loaded: the snapshot that replaces the file has none.
         state.snapshot(&guard, generation, false).map_err(StateError::at(path, "write"))?;
+        note_boot(&state.lock).map_err(StateError::at(path, "lock"))?;
         Ok((state, guard))
     }
 
@@ -175,6 +186,12 @@ impl StateFile {
         }
     }
 
+    /// The guard has missed something, which the journal has no record for: the next save takes a
+    /// snapshot, and there is no sign of life before.
+    pub fn missed(&self) {
+        self.journal().broken = true;
+    }
+
     /// The last snapshot, with the spares; the journal goes.
     pub fn close(&self, guard: &Guard) -> Result<(), StateError> {
         let generation = self.journal().generation + 1;
@@ -192,6 +209,7 @@ impl StateFile {
                 journal.file = create(&journal_path(&self.path, generation), false)?;
                 journal.generation = generation;
                 journal.bytes = 0;
+                journal.gap = false;
                 journal.ahead = true;
             }
             journal.generation
@@ -203,6 +221,8 @@ impl StateFile {
         match &written {
             Ok(()) => {
                 journal.ahead = false;
+                // The snapshot has what is missing, but a start would not know.
+                journal.broken |= journal.gap;
                 if journal.said.take().is_some() {
                     tracing::info!(file = %self.path.display(), "the state can be saved again");
                 }
@@ -252,12 +272,20 @@ impl Journal {
         }
         match self.file.write_all(bytes) {
             Ok(()) => self.bytes += bytes.len() as u64,
-            // Said by whoever tries to mend it. Records behind half a record could not be read.
-            Err(_) => {
-                let _ = self.file.set_len(self.bytes);
-                self.broken = true;
-            }
+            // Said by whoever tries to mend it.
+            Err(_) => self.leave_gap(),
         }
+    }
+
+    /// Something is missing here. Half a record goes, since those behind it could not be read; a
+    /// record of zeros, which is none and takes no room on a full disk, tells a start after a kill.
+    fn leave_gap(&mut self) {
+        let behind = self.bytes + Entry::LEN as u64;
+        if self.file.set_len(self.bytes).and_then(|()| self.file.set_len(behind)).is_ok() {
+            self.bytes = behind;
+        }
+        self.gap = true;
+        self.broken = true;
     }
 
     /// Whether it was long enough ago that somebody was told.
@@ -292,7 +320,8 @@ pub fn peek(path: &Path, policy: Policy, clock: Clock) -> Result<Option<Guard>, 
     let damaged = |damage| StateError::at(path, "understand")(io::Error::other(damage));
     let image = Image::decode(&bytes).map_err(damaged)?;
     let loaded = load(path, image, policy, clock, 0)?;
-    Ok(Some(missing(loaded.guard, loaded.missed, clock)))
+    let missed = loaded.missed.or(crashed(path)?.then_some(Missed::Crash));
+    Ok(Some(missing(loaded.guard, missed, clock)))
 }
 
 /// What a snapshot and its journals said.
@@ -329,10 +358,11 @@ fn load(
     let mut damaged = Vec::new();
     let mut journals = journals(path)?;
     journals.retain(|(number, _)| *number >= generation);
-    // Each journal follows another. The first one is as old as the snapshot, unless that is the
-    // last one of its process.
+    // Each journal follows another. The first one is as old as the snapshot; the last snapshot of
+    // a process has none, unless the start after it failed.
+    let first = generation + u64::from(clean);
     let numbers = journals.iter().map(|(number, _)| *number);
-    let mut whole = numbers.eq(generation..generation + journals.len() as u64);
+    let mut whole = numbers.eq(first..first + journals.len() as u64);
     whole &= clean || !journals.is_empty();
     for (_, journal) in journals {
         let (mut records, mut lost) = (0, 0);
@@ -362,177 +392,6 @@ fn missing(guard: Guard, missed: Option<Missed>, clock: Clock) -> Guard {
         guard.missed(missed, clock.now());
     }
     guard
-}
-
-/// Writes down on which boot of the machine a process runs. Says whether one ran on another boot,
-/// and did not end as it should.
-fn note_boot(lock: &mut File) -> io::Result<bool> {
-    // Only Linux has one; without it a crash of the machine counts as a kill.
-    let boot = fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let mut before = Vec::new();
-    lock.read_to_end(&mut before)?;
-    lock.set_len(0)?;
-    lock.rewind()?;
-    lock.write_all(&boot)?;
-    lock.sync_all()?;
-    Ok(!before.is_empty() && before != boot)
-}
-
-fn lock(path: &Path) -> Result<File, StateError> {
-    let beside = with_suffix(path, ".lock");
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .open(&beside)
-        .map_err(StateError::at(path, "open"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(StateError::at(path, "lock")(source)),
-    }
-}
-
-fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
-    let mut bytes = Vec::new();
-    match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-        Ok(_) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::at(path, "read")(source)),
-    }
-}
-
-/// Reads a journal record by record; `None` stands for the rest of one that was cut short.
-fn read_journal(path: &Path, mut tell: impl FnMut(Option<&[u8; Entry::LEN]>)) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let mut piece = Vec::with_capacity(PIECE_BYTES);
-    loop {
-        piece.clear();
-        Read::by_ref(&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
-        let (records, rest) = piece.as_chunks();
-        records.iter().for_each(|record| tell(Some(record)));
-        if !rest.is_empty() {
-            tell(None);
-        }
-        if piece.len() < PIECE_BYTES {
-            return Ok(());
-        }
-    }
-}
-
-/// Renames a damaged file and the journals that belong to it. Nothing is thrown away: what is in
-/// them may still be of use to somebody.
-fn set_aside(path: &Path, clock: Clock) -> Result<PathBuf, StateError> {
-    let suffix = format!(".damaged-{}", clock.unix(clock.now()));
-    let aside = with_suffix(path, &suffix);
-    fs::rename(path, &aside).map_err(StateError::at(path, "rename"))?;
-    for (_, journal) in journals(path)? {
-        fs::rename(&journal, with_suffix(&journal, &suffix))
-            .map_err(StateError::at(&journal, "rename"))?;
-    }
-    Ok(aside)
-}
-
-/// The journals beside a state file, in the order of their generations.
-fn journals(path: &Path) -> Result<Vec<(u64, PathBuf)>, StateError> {
-    let mut prefix = path.file_name().unwrap_or_default().to_os_string();
-    prefix.push(".journal.");
-    let failed = StateError::at(path, "list the folder of");
-    let entries = fs::read_dir(folder(path)).map_err(failed)?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(StateError::at(path, "list the folder of"))?;
-        let name = entry.file_name();
-        let number = name
-            .as_encoded_bytes()
-            .strip_prefix(prefix.as_encoded_bytes())
-            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        if let Some(number) = number {
-            found.push((number, entry.path()));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-fn create(path: &Path, anew: bool) -> io::Result<File> {
-    OpenOptions::new().create(true).truncate(anew).write(anew).append(!anew).mode(0o600).open(path)
-}
-
-fn folder(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        Some(_) | None => Path::new("."),
-    }
-}
-
-/// A rename is there after a power cut only when its folder was synced.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(folder(path))?.sync_all()
-}
-
-fn journal_path(path: &Path, generation: u64) -> PathBuf {
-    with_suffix(path, &format!(".journal.{generation}"))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Why there is no state to work with.
-#[derive(Debug)]
-pub enum StateError {
-    /// Another process has it.
-    InUse {
-        path: PathBuf,
-    },
-    File {
-        path: PathBuf,
-        what: &'static str,
-        source: io::Error,
-    },
-    /// The operating system gave no random bytes.
-    Random,
-}
-
-impl StateError {
-    fn at(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self + use<> {
-        let path = path.to_owned();
-        move |source| Self::File { path, what, source }
-    }
-}
-
-impl fmt::Display for StateError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse { path } => write!(
-                f,
-                "the state file {} is in use by another floodwall: stop that one, or give this \
-                 one another file with --state",
-                path.display()
-            ),
-            Self::File { path, what, source } => write!(
-                f,
-                "cannot {what} the state file {}: {source}; its folder must exist and be writable, \
-                 --state names another file, and --state \"\" keeps no state",
-                path.display()
-            ),
-            Self::Random => f.write_str("the operating system gave no random bytes"),
-        }
-    }
-}
-
-impl std::error::Error for StateError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File { source, .. } => Some(source),
-            Self::InUse { .. } | Self::Random => None,
-        }
-    }
 }
 
 #[cfg(test)]

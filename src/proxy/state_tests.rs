@@ -1,3 +1,4 @@
+use super::files::lock_path;
 use super::*;
 use crate::config::Config;
 use crate::guard::fact::Warmth;
@@ -140,6 +141,27 @@ fn a_restart_and_a_kill_with_a_quick_return_leave_the_ledger_warm() {
     assert_eq!(left.missed(), None);
 }
 
+/// A start that found no room for its snapshot has begun a journal, and changed nothing else.
+#[test]
+fn a_start_that_failed_changes_nothing_of_what_was_missed() {
+    let left = Left::new("failed");
+    let fail = || {
+        let beside = with_suffix(&left.path, ".new");
+        fs::create_dir(&beside).unwrap();
+        for _ in 0..2 {
+            let opened = StateFile::open(&left.path, left.policy.clone(), left.clock);
+            assert!(matches!(opened, Err(StateError::File { .. })));
+        }
+        fs::remove_dir(&beside).unwrap();
+    };
+    left.snapshot(1, left.earlier(NOW), true);
+    fail();
+    assert_eq!(left.missed(), None);
+    fs::write(lock_path(&left.path), "another boot").unwrap();
+    fail();
+    assert_eq!(left.missed(), Some(Missed::Crash));
+}
+
 #[test]
 fn signs_of_life_in_the_journal_tell_for_how_long_nothing_ran() {
     let left = Left::new("absence");
@@ -228,13 +250,13 @@ fn a_journal_that_is_not_whole_makes_the_ledger_cold() {
 #[test]
 fn a_crash_of_the_machine_makes_the_ledger_cold_and_a_clean_stop_before_a_reboot_does_not() {
     let left = Left::new("boot");
-    let lock = with_suffix(&left.path, ".lock");
+    let lock = lock_path(&left.path);
     left.snapshot(1, left.earlier(NOW), true);
     assert_eq!(left.missed(), None);
     let boot = fs::read(&lock).unwrap();
     assert!(!boot.is_empty(), "this machine has no boots that could be told apart");
     fs::write(&lock, "another boot").unwrap();
-    assert_eq!(missed_in(left.warmth_at_start()), Some(Missed::Crash));
+    assert_eq!(left.missed(), Some(Missed::Crash));
 
     left.snapshot(9, left.earlier(NOW), true);
     let (state, guard) = StateFile::open(&left.path, left.policy.clone(), left.clock).unwrap();
@@ -277,6 +299,54 @@ fn a_ledger_that_was_made_smaller_is_not_warm() {
     assert_eq!(left.warmth(), Warmth::Warm);
     left.policy.session.capacity = 1_000;
     assert!(matches!(left.warmth(), Warmth::Overflowed { .. }));
+}
+
+/// A process that was stopped for long (SIGSTOP, a frozen container) begins anew, as if it had not
+/// run, and a kill does not make that forgotten.
+#[test]
+fn what_was_missed_while_the_process_slept_is_remembered() {
+    let left = Left::new("slept");
+    left.snapshot(1, left.earlier(NOW), true);
+    let (state, guard) = StateFile::open(&left.path, left.policy.clone(), left.clock).unwrap();
+    let missed = Missed::Absence(HOURS);
+    guard.missed(missed, left.clock.now());
+    state.missed();
+    let before = state.journal().bytes;
+    state.live();
+    assert_eq!(state.journal().bytes, before, "no sign of life before it is written down");
+    state.save(&guard);
+    drop((state, guard));
+    assert_eq!(left.missed(), Some(missed));
+}
+
+/// Keys were issued while the disk was full, and a kill has forgotten them.
+#[test]
+fn what_could_not_be_written_before_a_kill_makes_the_ledger_cold() {
+    let left = Left::new("gap");
+    let open = || StateFile::open(&left.path, left.policy.clone(), left.clock).unwrap();
+    left.snapshot(1, left.earlier(NOW), true);
+    let (state, _guard) = open();
+    state.journal().leave_gap();
+    state.journal().write(&left.alive(NOW).encode());
+    drop(state);
+    assert_eq!(left.missed(), Some(Missed::Journal));
+
+    // Nothing is missing any more once a snapshot and a journal without a gap are there.
+    left.snapshot(9, left.earlier(NOW), true);
+    let (state, guard) = open();
+    let beside = with_suffix(&left.path, ".new");
+    fs::create_dir(&beside).unwrap();
+    for _ in 0..2 {
+        state.journal().leave_gap();
+        state.save(&guard);
+    }
+    fs::remove_dir(&beside).unwrap();
+    for _ in 0..2 {
+        state.save(&guard);
+    }
+    assert!(!state.journal().broken);
+    drop(state);
+    assert_eq!(left.missed(), None);
 }
 
 /// While the journal cannot be written there are no signs of life either.

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::support::attack::bounded;
 use crate::support::django::{Django, Release};
+use crate::support::floodwall::Floodwall;
+use crate::support::folder::Folder;
 use crate::support::inside::{Inside, await_that};
 use floodwall::proxy::settings::Settings;
 
@@ -231,4 +233,31 @@ fn simultaneous_logouts_with_one_live_key_replace_one_record() {
             left,
         );
     });
+}
+
+/// The operator has named another session cookie than the site has. Nothing can be told from the
+/// answers then: nothing is refunded, so the store grows by the budget and no more, also by logouts;
+/// and the log says which cookie it should be.
+#[test]
+fn a_wrong_cookie_name_is_noticed_and_refunds_nothing() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start_with(release, &["--option", "SESSION_COOKIE_NAME=sid"]);
+    let folder = Folder::new("wrong-name");
+    let mut floodwall = Floodwall::start(&folder, &site.upstream(), THREE);
+    let mut admitted = 0;
+    for _ in 0..20 {
+        for path in ["/write/", "/accounts/logout/"] {
+            admitted += u64::from(get(floodwall.target(), path, None) != 429);
+        }
+    }
+    assert_eq!(site.rows(), admitted);
+    floodwall.await_said("a cookie of another name looks like a session key");
+    let log = floodwall.log();
+    assert!(log.contains("\"cookie\":\"sid\"") && log.contains("set session.cookie"), "{log}");
+    assert!(floodwall.stop().success());
+    let attack = "a wrong cookie name in the configuration, two budgets of 3";
+    bounded(attack, "records, 1.7.9", 2 * 3, site.rows());
 }

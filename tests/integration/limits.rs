@@ -439,7 +439,7 @@ fn connections_that_say_nothing_keep_nobody_out() {
     for number in 0..2_000_u32 {
         let source = [127, 0, 0, 2 + u8::try_from(number % 2).unwrap()];
         open.push(connect_from(source, proxy.address()));
-        if number % 50 == 0 {
+        if number % 10 == 0 {
             refused_target(&mut established);
             open.retain(Wire::is_open);
         }

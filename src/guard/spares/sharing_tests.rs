@@ -1,6 +1,7 @@
 //! How slots are shared among more paths than there are, and what does not get in the way of that.
 
 use super::super::super::fact::{Event, Fact, Write};
+use super::super::super::image::{Image, Wall};
 use super::*;
 
 /// A pattern may match more paths than there are slots. A record that one of them leaves behind is
@@ -70,6 +71,36 @@ fn a_path_that_needs_more_slots_gets_those_of_paths_not_used_for_long() {
     }
     assert_eq!(charged, 2);
     assert!(guard.sizes().1 <= 4);
+}
+
+/// However slots have moved between paths: a clean stop and a start orphan no record.
+#[test]
+fn a_restart_leaves_each_path_the_spares_that_it_has() {
+    let guard = guard(roomy());
+    let junk = |number: u64| Ask::get(v4(1), &format!("/{number}/logout/"));
+    for number in 0..5 {
+        let at = START.after(Duration::from_nanos(number));
+        prove_with(&guard, &junk(number), 100 + number, &text(&key(200 + number)), at);
+    }
+    let restarted = |guard: &Guard, now: Moment| {
+        let wall = Wall { origin_unix_nanos: 0 };
+        let bytes = guard.snapshot(1, wall, true, now);
+        Guard::restored(roomy(), Image::decode(&bytes).expect("whole"), wall, 0, now)
+    };
+    assert_eq!(guard.sizes().1, 3, "the first path has two slots");
+    let guard = restarted(&guard, START);
+    assert_eq!(guard.sizes().1, 3);
+    assert_eq!(peek(&guard, &junk(4), START), key(204));
+
+    // The one path that is in use comes by all of them.
+    let later = START.after(601 * SECOND);
+    let asks = std::iter::repeat_with(|| junk(4).ticket(&guard, later)).take(4);
+    let tickets: Vec<Ticket> = asks.collect();
+    for (ticket, number) in tickets.into_iter().zip(300..) {
+        let _ = settle(&guard, ticket, 200, &text(&key(number)));
+    }
+    assert_eq!(guard.sizes().1, 4);
+    assert_eq!(restarted(&guard, later).sizes().1, 4);
 }
 
 #[test]
