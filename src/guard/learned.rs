@@ -10,7 +10,7 @@
 //! the site changed. At most `passes` exchanges go on at once for a clean class, and never more than
 //! the burst of the site's budget. What they create is charged late. As soon as one of them was
 //! charged beyond a burst, client and site are in debt, and nothing passes until that is paid off;
-//! and a class that created lets nobody pass for `quiet`, twice as long each time that it creates
+//! nor does anything until the site's rate has given back what those that passed have created; and a class that created lets nobody pass for `quiet`, twice as long each time that it creates
 //! again soon, up to 32 times. So in no window of time do the classes, however many there are, let
 //! more records through than `passes` above what the budgets allow.
 //!
@@ -27,7 +27,7 @@
 mod table;
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use self::table::{Class, Table};
@@ -44,6 +44,8 @@ pub struct Learned {
     policy: LearnedPolicy,
     table: Locked<Table>,
     passing: AtomicUsize,
+    /// None passes before this moment, in nanoseconds.
+    owed_until: AtomicU64,
 }
 
 /// A request as the classes see it.
@@ -203,6 +205,7 @@ impl Learned {
             policy: *policy,
             table: Locked::new(Table::new(policy.capacity)),
             passing: AtomicUsize::new(0),
+            owed_until: AtomicU64::new(0),
         }
     }
 
@@ -211,7 +214,8 @@ impl Learned {
     /// be given back with [`Learned::passed`].
     pub fn pass(&self, page: &Page<'_>, burst: u32, now: Moment) -> bool {
         let most = self.passes(burst);
-        if most == 0 || !self.is_clean(page, now) {
+        let owed = self.owed_until.load(Ordering::Relaxed) > now.as_nanos();
+        if most == 0 || owed || !self.is_clean(page, now) {
             return false;
         }
         let room = self.passing.fetch_add(1, Ordering::Relaxed) < most;
@@ -229,6 +233,14 @@ impl Learned {
     /// An exchange that passed has been settled.
     pub fn passed(&self) {
         self.passing.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// One that passed may have created all the same: none passes for as long as the site's budget
+    /// takes to give back one, whosever it was. Newcomers would else get by it, one class after the
+    /// other, what of that budget is kept for those who are none.
+    pub fn owe(&self, period: Duration, now: Moment) {
+        let later = |until| Some(Moment::from_nanos(until).max(now).after(period).as_nanos());
+        let _ = self.owed_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// Exchanges that pass at the moment.

@@ -69,6 +69,8 @@ pub struct Guard {
     dress: Locked<Dress>,
     /// Whether the application was seen to keep its sessions in signed cookies.
     signed: AtomicBool,
+    /// Whether who only looks at a login page was seen to get no session with it.
+    bare_logins: AtomicBool,
 }
 
 impl Guard {
@@ -99,6 +101,7 @@ impl Guard {
             warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
             dress: Locked::new(Dress::configured(&policy.session)),
             signed: AtomicBool::new(false),
+            bare_logins: AtomicBool::new(false),
             secret,
             policy,
         }

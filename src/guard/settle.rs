@@ -9,6 +9,7 @@
 //! | another key | rotated, free, once for each key; then **created** | **created** |
 //! | empty value | deleted | nothing written |
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Guard;
@@ -28,6 +29,7 @@ impl Guard {
     pub fn settle(&self, mut ticket: Ticket, outcome: Outcome<'_>, now: Moment) -> Settlement {
         if let Outcome::Answered(first, second) = outcome {
             self.learn(first, ticket.carried);
+            self.learn_login(&ticket, first);
             if let Some(second) = second {
                 self.learn(second, ticket.carried);
             }
@@ -92,6 +94,15 @@ impl Guard {
         if let Some(hold) = ticket.hold.take() {
             self.budgets.keep(hold, now);
             ticket.charged = true;
+        }
+    }
+
+    /// Where the login page itself begins a session, as on Django 1.4 and wherever every request
+    /// saves, nobody honest logs in without one.
+    fn learn_login(&self, ticket: &Ticket, evidence: &Evidence) {
+        let page = ticket.effect == Effect::Rotate && !ticket.body && !ticket.carried;
+        if page && evidence.status == 200 {
+            self.bare_logins.store(evidence.session == SetSession::Nothing, Ordering::Relaxed);
         }
     }
 
@@ -418,7 +429,8 @@ impl Settling<'_> {
     /// A record came into being, and the client gets its key.
     fn created(&mut self, ticket: &mut Ticket, key: KeyHash, max_age: Option<Duration>) {
         let paid = self.pay(ticket);
-        let logged_in = !ticket.carried && self.redirects && self.may_be_login(ticket);
+        let alone = !ticket.carried && self.guard.bare_logins.load(Ordering::Relaxed);
+        let logged_in = alone && self.redirects && self.may_be_login(ticket);
         self.issue(key, paid, logged_in, max_age);
         self.wrote(Write::Created);
         if let Some(path) = &ticket.path {
@@ -427,7 +439,7 @@ impl Settling<'_> {
     }
 
     /// A new session after content was sent to a login: of somebody whose session was known, or who
-    /// had none and is sent elsewhere. A wrong password brings neither: Django 1.4 begins a session
+    /// had none, got none with the login page, and is sent elsewhere. A wrong password brings neither: Django 1.4 begins a session
     /// with it, but shows the form again. A made-up cookie proves nothing.
     fn may_be_login(&self, ticket: &Ticket) -> bool {
         let login = ticket.effect == Effect::Rotate && ticket.body && !ticket.observe;
@@ -462,7 +474,13 @@ impl Settling<'_> {
                 true
             }
             None if ticket.charged || ticket.observe || ticket.exempt => true,
-            None => self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now),
+            None => {
+                if ticket.passes {
+                    let site = self.guard.policy.budgets[ticket.budget].site;
+                    self.guard.learned.owe(site.period(), self.now);
+                }
+                self.guard.budgets.charge_late(ticket.budget, ticket.debtor, self.now)
+            }
         }
     }
 

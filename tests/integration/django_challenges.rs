@@ -13,7 +13,7 @@ use crate::support::inside::Inside;
 use crate::support::load::Target;
 use crate::support::load::browser::Browser;
 use crate::support::load::http::{Connection, Request};
-use crate::support::sending::{form, key, on_each, send_from};
+use crate::support::sending::{form, key, on_each, on_each_with, send_from};
 
 /// Fifty sessions of a kind for the whole site, none back within a test.
 fn site_of_fifty(challenge: &str) -> String {
@@ -200,26 +200,35 @@ fn browsers_log_in_while_every_budget_is_flooded() {
 /// without a session, an invented key or a form of the administration is as good as one.
 #[test]
 fn nobody_is_a_regular_without_an_account() {
-    on_each(Release::vulnerable(), |release, site| {
-        let floodwall = Inside::start(&site.upstream(), &site_of_fifty("cookie"));
-        let target = floodwall.target();
-        let (stranger, user) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
-        let own = send_from(stranger, target, "GET /write/", "");
-        let own = format!("sessionid={}", key(&own).expect("a session"));
-        let invented = format!("sessionid={}", "0123456789abcdef".repeat(2));
-        for path in ["/accounts/login/", "/admin/", "/admin/login/"] {
-            for cookie in ["", &own, &invented] {
-                let fields = "username=user1&password=wrong&this_is_the_login_form=1";
-                let (head, body) = form(path, cookie, fields);
-                send_from(stranger, target, &head, &body);
-            }
+    on_each(Release::vulnerable(), regulars_have_accounts);
+}
+
+/// Where every answer begins a session.
+#[test]
+fn nobody_is_a_regular_without_an_account_where_every_request_saves() {
+    let options = ["--option", "SESSION_SAVE_EVERY_REQUEST=true"];
+    let releases = [Release::V1_4_21, Release::V1_7_9, Release::V1_8_3];
+    on_each_with(releases, &options, regulars_have_accounts);
+}
+
+fn regulars_have_accounts(release: Release, site: &Django) {
+    let floodwall = Inside::start(&site.upstream(), &site_of_fifty("cookie"));
+    let target = floodwall.target();
+    let (stranger, user) = (Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3));
+    let own = send_from(stranger, target, "GET /write/", "");
+    let own = format!("sessionid={}", key(&own).expect("a session"));
+    let invented = format!("sessionid={}", "0123456789abcdef".repeat(2));
+    for path in ["/accounts/login/", "/accounts/login", "/admin/", "/admin/login/"] {
+        for cookie in ["", &own, &invented] {
+            let fields = "username=user1&password=wrong&this_is_the_login_form=1";
+            let (head, body) = form(path, cookie, fields);
+            send_from(stranger, target, &head, &body);
         }
-        let (head, body) = form("/accounts/login/", "", "username=user1&password=secret");
-        assert_eq!(send_from(user, target, &head, &body).status, 302, "Django {release}");
-        from_many(target, 100, "GET /write/", ["200", "303", "429"]);
-        let status = |source| send_from(source, target, "GET /write/", "").status;
-        assert_eq!(status(stranger), 303, "Django {release}: it needs no account");
-        assert_eq!(status(user), 200, "Django {release}: an account is worth nothing");
-        floodwall.await_rest();
-    });
+    }
+    login(target, user, "user1");
+    from_many(target, 100, "GET /write/", ["200", "303", "429"]);
+    let status = |source| send_from(source, target, "GET /write/", "").status;
+    assert_eq!(status(stranger), 303, "Django {release}: it needs no account");
+    assert_eq!(status(user), 200, "Django {release}: an account is worth nothing");
+    floodwall.await_rest();
 }

@@ -110,6 +110,38 @@ fn newcomers_are_challenged_while_the_site_is_short_and_others_go_first() {
     );
 }
 
+/// Clean pages that create all the same, for a query or a header, one after the other.
+#[test]
+fn newcomers_get_no_more_than_their_half_by_pages_that_turn() {
+    const PAGES: u32 = 30;
+    let mut policy = challenging();
+    policy.budgets[0].client = quota(60, SECOND);
+    policy.budgets[0].site = quota(200, SECOND);
+    let passes = usize::from(policy.learned.passes);
+    let guard = guard(policy);
+    let at = |client: u32, page: u32| {
+        let name = "x".repeat(page as usize + 1);
+        Ask { target: format!("/{name}/").into(), ..browser(client) }
+    };
+    for (page, client) in (0..PAGES).flat_map(|page| (0..8).map(move |client| (page, client))) {
+        at(client, page).answered(&guard, 200, "-", START);
+    }
+    let half = created(&guard, (0..1000).map(browser));
+    let mut more = 0;
+    for page in 0..PAGES {
+        let ask = |client: u32| at(1000 + client, page).admit(&guard, Patience::Spent, START);
+        let verdicts: Vec<_> = (0..100_u32).map(ask).collect();
+        for verdict in verdicts {
+            let Verdict::Forward(ticket, _) = verdict else { continue };
+            more += 1;
+            let evidence = evidence(&guard, 200, &text(&key(10_000 + more)));
+            let _ = guard.settle(*ticket, Outcome::Answered(&evidence, None), START);
+        }
+    }
+    assert_eq!(half, 100);
+    assert!((1..=passes as u64).contains(&more), "{more} more than their half");
+}
+
 #[test]
 fn a_login_makes_a_regular_and_nothing_else_does() {
     let guard = guard(policy());
@@ -126,8 +158,14 @@ fn a_login_makes_a_regular_and_nothing_else_does() {
     assert!(!regular(1));
     // With an anonymous session before, and without.
     post(1).with(&key(2)).answered(&guard, 302, &text(&key(3)), START);
+    let page = Ask::get(v4(3), "/accounts/login/");
+    page.answered(&guard, 200, "-", START);
     post(2).answered(&guard, 302, &text(&key(4)), START);
-    assert!(regular(1) && regular(2) && !regular(3));
+    assert!(regular(1) && regular(2));
+    // Where every answer begins a session.
+    page.answered(&guard, 200, &text(&key(5)), START);
+    post(3).answered(&guard, 302, &text(&key(6)), START);
+    assert!(!regular(3));
 }
 
 #[test]
