@@ -327,7 +327,11 @@ fn a_logged_in_admin_is_not_refused_behind_a_flooder_of_the_admin() {
     let budgets = sending::budgets(3) + "[session]\nkey_wait = '0s'\nin_flight_per_key = 64\n";
     let floodwall = Inside::start(&site.upstream(), &budgets);
     let target = floodwall.target();
-    let admin = sending::post(target, "/accounts/login/", "", "username=admin&password=secret");
+    // As a browser does: 1.4 begins a session with the form.
+    let form = send(target, "GET /accounts/login/", "");
+    let before = format!("sessionid={}", key(&form).expect("a session"));
+    let fields = "username=admin&password=secret";
+    let admin = sending::post(target, "/accounts/login/", &before, fields);
     let cookie = key(&admin).expect("logged in").to_owned();
     while send(target, "GET /admin/", "").status == 200 {}
     let page = format!("GET /admin/auth/user/\nCookie: sessionid={cookie}");
