@@ -208,7 +208,7 @@ fn a_reason_not_to_be_warm_is_not_forgotten_by_an_older_record() {
 #[test]
 fn dead_is_final_in_whatever_order_a_journal_is_replayed() {
     let (_, told) = lived(WALL);
-    let mut rng = Rng(4);
+    let mut rng = Random(4);
     for _ in 0..50 {
         let after = guard(policy());
         let mut shuffled = told.clone();

@@ -2,7 +2,7 @@ use std::num::NonZeroU8;
 use std::thread;
 
 use super::super::path::decode;
-use super::super::sim::support::Rng;
+use super::super::sim::support::Random;
 use super::*;
 
 const NOW: Moment = Moment::from_nanos(1 << 59);
@@ -301,7 +301,7 @@ fn pages_in_use_are_not_pushed_out_by_made_up_ones() {
     }
     // Now by clean ones, at eight answers each. The pages are asked for before as many of those as
     // there is room for have come.
-    let mut rng = Rng(1);
+    let mut rng = Random(1);
     for number in 0..10_000 {
         learn(&learned, &junk(rng.below(100_000)), Lesson::Clean, 8, now);
         now = now.after(Duration::from_millis(10));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::super::client::Client;
-use super::support::{Ask, Rng, key, text, v4, v6};
+use super::support::{Ask, Random, key, text, v4, v6};
 use super::world::{Done, Ended, Fate, World};
 
 /// Attackers who share what they know act under this name; the others under their own.
@@ -107,14 +107,14 @@ impl Crowd {
             Strategy::Logout => {
                 let client = if attacker.is_multiple_of(5) { v4(FLOODER) } else { client };
                 for _ in 0..4 {
-                    let target = *world.rng.pick(&LOGOUTS);
+                    let target = world.rng.pick(&LOGOUTS);
                     world.send(who, Ask::at(client, target));
                 }
             }
             Strategy::MadeUp => {
                 const TARGETS: [&str; 5] = ["/read/", "/logout/", "/cart/", "/login/", "/static/"];
                 let fresh = self.make_up();
-                let target = *world.rng.pick(&TARGETS);
+                let target = world.rng.pick(&TARGETS);
                 world.send(who, Ask::at(client, target).with_text(&fresh));
             }
             Strategy::Replay => self.replay(world, client),
@@ -139,23 +139,23 @@ impl Crowd {
             Strategy::Walk => {
                 // The remainder is a /48 of four, the rest one of its /64s.
                 let client = v6((attacker / 12 % 4) as u16, (turn / 48) as u16);
-                let target = *world.rng.pick(&["/cart/", "/login/", "/logout/"]);
+                let target = world.rng.pick(&["/cart/", "/login/", "/logout/"]);
                 world.send(who, Ask::at(client, target));
             }
             Strategy::HangUp => {
-                let target = *world.rng.pick(&["/cart/", "/logout/", "/login/"]);
+                let target = world.rng.pick(&["/cart/", "/logout/", "/login/"]);
                 world.send_to(who, Ask::at(client, target), Fate::HungUp);
             }
             Strategy::Drip => {
                 let span = Duration::from_secs(world.rng.below(300) as u64);
-                let target = *world.rng.pick(&["/cart/", "/logout/"]);
+                let target = world.rng.pick(&["/cart/", "/logout/"]);
                 let ask = Ask { body: true, ..Ask::at(client, target).method("POST") };
                 world.send_to(who, ask, Fate::Dripped(span));
             }
             Strategy::SpareKey => {
                 let saved = world.guard.spares.saved(true, world.now);
                 let spares: Vec<_> = saved.iter().flat_map(|path| &path.spares).collect();
-                let target = *world.rng.pick(&["/read/", "/cart/", "/logout/", "/static/"]);
+                let target = world.rng.pick(&["/read/", "/cart/", "/logout/", "/static/"]);
                 let learned = (!spares.is_empty()).then(|| text(&world.rng.pick(&spares).0));
                 let ask = Ask { cookie: learned, ..Ask::at(client, target) };
                 world.send(who, ask);
@@ -180,8 +180,8 @@ impl Crowd {
         if self.loot.is_empty() || world.rng.percent(10) {
             return world.send(GANG, Ask::at(client, "/cart/"));
         }
-        let mine = world.rng.pick(&self.loot).clone();
-        let target = *world.rng.pick(&["/logout/", "/read/", "/cart/", "/logout/?next=http://["]);
+        let mine = self.loot[world.rng.below(self.loot.len())].clone();
+        let target = world.rng.pick(&["/logout/", "/read/", "/cart/", "/logout/?next=http://["]);
         world.send(GANG, Ask::at(client, target).with_text(&mine));
     }
 
@@ -368,8 +368,8 @@ impl User {
 }
 
 /// A source of choices of its own for each move, so that leaving one out changes no other.
-pub fn choices(seed: u64, number: u32) -> Rng {
-    let mut rng = Rng(seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+pub fn choices(seed: u64, number: u32) -> Random {
+    let mut rng = Random(seed ^ u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     rng.next();
     rng
 }

@@ -17,13 +17,13 @@ struct Flood {
 
 impl Flood {
     fn new(seed: u64) -> Self {
-        let mut rng = Rng(seed);
-        let release = *rng.pick(&Release::ALL);
+        let mut rng = Random(seed);
+        let release = rng.pick(&Release::ALL);
         let mut django = Django::new(release, rng.percent(15));
         let mut policy = policy();
-        policy.recycle.spares = *rng.pick(&[1, 3, 4, 16]);
+        policy.recycle.spares = rng.pick(&[1, 3, 4, 16]);
         let plan = Plan {
-            addresses: *rng.pick(&[1, 3, 1000]),
+            addresses: rng.pick(&[1, 3, 1000]),
             vanishing: rng.percent(40),
             odd_views: rng.percent(50),
         };

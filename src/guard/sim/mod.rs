@@ -1,6 +1,7 @@
 //! The guard against a model of Django, and against itself: what an attacker can try, played
 //! through in virtual time. Nothing here sleeps; every seed that failed can be run again.
 
+pub(crate) mod random;
 pub(crate) mod support;
 
 mod challenges;

@@ -2,7 +2,7 @@
 //! attackers who do everything else.
 
 use super::super::client::Client;
-use super::support::{Ask, Rng, key, text, v4, v6};
+use super::support::{Ask, Random, key, text, v4, v6};
 use super::world::{Done, Ended, World};
 
 /// Attackers act together under this name: they share what they know.
@@ -35,15 +35,15 @@ impl Loot {
         }
     }
 
-    fn some(&self, rng: &mut Rng) -> Option<String> {
+    fn some(&self, rng: &mut Random) -> Option<String> {
         // The newest are the most useful.
         let newest = self.keys.len().saturating_sub(6);
         let from = if rng.percent(70) { &self.keys[newest..] } else { &self.keys[..] };
-        (!from.is_empty()).then(|| rng.pick(from).clone())
+        (!from.is_empty()).then(|| from[rng.below(from.len())].clone())
     }
 }
 
-fn address(rng: &mut Rng, plan: Plan) -> Client {
+fn address(rng: &mut Random, plan: Plan) -> Client {
     if plan.addresses > 1 && rng.percent(20) {
         return v6(rng.below(2) as u16, rng.below(500) as u16);
     }
@@ -68,7 +68,7 @@ pub fn attack(world: &mut World, loot: &mut Loot, plan: Plan) {
     match world.rng.below(odd) {
         0 | 1 => {
             for _ in 0..8 {
-                let target = *world.rng.pick(&LOGOUTS);
+                let target = world.rng.pick(&LOGOUTS);
                 let client = address(&mut world.rng, plan);
                 world.send(ATTACKER, Ask::get(client, target));
             }
@@ -76,7 +76,7 @@ pub fn attack(world: &mut World, loot: &mut Loot, plan: Plan) {
         2 => {
             loot.made_up += 1;
             let fresh = key((1 << 40) + loot.made_up);
-            let target = *world.rng.pick(&["/read/", "/logout/", "/cart/", "/login/", "/static/"]);
+            let target = world.rng.pick(&["/read/", "/logout/", "/cart/", "/login/", "/static/"]);
             world.send(ATTACKER, Ask::get(client, target).with(&fresh));
         }
         3 => world.send(ATTACKER, Ask::get(client, "/logout/").with(&key(1 << 41))),
@@ -96,7 +96,7 @@ pub fn attack(world: &mut World, loot: &mut Loot, plan: Plan) {
                     world.django.store.remove(&known);
                 }
                 for _ in 0..16 {
-                    let target = *world.rng.pick(&["/cart/", "/read/"]);
+                    let target = world.rng.pick(&["/cart/", "/read/"]);
                     world.send(ATTACKER, Ask::get(client, target).with_text(&known));
                 }
             }
@@ -104,18 +104,18 @@ pub fn attack(world: &mut World, loot: &mut Loot, plan: Plan) {
         8 => {
             let any = format!("/any/{}/logout/", world.rng.below(30));
             let targets = ["/cart/logout/", "/confirm/logout/", "/logout/", &any, &any];
-            let target = *world.rng.pick(&targets);
-            let method = *world.rng.pick(&["GET", "HEAD", "OPTIONS", "DELETE"]);
+            let target = world.rng.pick(&targets);
+            let method = world.rng.pick(&["GET", "HEAD", "OPTIONS", "DELETE"]);
             world.send(ATTACKER, Ask::get(client, target).method(method));
         }
         9 => {
-            let target = *world.rng.pick(&["/login/", "/login/?right"]);
+            let target = world.rng.pick(&["/login/", "/login/?right"]);
             let known = loot.some(&mut world.rng);
             let post = Ask { cookie: known, body: true, ..Ask::get(client, target) };
             world.send(ATTACKER, post.method("POST"));
         }
         _ => {
-            let target = *world.rng.pick(&["/clear/", "/cycle/", "/broken/", "/none/"]);
+            let target = world.rng.pick(&["/clear/", "/cycle/", "/broken/", "/none/"]);
             loot.made_up += 1;
             let cookie = match world.rng.below(4) {
                 0 => loot.some(&mut world.rng),

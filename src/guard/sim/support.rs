@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
+pub use super::random::Random;
+
 use super::super::Guard;
 use super::super::challenge::Challenged;
 use super::super::client::Client;
@@ -246,32 +248,6 @@ pub fn evidence(guard: &Guard, status: u16, set: &str) -> Evidence {
     let line = (set != "-").then(|| format!("sessionid={set}; Path=/; Max-Age=1209600"));
     let lines = line.iter().map(|line| line.as_bytes());
     Evidence::read(status, lines, &guard.policy().session)
-}
-
-/// SplitMix64: small, seeded, and the same everywhere.
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, bound: usize) -> usize {
-        // The remainder is less than the bound, which fits.
-        (self.next() % bound.max(1) as u64) as usize
-    }
-
-    pub fn percent(&mut self, chance: u64) -> bool {
-        self.next() % 100 < chance
-    }
-
-    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
-        &items[self.below(items.len())]
-    }
 }
 
 /// How many seeds to play: few by default, many with `FLOODWALL_FULL=1`.

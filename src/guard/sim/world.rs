@@ -35,7 +35,7 @@ use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
 use super::django::{Answer, Django};
 use super::meter::Meter;
-use super::support::{Ask, Rng, START, evidence, text};
+use super::support::{Ask, Random, START, evidence, text};
 use std::time::Duration;
 
 /// After which the shell charges what an exchange holds.
@@ -45,7 +45,7 @@ pub struct World {
     pub guard: Guard,
     pub django: Django,
     pub now: Moment,
-    pub rng: Rng,
+    pub rng: Random,
     pub flights: Vec<Flight>,
     waiting: Vec<Waiting>,
     /// Settled exchanges that their clients have not taken notice of.
@@ -160,7 +160,7 @@ impl World {
             guard,
             django,
             now: START,
-            rng: Rng(seed),
+            rng: Random(seed),
             flights: Vec::new(),
             waiting: Vec::new(),
             done: Vec::new(),
@@ -353,8 +353,8 @@ impl World {
         let after = self.django.rows();
         match &flight.late {
             Some(key) => {
-                let grown = i64::try_from(after).unwrap() - i64::try_from(before).unwrap();
-                self.late.entry(key.clone()).or_default().grown += grown.max(0);
+                let grown = i64::try_from(after.saturating_sub(before)).expect("few records");
+                self.late.entry(key.clone()).or_default().grown += grown;
             }
             // Counted when it was charged.
             None if flight.charged => {}
