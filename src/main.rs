@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use floodwall::config::{self, Config, LogFormat, LogLevel, Overrides, Upstream, nearest};
+use floodwall::config::{self, Config, LogFormat, LogLevel, Overrides, Site, Upstream, nearest};
 use floodwall::guard::footprint::Footprint;
 use floodwall::telemetry::logs::{self, Format, Level};
 use lexopt::Arg;
@@ -96,10 +96,10 @@ fn main() -> ExitCode {
         },
         Ok(Asked::Check(options)) => match options.config() {
             Ok(config) => {
-                let (name, summary, tables) = (options.name(), config.summary(), tables(&config));
-                let ledger = floodwall::proxy::start::state_summary(&config);
-                let ledger = ledger.map_or(String::new(), |said| format!("  ledger    {said}\n"));
-                print(&format!("{name}: ok\n{summary}  tables    {tables}\n{ledger}"))
+                let (name, summary) = (options.name(), config.summary());
+                let sites: String =
+                    config.sites().iter().map(|site| of_site(&config, site)).collect();
+                print(&format!("{name}: ok\n{summary}{sites}"))
             }
             Err(error) => misconfigured(&error),
         },
@@ -130,10 +130,22 @@ fn run(config: &Config) -> ExitCode {
     }
 }
 
+/// What the tables of a site take at most, and what a start would find in its state file.
+fn of_site(config: &Config, site: &Site) -> String {
+    let of = match site.name() {
+        Site::ONLY => String::new(),
+        name => format!(" of {name}"),
+    };
+    let tables = tables(config, site);
+    let ledger = floodwall::proxy::start::state_summary(site);
+    let ledger = ledger.map_or(String::new(), |said| format!("  ledger{of}    {said}\n"));
+    format!("  tables{of}    {tables}\n{ledger}")
+}
+
 /// What the tables take at most.
-fn tables(config: &Config) -> String {
+fn tables(config: &Config, site: &Site) -> String {
     const MIB: usize = 1 << 20;
-    let tables = floodwall::proxy::start::footprint(config);
+    let tables = floodwall::proxy::start::footprint(config, site);
     let part = |table: &Footprint| format!("{} {}", table.table, table.bytes.div_ceil(MIB));
     let parts: Vec<String> = tables.iter().map(part).collect();
     let all: usize = tables.iter().map(|table| table.bytes).sum();
