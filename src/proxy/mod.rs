@@ -8,6 +8,7 @@
 pub mod body;
 pub mod challenge;
 pub mod clock;
+pub mod connect;
 pub mod connection;
 pub mod core;
 pub mod descriptors;
