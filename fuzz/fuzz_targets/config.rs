@@ -55,7 +55,7 @@ fn check(config: &Config) {
     assert!((SECOND..=DAY).contains(&log.flood_quiet));
     assert!(log.flood_events.get() <= 1_000);
 
-    let policy = config.policy();
+    let policy = config.sites()[0].policy();
     let session = &policy.session;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     assert!(!session.cookie.is_empty() && session.cookie.bytes().all(token));

@@ -119,7 +119,7 @@ fn configured(glob: &str) -> Option<PathPattern> {
     }
     let text = format!("[[rule]]\nname = 'fuzz'\nglob = '{glob}'\n");
     let config = Config::parse("fuzz", text.as_bytes(), Overrides::default()).ok()?;
-    let rule = config.policy().rules.iter().find(|rule| rule.name == "fuzz")?;
+    let rule = config.sites()[0].policy().rules.iter().find(|rule| rule.name == "fuzz")?;
     rule.paths.first().cloned()
 }
 

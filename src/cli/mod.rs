@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use floodwall::config::{Config, LogFormat, LogLevel};
+use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
 use floodwall::telemetry::logs::{self, Format, Level};
 
@@ -89,16 +89,26 @@ fn run(source: &Source) -> Result<String, Trouble> {
 
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
-    let (name, summary, tables) = (source.name(), config.summary(), tables(&config));
-    let ledger = floodwall::proxy::start::state_summary(&config);
-    let ledger = ledger.map_or(String::new(), |said| format!("  ledger    {said}\n"));
-    Ok(format!("{name}: ok\n{summary}  tables    {tables}\n{ledger}"))
+    let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
+    Ok(format!("{}: ok\n{}{sites}", source.name(), config.summary()))
+}
+
+/// What the tables of a site take at most, and what a start would find in its state file.
+fn of_site(config: &Config, site: &Site) -> String {
+    let of = match site.name() {
+        Site::ONLY => String::new(),
+        name => format!(" of {name}"),
+    };
+    let tables = tables(config, site);
+    let ledger = floodwall::proxy::start::state_summary(site);
+    let ledger = ledger.map_or(String::new(), |said| format!("  ledger{of}    {said}\n"));
+    format!("  tables{of}    {tables}\n{ledger}")
 }
 
 /// What the tables take at most.
-fn tables(config: &Config) -> String {
+fn tables(config: &Config, site: &Site) -> String {
     const MIB: usize = 1 << 20;
-    let tables = floodwall::proxy::start::footprint(config);
+    let tables = floodwall::proxy::start::footprint(config, site);
     let part = |table: &Footprint| format!("{} {}", table.table, table.bytes.div_ceil(MIB));
     let parts: Vec<String> = tables.iter().map(part).collect();
     let all: usize = tables.iter().map(|table| table.bytes).sum();

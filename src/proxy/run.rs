@@ -15,15 +15,14 @@ use tokio::task::JoinSet;
 
 use super::core::{App, Core};
 use super::listen;
-use super::seats::Seats;
-use super::settings::Settings;
+use super::settings::Door;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGUSR1 has a line written that says how the guard stands.
-pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
+pub fn run(app: Arc<App>) -> Result<(), RunError> {
     let control = runtime()?;
     let (mut term, mut int, mut usr1) = {
         let _context = control.enter();
@@ -31,15 +30,15 @@ pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
         let usr1 = caught(SignalKind::user_defined1())?;
         (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, usr1)
     };
-    let shield = Arc::clone(&app.shield);
+    let shared = Arc::clone(&app);
     let status = async {
         while usr1.recv().await.is_some() {
-            shield.tell_status();
+            shared.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
         }
         // No more signals: there is nothing to end for.
         std::future::pending::<()>().await;
     };
-    let running = Bound::new(settings)?.start(app)?;
+    let running = Bound::new(app)?.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
@@ -68,39 +67,36 @@ pub fn run(settings: Settings, app: Arc<App>) -> Result<(), RunError> {
 /// Sockets that listen; nothing is accepted yet.
 #[derive(Debug)]
 pub struct Bound {
-    settings: Arc<Settings>,
-    listeners: Vec<StdListener>,
+    app: Arc<App>,
+    listeners: Vec<(Door, StdListener)>,
     addresses: Vec<SocketAddr>,
 }
 
 impl Bound {
     /// Binds every address, or none.
-    pub fn new(settings: Settings) -> Result<Self, RunError> {
+    pub fn new(app: Arc<App>) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
-        for address in &settings.listen {
-            let failed = |source| RunError::Bind { address: *address, source };
-            let listener = listen::bind(*address, &settings.downstream_limits).map_err(failed)?;
+        let settings = &app.in_force.load().settings;
+        for door in &settings.doors {
+            let address = door.address;
+            let failed = |source| RunError::Bind { address, source };
+            let listener = listen::bind(address, &settings.downstream_limits).map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push(listener);
+            listeners.push((*door, listener));
         }
-        Ok(Self { settings: Arc::new(settings), listeners, addresses })
+        Ok(Self { app: Arc::clone(&app), listeners, addresses })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
-    pub fn start(self, app: Arc<App>) -> Result<Running, RunError> {
-        let limits = &self.settings.downstream_limits;
-        let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
+    pub fn start(self) -> Result<Running, RunError> {
+        let cores = self.app.in_force.load().settings.cores();
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
-        for index in 0..self.settings.cores() {
+        for index in 0..cores {
             let runtime = runtime()?;
             let listeners = self.register(&runtime)?;
-            let core = Arc::new(Core::new(
-                Arc::clone(&self.settings),
-                Arc::clone(&app),
-                Arc::clone(&seats),
-            ));
+            let core = Arc::new(Core::new(index, Arc::clone(&self.app)));
             let phase = phase.subscribe();
             let thread = thread::Builder::new()
                 .name(format!("core-{index}"))
@@ -118,11 +114,11 @@ impl Bound {
         Ok(Running { threads, phase, addresses: self.addresses })
     }
 
-    fn register(&self, runtime: &Runtime) -> Result<Vec<TcpListener>, RunError> {
+    fn register(&self, runtime: &Runtime) -> Result<Vec<(Door, TcpListener)>, RunError> {
         let _context = runtime.enter();
         self.listeners
             .iter()
-            .map(|listener| TcpListener::from_std(listener.try_clone()?))
+            .map(|(door, listener)| Ok((*door, TcpListener::from_std(listener.try_clone()?)?)))
             .collect::<io::Result<_>>()
             .map_err(RunError::Runtime)
     }
@@ -181,15 +177,15 @@ impl Running {
 /// One core, from start to end; how many exchanges were cut.
 async fn serve(
     core: &Arc<Core>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<(Door, TcpListener)>,
     mut phase: watch::Receiver<Phase>,
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
     let (stop, stopped) = watch::channel(());
     let mut accepting = JoinSet::new();
-    for listener in listeners {
-        accepting.spawn(listen::accept(Arc::clone(core), listener, stopped.clone()));
+    for (door, listener) in listeners {
+        accepting.spawn(listen::accept(Arc::clone(core), door, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
     // An error says that the `Running` was dropped: that is a stop, too.
@@ -205,18 +201,20 @@ async fn serve(
         biased;
         () = settled => {}
         _ = phase.wait_for(|phase| *phase == Phase::Aborted) => {}
-        () = tokio::time::sleep(core.settings.drain_timeout) => {}
+        () = tokio::time::sleep(core.in_force().settings.drain_timeout) => {}
     }
     core.exchanges.number() + core.detached.number()
 }
 
 /// Closes connections to the application that have been idle for too long.
 async fn expire(core: Arc<Core>) {
-    let idle_timeout = core.settings.upstream_limits.idle_timeout;
-    let interval = (idle_timeout / 2).clamp(Duration::from_millis(10), EXPIRY_INTERVAL);
     loop {
-        tokio::time::sleep(interval).await;
-        core.upstream.pool().expire();
+        let in_force = core.in_force();
+        let sites = in_force.sites.all();
+        let shortest = sites.iter().map(|site| site.settings.upstream_limits.idle_timeout).min();
+        let interval = shortest.map_or(EXPIRY_INTERVAL, |idle_timeout| idle_timeout / 2);
+        tokio::time::sleep(interval.clamp(Duration::from_millis(10), EXPIRY_INTERVAL)).await;
+        sites.iter().for_each(|site| site.upstream.pool(core.index).expire());
     }
 }
 

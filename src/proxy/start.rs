@@ -1,20 +1,31 @@
 //! From a configuration to a running proxy, and to its end.
 
+use std::collections::HashMap;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::clock::Clock;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
-use super::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
+use super::in_force::InForce;
+use super::seats::Seats;
+use super::settings::{
+    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+};
 use super::shield::Shield;
+use super::site::Site;
+use super::sites::{Host, Place, Sites};
 use super::state::{self, StateFile};
-use crate::config::{Config, Upstream};
+use super::upstream::Upstream;
+use crate::config::{self, Config, HostPattern};
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
 use crate::guard::moment::Moment;
@@ -42,52 +53,90 @@ const HOLD_TIME: Duration = Duration::from_secs(10);
 pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let clock = Clock::start();
     announce(config);
-    let shield = Arc::new(shield(config, clock)?);
-    let failed = Arc::clone(&shield);
-    let app = App {
+    let mut settings = settings(config);
+    fit(&mut settings);
+    let limits = &settings.downstream_limits;
+    let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
+    let sites = sites(config, clock, &seats)?;
+    let general = Arc::clone(&sites.all()[0].shield);
+    let app = Arc::new(App {
         clock,
-        shield: Arc::clone(&shield),
-        failed: Box::new(move |failure| {
+        seats,
+        in_force: ArcSwap::from_pointee(InForce { settings, sites }),
+        failed: Box::new(move |failure, site| {
+            let telemetry = &site.map_or(&general, |site| &site.shield).telemetry;
             // What else a client does wrong is its own affair, and nobody's line in the log.
             match failure.side() {
                 Side::Upstream => {
-                    failed.telemetry.upstream_failed(failure.word(), failure, clock.now());
+                    telemetry.upstream_failed(failure.word(), failure, clock.now());
                 }
                 Side::Downstream if failure.is_limit() => {
-                    failed.telemetry.limited(failure.word(), failure, clock.now());
+                    telemetry.limited(failure.word(), failure, clock.now());
                 }
                 Side::Downstream => {}
             }
         }),
-    };
+    });
     let (stop, stopped) = mpsc::channel();
     let interval = config.save_interval();
     let keeper = {
-        let shield = Arc::clone(&shield);
+        let app = Arc::clone(&app);
         thread::Builder::new()
             .name(String::from("keeper"))
-            .spawn(move || keep(&shield, interval, &stopped))?
+            .spawn(move || keep(&app, interval, &stopped))?
     };
-    let mut settings = settings(config);
-    fit(&mut settings);
-    let served = super::run::run(settings, Arc::new(app));
+    let served = super::run::run(Arc::clone(&app));
     drop(stop);
     let kept = keeper.join();
-    shield.telemetry.finish(clock.now());
-    if let Some(state) = &shield.state {
-        state.close(&shield.guard)?;
-        tracing::info!("the state is saved");
+    for site in app.in_force.load().sites.all() {
+        let shield = &site.shield;
+        shield.telemetry.finish(clock.now());
+        if let Some(state) = &shield.state {
+            state.close(&shield.guard)?;
+            tracing::info!(site = site.name, "the state is saved");
+        }
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
 
+/// Every site with its guard, and the way to it.
+fn sites(config: &Config, clock: Clock, seats: &Arc<Seats>) -> Result<Sites, Box<dyn Error>> {
+    let cores = settings(config).cores();
+    let made = config.sites().iter().map(|site| {
+        let shield = Arc::new(shield(config, site, clock)?);
+        let settings = site_settings(site);
+        let upstream = Upstream::new(
+            settings.upstream.clone(),
+            settings.upstream_limits,
+            cores,
+            clock,
+            Arc::clone(seats),
+        );
+        Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
+    });
+    made.collect::<Result<_, Box<dyn Error>>>().map(Sites::new)
+}
+
+/// The requests that a site is for.
+fn place(site: &config::Site) -> Place {
+    let host = |host: &HostPattern| match host {
+        HostPattern::Exact(host) => Host::Exact(host.clone()),
+        HostPattern::Below(host) => Host::Below(host.clone()),
+    };
+    Place { hosts: site.hosts().iter().map(host).collect(), paths: site.paths().to_vec() }
+}
+
 /// The guard with what it remembers, and what tells of it.
-pub fn shield(config: &Config, clock: Clock) -> Result<Shield, Box<dyn Error>> {
-    let policy = config.policy().clone();
+pub fn shield(
+    config: &Config,
+    site: &config::Site,
+    clock: Clock,
+) -> Result<Shield, Box<dyn Error>> {
+    let policy = site.policy().clone();
     let names = policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect();
     let telemetry = Telemetry::new(names, floods(config), clock.now());
-    let (state, guard) = match config.state() {
+    let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
             (Some(state), guard)
@@ -128,73 +177,79 @@ fn floods(config: &Config) -> FloodSettings {
 
 /// Every table that grows with what clients do, and what it takes at most. Connections are no
 /// tables: what they take goes with how many there are.
-pub fn footprint(config: &Config) -> Vec<Footprint> {
-    let rules = config.policy().rules.len();
+pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
+    let rules = site.policy().rules.len();
     let telemetry = Footprint {
         table: "telemetry",
         key: "log.flood_events",
         entries: rules + 1,
         bytes: Telemetry::bytes(rules, floods(config)),
     };
-    config.policy().footprint().into_iter().chain([telemetry]).collect()
+    site.policy().footprint().into_iter().chain([telemetry]).collect()
 }
 
 fn announce(config: &Config) {
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        upstream = %config.upstream(),
-        mode = config.policy().mode.word(),
-        "floodwall starts"
-    );
-    if config.policy().mode == Mode::Observe {
-        tracing::warn!(
-            "observing only: every request is forwarded, and the store is not protected"
-        );
-    }
-    if config.state().is_none() {
-        tracing::warn!(
-            "no state is kept: a restart forgets every session, and refills every budget"
-        );
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
+    for site in config.sites() {
+        let (name, mode) = (site.name(), site.policy().mode);
+        tracing::info!(site = name, upstream = %site.upstream(), mode = mode.word(), "site");
+        if mode == Mode::Observe {
+            tracing::warn!(
+                site = name,
+                "observing only: every request is forwarded, and the store is not protected"
+            );
+        }
+        if site.state().is_none() {
+            tracing::warn!(
+                site = name,
+                "no state is kept: a restart forgets every session, and refills every budget"
+            );
+        }
     }
 }
 
-/// Saves the state once each interval, leaves signs of life in it, and says what has become due
+/// Saves the states once each interval, leaves signs of life in them, and says what has become due
 /// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
 /// longer than asked was stopped, and all of the process with it.
-fn keep(shield: &Shield, interval: Duration, stopped: &mpsc::Receiver<()>) {
-    let mut teller = Teller::default();
-    let (mut ticked, mut saved) = (shield.clock.now(), shield.clock.now());
+fn keep(app: &App, interval: Duration, stopped: &mpsc::Receiver<()>) {
+    let mut tellers: HashMap<String, Teller> = HashMap::new();
+    let clock = app.clock;
+    let (mut ticked, mut saved) = (clock.now(), clock.now());
     let mut lived = saved;
     loop {
-        let asleep = shield.clock.now();
+        let asleep = clock.now();
         match stopped.recv_timeout(interval.min(TICK)) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
-        let now = shield.clock.now();
-        if let Some(missed) = WarmUp::absence(asleep.as_nanos(), now.as_nanos()) {
-            shield.guard.missed(missed, now);
-            shield.state.iter().for_each(StateFile::missed);
-        }
-        if now.since(saved) >= interval
-            && let Some(state) = &shield.state
-        {
-            state.save(&shield.guard);
-            saved = now;
-        }
-        if now.since(lived) >= SIGN_OF_LIFE
-            && let Some(state) = &shield.state
-        {
-            state.live();
-            lived = now;
-        }
-        if now.since(ticked) >= TICK {
-            shield.telemetry.tick(now);
-            if shield.guard.policy().session.unknown == Unknown::Auto {
-                teller.tell(shield, now);
+        let now = clock.now();
+        let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
+        let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
+        let tick = now.since(ticked) >= TICK;
+        for site in app.in_force.load().sites.all() {
+            let shield = &site.shield;
+            if let Some(missed) = missed {
+                shield.guard.missed(missed, now);
+                shield.state.iter().for_each(StateFile::missed);
             }
-            ticked = now;
+            if let Some(state) = &shield.state {
+                if save {
+                    state.save(&shield.guard);
+                }
+                if live {
+                    state.live();
+                }
+            }
+            if tick {
+                shield.telemetry.tick(now);
+                if shield.guard.policy().session.unknown == Unknown::Auto {
+                    tellers.entry(site.name.clone()).or_default().tell(shield, now);
+                }
+            }
         }
+        saved = if save { now } else { saved };
+        lived = if live { now } else { lived };
+        ticked = if tick { now } else { ticked };
     }
 }
 
@@ -230,10 +285,10 @@ impl Teller {
 }
 
 /// What `floodwall check` says of the state that a start would find.
-pub fn state_summary(config: &Config) -> Option<String> {
-    let path = config.state()?;
+pub fn state_summary(site: &config::Site) -> Option<String> {
+    let path = site.state()?;
     let clock = Clock::start();
-    Some(match state::peek(path, config.policy().clone(), clock) {
+    Some(match state::peek(path, site.policy().clone(), clock) {
         Ok(None) => "none yet: no session is known at the first start".to_owned(),
         Ok(Some(guard)) => {
             let now = clock.now();
@@ -248,25 +303,13 @@ pub fn state_summary(config: &Config) -> Option<String> {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let (up, down) = (config.upstream_limits(), config.downstream_limits());
+    let down = config.downstream_limits();
+    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
     Settings {
-        listen: config.listen().to_vec(),
-        upstream: match config.upstream() {
-            Upstream::Tcp(authority) => {
-                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
-            }
-            Upstream::Unix(path) => Address::Unix(path.clone()),
-        },
+        doors: config.listen().iter().map(plain).collect(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
-        hold_time: HOLD_TIME,
-        upstream_limits: UpstreamLimits {
-            connect_timeout: up.connect_timeout,
-            response_timeout: up.response_timeout,
-            idle_timeout: up.idle_timeout,
-            idle_connections: up.idle_connections,
-        },
         downstream_limits: DownstreamLimits {
             header_timeout: down.header_timeout,
             idle_timeout: down.idle_timeout,
@@ -279,6 +322,26 @@ pub fn settings(config: &Config) -> Settings {
             body_bytes: down.body_bytes as u64,
             connections: down.connections,
             connections_per_client: down.connections_per_client,
+        },
+    }
+}
+
+/// What the shell must know of a site.
+pub fn site_settings(site: &config::Site) -> SiteSettings {
+    let up = site.upstream_limits();
+    SiteSettings {
+        upstream: match site.upstream() {
+            config::Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
+            }
+            config::Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        hold_time: HOLD_TIME,
+        upstream_limits: UpstreamLimits {
+            connect_timeout: up.connect_timeout,
+            response_timeout: up.response_timeout,
+            idle_timeout: up.idle_timeout,
+            idle_connections: up.idle_connections,
         },
     }
 }
