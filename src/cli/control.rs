@@ -56,10 +56,9 @@ pub fn socket(running: &Running) -> Result<PathBuf, Trouble> {
     if let Some(path) = &running.control {
         return Ok(path.clone());
     }
-    let _ = config;
-    Some(Path::new("floodwall.control").to_owned()).ok_or_else(|| {
+    config.control().map(Path::to_owned).ok_or_else(|| {
         Trouble::Misconfigured(
-            "floodwall: the configuration has control = \"\", so that no process can be asked\n  \
+            "floodwall: the configuration has no control socket, so that no process can be asked\n  \
              = give `control` a path and restart; send SIGHUP to have the file read again"
                 .to_owned(),
         )

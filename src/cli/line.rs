@@ -161,8 +161,8 @@ pub struct Source {
 /// Which running process is meant.
 #[derive(Args, Debug)]
 pub struct Running {
-    /// Its control socket [default: that of the file; floodwall.control in the working directory
-    /// where it names none]
+    /// Its control socket [default: that of the file; where it names none the state's path
+    /// and ".control"]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control: Option<PathBuf>,
 
