@@ -52,7 +52,7 @@ pub fn question(socket: &Path, question: &Value, json: bool) -> Result<String, N
 
 /// Where the running process listens.
 pub fn socket(running: &Running) -> Result<PathBuf, Trouble> {
-    let config = running.config()?;
+    let config = running.config()?.unwrap_or_default();
     if let Some(path) = &running.control {
         return Ok(path.clone());
     }
