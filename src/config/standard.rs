@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site,
+    Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -53,6 +54,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

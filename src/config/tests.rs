@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 64] = [
+const OTHERS: [(&str, &str); 66] = [
     ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
@@ -232,6 +232,8 @@ const OTHERS: [(&str, &str); 64] = [
     ("downstream_limits.connections_per_client", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
+    ("access_log.format", "\"json\"\naccess_log.file = \"-\""),
+    ("access_log.file", "\"-\"\naccess_log.format = \"off\""),
     ("log.format", "\"json\""),
     ("log.level", "\"debug\""),
     ("log.flood_interval", "\"1d\""),
@@ -256,6 +258,7 @@ fn every_key_has_an_effect() {
             "challenge_cookie.budget",
             "downstream_limits",
             "log",
+            "access_log",
             "save",
             "rule",
             "network",

@@ -18,6 +18,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
+use super::account::Account;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::headers;
@@ -165,6 +166,7 @@ pub struct DownstreamBody {
     source: Source,
     /// Held until the body is dropped: the exchange has ended then.
     exchange: Option<(Token, Running)>,
+    account: Account,
 }
 
 #[derive(Debug)]
@@ -185,7 +187,7 @@ struct Relayed {
 impl DownstreamBody {
     /// A reply of our own.
     pub fn own(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Own(bytes.into()), exchange: None }
+        Self { source: Source::Own(bytes.into()), exchange: None, account: Account::default() }
     }
 
     /// A response, read from the connection of `lease`, which goes back to the pool when it has
@@ -193,7 +195,13 @@ impl DownstreamBody {
     pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
         let mut relayed = Relayed { incoming, stall: Stall::new(limit), lease: Some(lease) };
         relayed.give_back_at_end();
-        Self { source: Source::Relayed(relayed), exchange: None }
+        Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
+    }
+
+    /// Tells this account what is relayed, and ends it when this body is dropped.
+    pub(super) fn told_in(mut self, account: Account) -> Self {
+        self.account = account;
+        self
     }
 
     /// Counts the exchange as running, for a stop and for its connection, until this body is
@@ -253,11 +261,24 @@ impl Body for DownstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut self.source {
+        let polled = match &mut self.source {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.account.relayed(frame.data_ref().map_or(0, Bytes::len));
+                // hyper's server asks for nothing behind the last byte, nor behind trailers.
+                if frame.is_trailers() || self.is_end_stream() {
+                    self.account.ended();
+                }
+            }
+            Poll::Ready(Some(Err(failure))) => self.account.failed(failure),
+            Poll::Ready(None) => self.account.ended(),
+            Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::account;
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -145,7 +146,7 @@ impl Connection {
     fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
-            Overdue::Head => self.core.failed(&Failure::HeadTimeout, None),
+            Overdue::Head => self.unread(&Failure::HeadTimeout),
             Overdue::Send => {
                 self.taken.seat().break_off();
                 self.core.failed(&Failure::SendStalled, None);
@@ -157,11 +158,17 @@ impl Connection {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
-            self.core.failed(&Failure::HeadTooLarge(error), None);
+            self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
-            self.core.failed(&Failure::Head(error), None);
+            self.unread(&Failure::Head(error));
         }
         // Everything else is a client that hung up.
+    }
+
+    /// Tells of a request that no exchange has seen.
+    fn unread(&self, failure: &Failure) {
+        self.core.failed(failure, None);
+        account::unread(&self.core, self.peer.ip(), failure);
     }
 }
 

@@ -11,6 +11,7 @@ use super::in_force::InForce;
 use super::live::Live;
 use super::seats::Seats;
 use super::site::Site;
+use crate::telemetry::access::{AccessLog, Lane};
 
 /// What is told of a failed exchange, and of the site where one is concerned.
 pub type Failed = dyn Fn(&Failure, Option<&Site>) + Send + Sync;
@@ -20,6 +21,7 @@ pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    pub access: AccessLog,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
     /// Told of every failed exchange, once, where it is handled. Must not block: it is called on the threads that move the bytes.
@@ -40,6 +42,8 @@ pub struct Core {
     pub index: usize,
     pub app: Arc<App>,
     pub clock: Clock,
+    /// Its place in the access log.
+    pub access: Arc<Lane>,
     /// Shared by all cores.
     pub seats: Arc<Seats>,
     /// Connections of clients.
@@ -56,6 +60,7 @@ impl Core {
         let (clock, seats) = (app.clock, Arc::clone(&app.seats));
         Self {
             index,
+            access: app.access.lane(),
             app,
             clock,
             seats,

@@ -21,7 +21,8 @@ use super::settings::Door;
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
-/// second signal ends at once. SIGUSR1 has a line written that says how the guard stands.
+/// second signal ends at once. SIGUSR1 has a line written that says how the guard stands, and the
+/// access log opened anew.
 pub fn run(app: Arc<App>) -> Result<(), RunError> {
     let control = runtime()?;
     let (mut term, mut int, mut usr1) = {
@@ -33,6 +34,7 @@ pub fn run(app: Arc<App>) -> Result<(), RunError> {
     let shared = Arc::clone(&app);
     let status = async {
         while usr1.recv().await.is_some() {
+            shared.access.reopen();
             shared.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
         }
         // No more signals: there is nothing to end for.

@@ -25,13 +25,14 @@ use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateFile};
 use super::upstream::Upstream;
-use crate::config::{self, Config, HostPattern};
+use crate::config::{self, AccessFormat, Config, HostPattern};
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
 use crate::guard::moment::Moment;
 use crate::guard::policy::{Mode, Unknown};
 use crate::guard::route::Rule;
 use crate::guard::warmth::WarmUp;
+use crate::telemetry::access::{AccessLog, Format};
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
 
@@ -59,9 +60,12 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
     let sites = sites(config, clock, &seats)?;
     let general = Arc::clone(&sites.all()[0].shield);
+    let access = AccessLog::off();
+    access.put(access_format(config), config.access_log().file.as_deref())?;
     let app = Arc::new(App {
         clock,
         seats,
+        access,
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, site| {
             let telemetry = &site.map_or(&general, |site| &site.shield).telemetry;
@@ -88,6 +92,7 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let served = super::run::run(Arc::clone(&app));
     drop(stop);
     let kept = keeper.join();
+    app.access.finish(clock.now());
     for site in app.in_force.load().sites.all() {
         let shield = &site.shield;
         shield.telemetry.finish(clock.now());
@@ -98,6 +103,16 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// How the lines of the access log are to look.
+pub fn access_format(config: &Config) -> Format {
+    match config.access_log().format {
+        AccessFormat::Off => Format::Off,
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    }
 }
 
 /// Every site with its guard, and the way to it.
@@ -226,6 +241,9 @@ fn keep(app: &App, interval: Duration, stopped: &mpsc::Receiver<()>) {
         let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;
+        if tick {
+            app.access.tick(now);
+        }
         for site in app.in_force.load().sites.all() {
             let shield = &site.shield;
             if let Some(missed) = missed {

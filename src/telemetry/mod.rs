@@ -10,6 +10,7 @@
 //! nothing of the configuration, of sockets and of runtimes; whoever owns a clock calls
 //! [`Telemetry::tick`] once a second.
 
+pub mod access;
 mod escape;
 mod failures;
 pub mod flood;
@@ -158,7 +159,8 @@ impl Telemetry {
         }
     }
 
-    fn name(&self, route: RouteId) -> &str {
+    /// What the rule of a request is called in a line.
+    pub fn name(&self, route: RouteId) -> &str {
         match route {
             RouteId::Rule(rule) => self.routes.get(usize::from(rule)).map_or(UNNAMED, |name| name),
             RouteId::Unnamed => UNNAMED,

@@ -14,6 +14,7 @@ use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
 use floodwall::proxy::upstream::Upstream;
+use floodwall::telemetry::access::AccessLog;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -43,7 +44,7 @@ impl Single {
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, upstream)));
         let in_force = ArcSwap::from_pointee(InForce { settings, sites });
         let failed = Box::new(move |failure: &Failure, _: Option<&Site>| failed(failure));
-        Arc::new(App { clock, seats, in_force, failed })
+        Arc::new(App { clock, seats, access: AccessLog::off(), in_force, failed })
     }
 }
 
