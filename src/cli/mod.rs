@@ -83,7 +83,12 @@ fn run(source: &Source) -> Result<String, Trouble> {
     };
     let failed = |error: Box<dyn std::error::Error>| Trouble::Failed(error.to_string());
     logs::init(format, level).map_err(|error| failed(error.into()))?;
-    floodwall::proxy::run(&config).map_err(failed)?;
+    let load = || {
+        source.config().map_err(|trouble| match trouble {
+            Trouble::Failed(what) | Trouble::Misconfigured(what) => what,
+        })
+    };
+    floodwall::proxy::run(config, &load).map_err(failed)?;
     Ok(String::new())
 }
 

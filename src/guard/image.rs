@@ -13,7 +13,7 @@ use cookie::SameSite;
 use self::wire::{Reader, Writer};
 use super::Guard;
 use super::budget::{Budgets, Owed};
-use super::fact::{Missed, RouteId};
+use super::fact::Missed;
 use super::key::{CellHash, KeyHash, Secret, SessionKey};
 use super::ledger::{KeyRecord, Ledger, Room, seconds};
 use super::moment::Moment;
@@ -259,20 +259,17 @@ impl Guard {
             let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
             let spares = spares.filter(|(_, expires)| *expires > now).collect();
             // A path that no rule recycles any more needs no slots.
-            let route = guard.recycling_route(&path)?;
-            Some((Saved { path, deletes, spares }, route))
+            guard.recycles(&path).then_some(Saved { path, deletes, spares })
         });
         guard.spares.restore(paths.collect(), now);
         guard
     }
 
-    fn recycling_route(&self, path: &[u8]) -> Option<RouteId> {
-        let matching = |rule: &super::route::Rule| {
+    fn recycles(&self, path: &[u8]) -> bool {
+        self.policy.rules.iter().any(|rule| {
             rule.action == super::route::Action::Recycle
                 && rule.paths.iter().any(|pattern| pattern.matches(path))
-        };
-        let found = self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule));
-        found.map(|(_, index)| RouteId::Rule(index))
+        })
     }
 
     /// A ledger that has less room than it had forgets.

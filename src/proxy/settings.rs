@@ -18,6 +18,8 @@ pub struct Settings {
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
+    /// Between two savings of the state.
+    pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
 }
 
@@ -36,7 +38,7 @@ pub enum DoorKind {
 }
 
 /// Everything that the shell must know about one site.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteSettings {
     pub upstream: Address,
     pub upstream_limits: UpstreamLimits,
@@ -77,7 +79,7 @@ impl Address {
 }
 
 /// How long the application may take, and how many connections to it are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,

@@ -406,7 +406,7 @@ impl World {
         }
         if let Some(key) = set.as_ref().filter(|set| !set.is_empty()) {
             let parsed = SessionKey::parse(key.as_bytes(), self.guard.policy().session.key_shape);
-            let hash = parsed.map(|key| self.guard.secret.key(&key));
+            let hash = parsed.map(|key| self.guard.keys.key(&key));
             assert!(!hash.is_some_and(|hash| self.guard.spares.holds(hash)), "a spare got out");
         }
         // What nobody got is in no ledger.

@@ -14,6 +14,7 @@ use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
 use floodwall::proxy::upstream::Upstream;
+use floodwall::telemetry::Telemetry;
 use floodwall::telemetry::access::AccessLog;
 
 /// What the shell must know, and what it must know of its only site.
@@ -41,9 +42,9 @@ impl Single {
             clock,
             Arc::clone(&seats),
         );
-        let sites = Sites::single(Arc::new(Site::new("test", shield, site, upstream)));
+        let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let in_force = ArcSwap::from_pointee(InForce { settings, sites });
-        let failed = Box::new(move |failure: &Failure, _: Option<&Site>| failed(failure));
+        let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App { clock, seats, access: AccessLog::off(), in_force, failed })
     }
 }
