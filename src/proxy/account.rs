@@ -15,6 +15,7 @@ use super::clock::Clock;
 use super::connection::Arrival;
 use super::core::Core;
 use super::failure::Failure;
+use super::settings::Address;
 use super::site::Site;
 use crate::guard::exchange::Facts;
 use crate::guard::fact::{Event, RouteId};
@@ -202,6 +203,11 @@ impl Story {
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
         let name = |(route, _)| site.map(|site| site.shield.telemetry.name(route));
+        let sent_on = self.sent_on.and(site);
+        let server = sent_on.map(|site| match &site.settings.upstream {
+            Address::Tcp { .. } => format!("http://{}", site.settings.upstream.host()),
+            Address::Unix(path) => format!("unix:{}", path.display()),
+        });
         let time = |sent: Moment| self.answered.map(|answered| answered.since(sent));
         self.lane.log(&Exchange {
             began_unix_ms: self.began_unix_ms,
@@ -219,7 +225,7 @@ impl Story {
             referer: self.referer.as_ref().map(HeaderValue::as_bytes),
             status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
             bytes: self.bytes,
-            upstream: None,
+            upstream: server.as_deref(),
             upstream_time: self.sent_on.and_then(time),
             standing: self.found.map(|(_, standing)| standing),
             route: self.found.and_then(name),

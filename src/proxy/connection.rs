@@ -17,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
-use super::account;
+use super::account::{self, Account};
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -107,6 +107,11 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -115,7 +120,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request).await;
+                let response = exchange(&core, in_force, &arrival, request, account).await;
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });

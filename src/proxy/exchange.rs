@@ -45,8 +45,8 @@ pub async fn exchange(
     in_force: Arc<InForce>,
     arrival: &Arrival,
     request: Request<Upload>,
+    mut account: Account,
 ) -> Response<DownstreamBody> {
-    let mut account = Account::begin(core, arrival, &request);
     let response = story(core, in_force, arrival, request, &mut account).await;
     account.responds(response.status(), response.body().is_end_stream());
     response.map(|body| body.told_in(account))

@@ -131,6 +131,16 @@ impl Floodwall {
         kib.parse::<u64>().expect("a number") * 1024
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it can be waited for")
+    }
+
     /// SIGTERM, and the exit status.
     pub fn stop(mut self) -> ExitStatus {
         self.signal("-TERM");
