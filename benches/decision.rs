@@ -28,7 +28,7 @@ const NOW: Moment = Moment::from_nanos(1 << 59);
 fn main() {
     println!("guard decisions, ns each (median of 9 runs of {ROUNDS})");
     let config = Config::parse("bench", b"", Overrides::default()).expect("the defaults");
-    let guard = Guard::new(config.policy().clone(), Secret::new([1; 16]), 1, NOW);
+    let guard = Guard::new(config.sites()[0].policy().clone(), Secret::new([1; 16]), 1, NOW);
     // A login makes a key known.
     let key = "0123456789abcdef0123456789abcdef";
     let set = format!("sessionid={key}; Path=/");

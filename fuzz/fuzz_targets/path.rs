@@ -19,7 +19,7 @@ const NOW: Moment = Moment::from_nanos(1 << 59);
 static LEARNED: LazyLock<LearnedPolicy> = LazyLock::new(|| LearnedPolicy {
     capacity: 256,
     clean_answers: NonZeroU8::MIN,
-    ..Config::default().policy().learned
+    ..Config::default().sites()[0].policy().learned
 });
 
 fuzz_target!(|data: &[u8]| {
@@ -119,7 +119,7 @@ fn configured(glob: &str) -> Option<PathPattern> {
     }
     let text = format!("[[rule]]\nname = 'fuzz'\nglob = '{glob}'\n");
     let config = Config::parse("fuzz", text.as_bytes(), Overrides::default()).ok()?;
-    let rule = config.policy().rules.iter().find(|rule| rule.name == "fuzz")?;
+    let rule = config.sites()[0].policy().rules.iter().find(|rule| rule.name == "fuzz")?;
     rule.paths.first().cloned()
 }
 

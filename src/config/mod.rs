@@ -16,6 +16,7 @@ mod quantity;
 mod read;
 mod rules;
 mod sections;
+mod site;
 mod standard;
 mod summary;
 mod table;
@@ -36,22 +37,18 @@ pub use address::{Authority, Upstream, listen};
 pub use fault::{Mistakes, nearest};
 pub use profile::Profile;
 pub use quantity::Written;
-
-use crate::guard::policy::Policy;
+pub use site::{HostPattern, Site};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
 /// mistakes or from the defaults, so none is invalid.
 #[derive(Clone, Debug)]
 pub struct Config {
     listen: Vec<SocketAddr>,
-    upstream: Upstream,
-    state: Option<PathBuf>,
-    profile: Profile,
-    policy: Policy,
+    sites: Vec<Site>,
+    control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
-    upstream_limits: UpstreamLimits,
     downstream_limits: DownstreamLimits,
     log: Log,
     save_interval: Duration,
@@ -162,25 +159,15 @@ impl Config {
         &self.listen
     }
 
-    /// Where the application is.
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
+    /// What is protected: at least one site, no two with the same requests.
+    pub fn sites(&self) -> &[Site] {
+        &self.sites
     }
 
-    /// The file that the state is kept in; `None` keeps nothing over a restart. A relative path
-    /// is relative to the working directory.
-    pub fn state(&self) -> Option<&Path> {
-        self.state.as_deref()
-    }
-
-    /// The framework that the defaults are made for.
-    pub fn profile(&self) -> Profile {
-        self.profile
-    }
-
-    /// What the guard obeys.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    /// The Unix socket by which a running process is told to reload and asked how it stands;
+    /// `None`: it cannot be.
+    pub fn control(&self) -> Option<&Path> {
+        self.control.as_deref()
     }
 
     /// The peers whose `X-Forwarded-*` headers are believed. IPv4 is never written as IPv6.
@@ -196,10 +183,6 @@ impl Config {
     /// How long running exchanges may take after SIGTERM. At most 1 hour.
     pub fn drain_timeout(&self) -> Duration {
         self.drain_timeout
-    }
-
-    pub fn upstream_limits(&self) -> &UpstreamLimits {
-        &self.upstream_limits
     }
 
     pub fn downstream_limits(&self) -> &DownstreamLimits {
@@ -300,26 +283,31 @@ impl Config {
     /// The upstream is an address that Floodwall listens on.
     pub fn without_file(overrides: Overrides) -> Result<Self, Error> {
         let mut config = Self::default();
-        config.put(overrides);
-        match config.circle() {
-            None => Ok(config),
-            Some(_) => Err(Error::Circle { upstream: config.upstream }),
+        let mut site = config.sites.swap_remove(0);
+        config.put(overrides, &mut site, None);
+        if config.circle(&site).is_some() {
+            return Err(Error::Circle { upstream: site.upstream });
         }
+        config.sites.push(site);
+        Ok(config)
     }
 
-    fn put(&mut self, overrides: Overrides) {
+    /// Puts `overrides` in place of what is there. Where the file says nothing of the control
+    /// socket it stands beside the state.
+    fn put(&mut self, overrides: Overrides, site: &mut Site, control: Option<Option<PathBuf>>) {
         let Overrides { listen, upstream, state } = overrides;
         if !listen.is_empty() {
             self.listen = listen;
             let mut seen = std::collections::BTreeSet::new();
             self.listen.retain(|address| seen.insert(*address));
         }
-        self.upstream = upstream.unwrap_or_else(|| self.upstream.clone());
-        self.state = state.unwrap_or_else(|| self.state.take());
+        site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
+        site.state = state.unwrap_or_else(|| site.state.take());
+        self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
     }
 
-    /// The address that the upstream shares with a listener, if it does.
-    fn circle(&self) -> Option<SocketAddr> {
-        self.listen.iter().copied().find(|&listen| self.upstream.is(listen))
+    /// The address that a site's upstream shares with a listener, if it does.
+    fn circle(&self, site: &Site) -> Option<SocketAddr> {
+        self.listen.iter().copied().find(|&listen| site.upstream.is(listen))
     }
 }

@@ -3,17 +3,15 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::fault::{Fault, Faults, Unfit};
+use super::site::{self, Places};
 use super::table::{Entry, Table};
-use super::value::{self, Empty, boolean, duration, integer, text, word};
-use super::{CIRCLE_REMEDY, Config, Overrides, Profile, Upstream, address};
-use super::{budgets, clients, rules, sections};
-use crate::guard::policy::{Challenge, Mode};
+use super::value::{self, Empty, duration, integer, text};
+use super::{CIRCLE_REMEDY, Config, Overrides, address, clients, sections};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -71,15 +69,12 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
         value::list(entry, faults, Empty::Refused("name at least one address"), text(listen))
     });
-    let upstream = top.read("upstream", &mut config.upstream, faults, text(upstream));
-    // A default that stands where a mistake is shall not make another mistake.
-    let addresses_are_good = faults.len() == before;
-    top.read("state", &mut config.state, faults, text(state));
-    top.read("mode", &mut config.policy.mode, faults, word(&Mode::ALL, Mode::word));
-    top.read("profile", &mut config.profile, faults, word(&Profile::ALL, Profile::word));
-    config.policy.session.key_shape = config.profile.key_shape();
-    let mut profile_rules = true;
-    top.read("profile_rules", &mut profile_rules, faults, boolean);
+    let mut base = Config::default().sites.swap_remove(0);
+    top.read("state", &mut base.state, faults, text(site::state));
+    let mut control = None;
+    top.read("control", &mut control, faults, |entry, faults| {
+        text(address::control_path)(entry, faults).map(Some)
+    });
     top.read("trusted_proxies", &mut config.trusted_proxies, faults, |entry, faults| {
         clients::prefixes(Empty::Allowed)(entry, faults)
     });
@@ -88,29 +83,8 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     });
     let drain = duration(Duration::ZERO..=Duration::from_secs(3_600));
     top.read("drain_timeout", &mut config.drain_timeout, faults, drain);
-
-    let policy = &mut config.policy;
-    sections::session(top.table("session", faults), &mut policy.session, faults);
-    sections::recycle(top.table("recycle", faults), &mut policy.recycle, faults);
-    clients::client(top.table("client", faults), &mut policy.client, faults);
-    top.read("exempt", &mut policy.client.exempt, faults, clients::prefixes(Empty::Allowed));
-    top.read("challenge", &mut policy.challenge, faults, word(&Challenge::ALL, Challenge::word));
-    let table = top.table("challenge_cookie", faults);
-    clients::challenge_cookie(table, &mut policy.challenge_cookie, &policy.session, faults);
-    sections::learned(top.table("learned", faults), &mut policy.learned, faults);
-    let own = budgets::read(top.table("budget", faults), &mut policy.budgets, faults);
-    let profile = if profile_rules { config.profile.rules() } else { Vec::new() };
-    let mut used = BTreeSet::new();
-    let rule = top.entry("rule", faults);
-    policy.rules = rules::read(rule, &policy.budgets, &mut used, profile, faults);
-    let network = top.entry("network", faults);
-    policy.client.networks = clients::networks(network, &policy.budgets, &mut used, faults);
-    budgets::unused(own, &policy.budgets, &used, faults);
-    sections::upstream_limits(
-        top.table("upstream_limits", faults),
-        &mut config.upstream_limits,
-        faults,
-    );
+    let mut all = site::Budgets::default();
+    let Places { upstream } = site::keys(&mut top, &mut base, &mut all, faults);
     sections::downstream_limits(
         top.table("downstream_limits", faults),
         &mut config.downstream_limits,
@@ -118,32 +92,35 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     );
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
-    top.finish(faults);
 
-    config.put(overrides);
-    if let Some(address) = config.circle().filter(|_| addresses_are_good) {
-        let what = format!("upstream: Floodwall itself listens on {address}");
-        let place = upstream.or(listen).unwrap_or(0..0);
-        faults.add(Fault::new(place, what).remedy(CIRCLE_REMEDY));
+    // Sites inherit what the command line says.
+    let keeps_nothing = overrides.state == Some(None);
+    config.put(overrides, &mut base, control);
+    let entry = top.entry("site", faults);
+    let sites = site::read(entry, base, keeps_nothing, &mut all, faults);
+    top.finish(faults);
+    all.finish(faults);
+    // A default that stands where a mistake is shall not make another mistake.
+    let addresses_are_good = faults.len() == before;
+    let mut states = BTreeSet::new();
+    for (site, places) in &sites {
+        if let Some(state) = &site.state
+            && !states.insert(state)
+            && addresses_are_good
+        {
+            let what = format!("two sites have the state file {}", state.display());
+            faults.add(Fault::new(0..0, what).remedy("give each a file of its own"));
+        }
+        if let Some(address) = config.circle(site).filter(|_| addresses_are_good) {
+            let what = format!("upstream: Floodwall itself listens on {address}");
+            let place = places.upstream.clone().or(upstream.clone());
+            let place = place.or(listen.clone()).unwrap_or(0..0);
+            faults.add(Fault::new(place, what).remedy(CIRCLE_REMEDY));
+        }
     }
+    config.sites = sites.into_iter().map(|(site, _)| site).collect();
 }
 
 fn listen(text: &str) -> Result<std::net::SocketAddr, Unfit> {
     address::listen(text).map_err(Unfit::new)
-}
-
-fn upstream(text: &str) -> Result<Upstream, Unfit> {
-    text.parse().map_err(|what: String| Unfit::new(what))
-}
-
-/// A path; the empty string keeps nothing.
-fn state(text: &str) -> Result<Option<PathBuf>, Unfit> {
-    if text.contains('\0') {
-        return Err(Unfit::new("a path cannot hold a NUL byte"));
-    }
-    if text.ends_with('/') {
-        return Err(Unfit::new("a directory; the state is one file")
-            .remedy(format!("write \"{text}floodwall.state\"")));
-    }
-    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }

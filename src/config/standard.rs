@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Upstream, UpstreamLimits,
+    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -19,19 +19,27 @@ impl Default for Config {
         let profile = Profile::Django;
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
-            upstream: Upstream::standard(),
-            state: Some(PathBuf::from("floodwall.state")),
-            profile,
-            policy: policy(profile),
+            sites: vec![Site {
+                name: Site::ONLY.to_owned(),
+                hosts: Vec::new(),
+                paths: Vec::new(),
+                upstream: Upstream::standard(),
+                state: Some(PathBuf::from("floodwall.state")),
+                profile,
+                policy: policy(profile),
+                upstream_limits: UpstreamLimits {
+                    connect_timeout: Duration::from_secs(5),
+                    response_timeout: Duration::from_secs(60),
+                    idle_timeout: Duration::from_secs(30),
+                    idle_connections: 64,
+                },
+                own_rules: Vec::new(),
+                profile_rules: true,
+            }],
+            control: Some(PathBuf::from("floodwall.state.control")),
             trusted_proxies: Vec::new(),
             cores: None,
             drain_timeout: Duration::from_secs(30),
-            upstream_limits: UpstreamLimits {
-                connect_timeout: Duration::from_secs(5),
-                response_timeout: Duration::from_secs(60),
-                idle_timeout: Duration::from_secs(30),
-                idle_connections: 64,
-            },
             downstream_limits: DownstreamLimits {
                 header_timeout: Duration::from_secs(10),
                 idle_timeout: Duration::from_secs(75),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use super::{Config, Written};
-use crate::guard::policy::Quota;
+use super::{Config, HostPattern, Site, Written};
+use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
 impl Config {
@@ -19,27 +19,56 @@ pub struct Summary<'a>(&'a Config);
 impl fmt::Display for Summary<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let config = self.0;
-        let policy = &config.policy;
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
-        writeln!(f, "  upstream  {}", config.upstream)?;
-        match &config.state {
-            Some(path) => writeln!(f, "  state     {}", path.display())?,
-            None => writeln!(f, "  state     none: a restart forgets every session")?,
-        }
-        let (mode, profile) = (policy.mode.word(), config.profile.word());
-        writeln!(f, "  mode      {mode}, profile {profile}")?;
-        let session = &policy.session;
-        let (cookie, lifetime) = (&session.cookie, Written(session.lifetime));
-        writeln!(f, "  session   {cookie}, {lifetime}, unknown: {}", session.unknown.word())?;
-        for budget in &policy.budgets {
-            let (client, site) = (Limit(budget.client), Limit(budget.site));
-            writeln!(f, "  budget    {}: client {client}; site {site}", budget.name)?;
-        }
-        for rule in &policy.rules {
-            writeln!(f, "  rule      {}", Line(rule, config))?;
+        for site in &config.sites {
+            if config.sites.len() > 1 || site.name != Site::ONLY {
+                writeln!(f, "site {}", site.name)?;
+                let hosts: Vec<String> = site.hosts.iter().map(ToString::to_string).collect();
+                let hosts =
+                    if hosts.is_empty() { "all that are left".into() } else { hosts.join(", ") };
+                let paths = site.paths.join(", ");
+                writeln!(
+                    f,
+                    "  hosts     {hosts}{}{paths}",
+                    if paths.is_empty() { "" } else { "; paths " }
+                )?;
+            }
+            of_site(site, f)?;
         }
         Ok(())
+    }
+}
+
+fn of_site(site: &Site, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let policy = &site.policy;
+    writeln!(f, "  upstream  {}", site.upstream)?;
+    match &site.state {
+        Some(path) => writeln!(f, "  state     {}", path.display())?,
+        None => writeln!(f, "  state     none: a restart forgets every session")?,
+    }
+    let (mode, profile) = (policy.mode.word(), site.profile.word());
+    writeln!(f, "  mode      {mode}, profile {profile}")?;
+    let session = &policy.session;
+    let (cookie, lifetime) = (&session.cookie, Written(session.lifetime));
+    writeln!(f, "  session   {cookie}, {lifetime}, unknown: {}", session.unknown.word())?;
+    for budget in &policy.budgets {
+        let (client, site) = (Limit(budget.client), Limit(budget.site));
+        writeln!(f, "  budget    {}: client {client}; site {site}", budget.name)?;
+    }
+    for rule in &policy.rules {
+        writeln!(f, "  rule      {}", Line(rule, policy))?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for HostPattern {
+    /// As in the file.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(host) => f.write_str(host),
+            Self::Below(host) => write!(f, "*.{host}"),
+        }
     }
 }
 
@@ -51,12 +80,12 @@ impl fmt::Display for Limit {
     }
 }
 
-struct Line<'a>(&'a Rule, &'a Config);
+struct Line<'a>(&'a Rule, &'a Policy);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(rule, config) = self;
-        let budget = config.policy.budgets.get(rule.budget).map_or("", |budget| &budget.name);
+        let Self(rule, policy) = self;
+        let budget = policy.budgets.get(rule.budget).map_or("", |budget| &budget.name);
         write!(f, "{}: {}, budget {budget}", rule.name, rule.action.word())?;
         match rule.mode {
             Some(mode) => write!(f, ", {}", mode.word()),

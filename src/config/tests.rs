@@ -1,4 +1,5 @@
 mod mistakes;
+mod sites;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -89,14 +90,22 @@ fn the_reference_names_every_key_and_no_other() {
     for name in ["anonymous", "admin", "logout"] {
         assert!(known.remove(&format!("budget.{name}.challenge")));
     }
+    // What a site inherits need not stand there again.
+    let top = known.clone();
+    known.retain(|key| {
+        let inherited = key.strip_prefix("site.").is_some_and(|key| top.contains(key));
+        !inherited || written.contains(key)
+    });
     assert_eq!(written, known);
 }
 
 #[test]
 fn the_examples_of_the_reference_are_good_rules() {
     let config = good(&uncommented());
-    let rule = |name: &str| config.policy.rules.iter().find(|rule| rule.name == name).unwrap();
-    let names: Vec<_> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+    let rule =
+        |name: &str| config.sites[0].policy.rules.iter().find(|rule| rule.name == name).unwrap();
+    let names: Vec<_> =
+        config.sites[0].policy.rules.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -116,8 +125,8 @@ fn the_examples_of_the_reference_are_good_rules() {
     assert_eq!(rule("cart").standings, [StandingWord::None, StandingWord::Unknown]);
     assert_eq!(rule("cart").mode, Some(Mode::Observe));
     assert_eq!(rule("cart").challenge, Some(Challenge::Cookie));
-    let [network] = &config.policy.client.networks[..] else { panic!("one network") };
-    assert_eq!(config.policy.budgets[network.budget].name, "admin");
+    let [network] = &config.sites[0].policy.client.networks[..] else { panic!("one network") };
+    assert_eq!(config.sites[0].policy.budgets[network.budget].name, "admin");
     assert_eq!(rule("goodbye").action, Action::Recycle);
     assert_eq!(rule("goodbye").effect, Effect::Flush);
     assert_eq!(rule("goodbye").query, ["next"]);
@@ -163,7 +172,8 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 63] = [
+const OTHERS: [(&str, &str); 64] = [
+    ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -249,6 +259,7 @@ fn every_key_has_an_effect() {
             "save",
             "rule",
             "network",
+            "site",
         ];
         let mut table = table.chain(more);
         assert!(tested.contains(&*key) || table.any(|table| table == key), "{key} is untested");
@@ -264,37 +275,38 @@ fn values_are_read_as_they_are_written() {
          [budget.cart]\nclient = { rate = '7/min', burst = 1 }\nsite = { rate = '1/h', burst = 9 }\n\
          [[rule]]\nname = 'x'\nglob = '/{a,b}/**'\nbudget = 'cart'\neffect = 'rotate'",
     );
-    assert_eq!(config.upstream().to_string(), "http://[::1]:80");
+    assert_eq!(config.sites()[0].upstream().to_string(), "http://[::1]:80");
     assert_eq!(config.listen(), ["[::1]:0".parse().unwrap()]);
     assert_eq!(config.cores(), NonZeroUsize::new(3));
     let trusted: Vec<_> = config.trusted_proxies().iter().map(ToString::to_string).collect();
     assert_eq!(trusted, ["10.1.2.3/32", "10.0.0.0/8", "2001:db8::/32"]);
-    assert_eq!(config.policy().session.key_wait, Duration::from_millis(250));
-    assert_eq!(config.policy().session.key_shape, KeyShape::Hex32);
-    let cart = &config.policy().budgets[4];
+    assert_eq!(config.sites()[0].policy().session.key_wait, Duration::from_millis(250));
+    assert_eq!(config.sites()[0].policy().session.key_shape, KeyShape::Hex32);
+    let cart = &config.sites()[0].policy().budgets[4];
     assert_eq!(cart.name, "cart");
     // Rounded up: 60 s / 7 = 8.571428571428… s, and never more is granted than is written.
     assert_eq!(cart.client.period(), Duration::from_nanos(8_571_428_572));
     let one = NonZeroU32::new(9).unwrap();
     assert_eq!(Some(cart.site), Quota::new(one, Duration::from_secs(3_600)));
-    assert_eq!(config.policy().rules[0].budget, 4);
-    assert_eq!(config.policy().rules[0].effect, Effect::Rotate);
+    assert_eq!(config.sites()[0].policy().rules[0].budget, 4);
+    assert_eq!(config.sites()[0].policy().rules[0].effect, Effect::Rotate);
 }
 
 #[test]
 fn an_operators_rule_replaces_the_profiles_of_that_name() {
     let config = good("[[rule]]\nname = 'logout'\npath = '/bye'\naction = 'answer'");
-    let named: Vec<&Rule> = config.policy.rules.iter().filter(|r| r.name == "logout").collect();
+    let named: Vec<&Rule> =
+        config.sites[0].policy.rules.iter().filter(|r| r.name == "logout").collect();
     assert_eq!(named.len(), 1);
     assert_eq!(named[0].paths, [PathPattern::Exact("/bye".into())]);
-    assert_eq!(config.policy.rules.len(), 5);
-    assert!(good("profile_rules = false").policy.rules.is_empty());
+    assert_eq!(config.sites[0].policy.rules.len(), 5);
+    assert!(good("profile_rules = false").sites[0].policy.rules.is_empty());
 }
 
 #[test]
 fn the_profile_tells_logouts_and_logins_from_admin_pages() {
     let config = Config::default();
-    let rules = &config.policy.rules;
+    let rules = &config.sites[0].policy.rules;
     let first = |method: &str, path: &str| {
         let last = path.trim_end_matches('/').rsplit('/').next().unwrap();
         let hits = |pattern: &PathPattern| match pattern {
@@ -305,7 +317,7 @@ fn the_profile_tells_logouts_and_logins_from_admin_pages() {
         let takes =
             |rule: &&Rule| rule.methods.is_empty() || rule.methods.contains(&method.to_owned());
         let rule = rules.iter().filter(takes).find(|rule| rule.paths.iter().any(hits)).unwrap();
-        let budget = config.policy.budgets[rule.budget].name.as_str();
+        let budget = config.sites[0].policy.budgets[rule.budget].name.as_str();
         (rule.name.as_str(), rule.action.word(), rule.effect, budget)
     };
     assert_eq!(first("GET", "/admin/logout/"), ("logout", "recycle", Effect::Flush, "logout"));
@@ -316,7 +328,7 @@ fn the_profile_tells_logouts_and_logins_from_admin_pages() {
     assert_eq!(first("POST", "/admin/"), ("admin-post", "gate", Effect::Rotate, "admin"));
     assert_eq!(first("GET", "/i18n/setlang/"), ("setlang", "gate", Effect::Write, "anonymous"));
     assert_eq!(rules[0].query, ["next"]);
-    assert_eq!(config.policy.budgets[Budget::ANONYMOUS].name, "anonymous");
+    assert_eq!(config.sites[0].policy.budgets[Budget::ANONYMOUS].name, "anonymous");
 }
 
 #[test]
@@ -330,13 +342,13 @@ fn flags_win_over_the_file() {
     let file = b"listen = '0.0.0.0:8000'\nstate = 'x'";
     let config = Config::parse("f.toml", file, overrides()).unwrap();
     assert_eq!(config.listen(), ["127.0.0.1:1".parse().unwrap()]);
-    assert_eq!(config.upstream().to_string(), "http://app:2");
-    assert_eq!(config.state(), None);
+    assert_eq!(config.sites()[0].upstream().to_string(), "http://app:2");
+    assert_eq!(config.sites()[0].state(), None);
     assert!(Config::parse("f.toml", file, Overrides::default()).is_err());
     let circle = Overrides { upstream: Some("http://localhost:1".parse().unwrap()), ..overrides() };
     assert!(matches!(Config::without_file(circle), Err(Error::Circle { .. })));
     let state = Config::without_file(Overrides::default()).unwrap();
-    assert_eq!(state.state(), Some(Path::new("floodwall.state")));
+    assert_eq!(state.sites()[0].state(), Some(Path::new("floodwall.state")));
 }
 
 #[test]

@@ -15,9 +15,9 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::body::{self, DownstreamBody};
-use super::core::Core;
 use super::forwarded;
 use super::replies::{self, Accepts};
+use super::shield::Shield;
 use super::upload::Upload;
 use crate::guard::challenge::{Challenged, Sent};
 use crate::guard::client::Client;
@@ -38,8 +38,14 @@ pub struct Visit {
 
 impl Visit {
     /// Takes cookies and marker out of a request.
-    pub fn take(core: &Core, parts: &mut Parts, body: &Upload, client: Client) -> Self {
-        let guard = &core.app.shield.guard;
+    pub fn take(
+        shield: &Shield,
+        parts: &mut Parts,
+        body: &Upload,
+        client: Client,
+        target_bytes: usize,
+    ) -> Self {
+        let guard = &shield.guard;
         if !guard.challenges() {
             let challenged = Challenged::UNABLE;
             return Self { challenged, client, back: None, marked: false, secure: false };
@@ -47,13 +53,13 @@ impl Visit {
         let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
         let marker = take_marker(&mut parts.uri);
         clean_referer(&mut parts.headers);
-        let back = back(parts, body, core.settings.downstream_limits.target_bytes);
+        let back = back(parts, body, target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
         } else {
             let cookies = cookies.iter().map(Vec::as_slice);
             let marker = marker.as_deref().map(str::as_bytes);
-            let unix = core.clock.unix(core.clock.now());
+            let unix = shield.clock.unix(shield.clock.now());
             guard.challenged(client, cookies, marker, back.is_some(), unix)
         };
         let secure = forwarded::is_https(&parts.headers);
@@ -80,12 +86,12 @@ impl Visit {
     }
 
     /// The challenge.
-    pub fn challenge(&self, core: &Core, accepts: &Accepts) -> Response<DownstreamBody> {
+    pub fn challenge(&self, shield: &Shield, accepts: &Accepts) -> Response<DownstreamBody> {
         let Some((status, target)) = &self.back else {
             return replies::status(StatusCode::TOO_MANY_REQUESTS, accepts);
         };
-        let guard = &core.app.shield.guard;
-        let sent = guard.challenge(self.client, core.clock.unix(core.clock.now()));
+        let guard = &shield.guard;
+        let sent = guard.challenge(self.client, shield.clock.unix(shield.clock.now()));
         let policy = &guard.policy().challenge_cookie;
         let (path, marker) = (target.path(), &sent.marker);
         let location = match target.query().filter(|query| !query.is_empty()) {

@@ -3,23 +3,28 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::HeaderValue;
+use arc_swap::ArcSwap;
 
 use super::clock::Clock;
 use super::failure::Failure;
+use super::in_force::InForce;
 use super::live::Live;
 use super::seats::Seats;
-use super::settings::Settings;
-use super::shield::Shield;
-use super::upstream::Upstream;
+use super::site::Site;
+use crate::telemetry::Telemetry;
+
+/// What is told of a failed exchange, with the telemetry that it is told to.
+pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
 
 /// Shared by all cores, and alive after them: what must survive a connection belongs here.
 pub struct App {
     pub clock: Clock,
-    pub shield: Arc<Shield>,
-    /// Told of every failed exchange, once, where it is handled. Must not block: it is called on
-    /// the threads that move the bytes.
-    pub failed: Box<dyn Fn(&Failure) + Send + Sync>,
+    /// The connections of all cores.
+    pub seats: Arc<Seats>,
+    /// Replaced by a reload.
+    pub in_force: ArcSwap<InForce>,
+    /// Told of every failed exchange, once, where it is handled. Must not block: it is called on the threads that move the bytes.
+    pub failed: Box<Failed>,
 }
 
 impl fmt::Debug for App {
@@ -32,45 +37,50 @@ impl fmt::Debug for App {
 /// to the application that they use stay on it.
 #[derive(Debug)]
 pub struct Core {
-    pub settings: Arc<Settings>,
+    /// From 0.
+    pub index: usize,
     pub app: Arc<App>,
     pub clock: Clock,
     /// Shared by all cores.
     pub seats: Arc<Seats>,
-    pub upstream: Upstream,
     /// Connections of clients.
     pub connections: Live,
     /// Exchanges, until the response was relayed.
     pub exchanges: Live,
     /// Exchanges that go on though their client has hung up.
     pub detached: Live,
-    /// The `Host` of a request that names none.
-    pub nameless: HeaderValue,
 }
 
 impl Core {
     /// A core with nothing running.
-    pub fn new(settings: Arc<Settings>, app: Arc<App>, seats: Arc<Seats>) -> Self {
-        let clock = app.clock;
-        let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
-        let upstream = Upstream::new(address, limits, clock, Arc::clone(&seats));
-        let nameless = HeaderValue::from_str(&settings.upstream.host())
-            .unwrap_or_else(|_| HeaderValue::from_static("localhost"));
+    pub fn new(index: usize, app: Arc<App>) -> Self {
+        let (clock, seats) = (app.clock, Arc::clone(&app.seats));
         Self {
-            settings,
+            index,
             app,
             clock,
             seats,
-            upstream,
             connections: Live::default(),
             exchanges: Live::default(),
             detached: Live::default(),
-            nameless,
         }
     }
 
-    /// Tells of a failed exchange: the one place where failures leave the shell.
-    pub fn failed(&self, failure: &Failure) {
-        (self.app.failed)(failure);
+    /// What is in force now.
+    pub fn in_force(&self) -> Arc<InForce> {
+        self.app.in_force.load_full()
+    }
+
+    /// Tells of a failed exchange, to its site or else to the first: the one place where failures
+    /// leave the shell.
+    pub fn failed(&self, failure: &Failure, site: Option<&Site>) {
+        match site {
+            Some(site) => (self.app.failed)(failure, &site.shield.telemetry),
+            None => {
+                if let Some(site) = self.app.in_force.load().sites.all().first() {
+                    (self.app.failed)(failure, &site.shield.telemetry);
+                }
+            }
+        }
     }
 }

@@ -1,11 +1,10 @@
 //! The story of a request, told by one function.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HeaderMap, HeaderValue, SET_COOKIE, VARY,
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
 use http::{Request, Response};
@@ -14,12 +13,16 @@ use tokio::time::timeout;
 
 use super::body::{self, DownstreamBody, UpstreamBody};
 use super::challenge::Visit;
+use super::connection::Arrival;
 use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
-use super::headers::tokens;
+use super::headers::{Fault, tokens};
+use super::in_force::InForce;
 use super::replies::{self, Accepts};
-use super::shield::{Admitted, Decision};
+use super::shield::{Admitted, Decision, Shield};
+use super::site::Site;
+use super::sites::Lost;
 use super::upload::Upload;
 use super::{forwarded, headers};
 use crate::guard::client::Client;
@@ -37,7 +40,8 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 /// relay.
 pub async fn exchange(
     core: &Arc<Core>,
-    peer: SocketAddr,
+    in_force: Arc<InForce>,
+    arrival: &Arrival,
     request: Request<Upload>,
 ) -> Response<DownstreamBody> {
     let (mut parts, body) = request.into_parts();
@@ -45,34 +49,40 @@ pub async fn exchange(
     let unread = Unread { expects: parts.headers.contains_key(EXPECT), body };
 
     // Before the headers are cleaned: `Connection` must not take the client's address away.
-    let origin = forwarded::origin(peer.ip(), &parts.headers, &core.settings.trusted_proxies);
-    let limits = &core.settings.downstream_limits;
-    if let Err(fault) = headers::clean_request(&mut parts, &unread.body, &core.nameless, limits) {
-        core.failed(&Failure::Request(fault));
-        return unread.refuse(replies::status(fault.status(), &accepts));
-    }
+    let origin =
+        forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
+    let limits = &in_force.settings.downstream_limits;
+    let cleaned = headers::clean_request(&mut parts, &unread.body, limits);
+    let site = match cleaned.and_then(|()| site_of(&in_force, &mut parts)) {
+        Ok(site) => site,
+        Err(fault) => {
+            core.failed(&Failure::Request(fault), None);
+            return unread.refuse(replies::status(fault.status(), &accepts));
+        }
+    };
     forwarded::announce(&mut parts.headers, &origin);
 
-    let policy = &core.app.shield.guard.policy().client;
+    let shield = &site.shield;
+    let policy = &shield.guard.policy().client;
     let client = Client::fold(origin.client, policy);
     // A proxy that is exempt is so for what it asks itself.
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
-    let visit = Visit::take(core, &mut parts, &unread.body, client);
+    let visit = Visit::take(shield, &mut parts, &unread.body, client, limits.target_bytes);
     if let Some(reply) = visit.home(&accepts) {
         return unread.refuse(reply);
     }
 
-    let (decision, cookie) = decide(core, &parts, &unread.body, &visit, terms).await;
+    let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms).await;
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { retry_after } => {
             return unread.refuse(replies::refused(retry_after, &accepts));
         }
-        Decision::Challenge => return unread.refuse(visit.challenge(core, &accepts)),
+        Decision::Challenge => return unread.refuse(visit.challenge(shield, &accepts)),
         Decision::Answer { answer, delete } => {
             let mut reply = replies::answer(&answer, &accepts);
             if delete {
-                add_deletion(core, reply.headers_mut());
+                add_deletion(shield, reply.headers_mut());
             }
             return unread.refuse(reply);
         }
@@ -83,12 +93,15 @@ pub async fn exchange(
     let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
     let request = Request::from_parts(parts, body);
-    let forwarding = Observed::new(&core.detached, forward(Arc::clone(core), admitted, request));
+    let forwarding = Observed::new(
+        &core.detached,
+        forward(Arc::clone(core), Arc::clone(&site), admitted, request),
+    );
     match forwarding.await {
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),
         Err(failure) => {
-            core.failed(&failure);
+            core.failed(&failure, Some(&site));
             let reply = replies::status(failure.status(), &accepts);
             // Of an upload that was cut short nobody knows where the next request would begin.
             if uploads { replies::closing(reply) } else { reply }
@@ -96,15 +109,29 @@ pub async fn exchange(
     }
 }
 
+/// The site that a request is for, named as its host where it names none.
+fn site_of(in_force: &InForce, parts: &mut Parts) -> Result<Arc<Site>, Fault> {
+    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+    let site = match in_force.sites.find(host, parts.uri.path()) {
+        Ok(site) => Arc::clone(site),
+        Err(Lost::Host) => return Err(Fault::UnknownHost),
+        Err(Lost::Path) => return Err(Fault::UnknownPath),
+    };
+    if host.is_none() {
+        parts.headers.insert(HOST, site.nameless.clone());
+    }
+    Ok(site)
+}
+
 /// Cleans the cookies, finds out who has a session, and asks the guard.
 async fn decide(
-    core: &Core,
+    shield: &Arc<Shield>,
     parts: &Parts,
     body: &Upload,
     visit: &Visit,
     terms: Terms,
 ) -> (Decision, CookieLine) {
-    let policy = core.app.shield.guard.policy();
+    let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let request = guarded::Request {
@@ -118,7 +145,7 @@ async fn decide(
         authorization: parts.headers.contains_key(AUTHORIZATION),
         cookies: &cookies,
     };
-    let decision = core.app.shield.admit(&request).await;
+    let decision = shield.admit(&request).await;
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
         Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
@@ -131,11 +158,12 @@ async fn decide(
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
 async fn forward(
     core: Arc<Core>,
+    site: Arc<Site>,
     mut admitted: Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
     let again = admitted.may_want_proof().then(|| copy_of(&core, &request));
-    let mut response = match send(&core, &mut admitted, request).await {
+    let mut response = match send(&core, &site, &mut admitted, request).await {
         Ok(response) => response,
         Err(failure) => {
             let outcome = match failure.stage() {
@@ -146,18 +174,18 @@ async fn forward(
             return Err(failure);
         }
     };
-    let evidence = observe(&core, &response);
+    let evidence = observe(&site.shield, &response);
     let second = match admitted.proof_wanted(&evidence).zip(again) {
-        Some((key, request)) => prove(&core, &key, request).await,
+        Some((key, request)) => prove(&core, &site, &key, request).await,
         None => None,
     };
     let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
     match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
         RelayCookie::Keep => {}
-        RelayCookie::Strip => strip(&core, response.headers_mut()),
+        RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
         RelayCookie::Delete => {
-            strip(&core, response.headers_mut());
-            add_deletion(&core, response.headers_mut());
+            strip(&site.shield, response.headers_mut());
+            add_deletion(&site.shield, response.headers_mut());
         }
     }
     Ok(response)
@@ -166,15 +194,16 @@ async fn forward(
 /// Sends a request. What is held for it is charged when it takes too long.
 async fn send(
     core: &Core,
+    site: &Site,
     admitted: &mut Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
-    let sending = core.upstream.send(request);
+    let sending = site.upstream.send(core.index, request);
     if !admitted.holds() {
         return sending.await;
     }
     tokio::pin!(sending);
-    match timeout(core.settings.hold_time, sending.as_mut()).await {
+    match timeout(site.settings.hold_time, sending.as_mut()).await {
         Ok(outcome) => outcome,
         Err(_) => {
             admitted.charge();
@@ -183,9 +212,9 @@ async fn send(
     }
 }
 
-fn observe(core: &Core, response: &Response<DownstreamBody>) -> Evidence {
+fn observe(shield: &Shield, response: &Response<DownstreamBody>) -> Evidence {
     let lines = response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
-    Evidence::read(response.status().as_u16(), lines, &core.app.shield.guard.policy().session)
+    Evidence::read(response.status().as_u16(), lines, &shield.guard.policy().session)
 }
 
 /// A request without content, to be sent a second time.
@@ -201,17 +230,18 @@ fn copy_of(core: &Core, request: &Request<UpstreamBody>) -> Request<UpstreamBody
 /// another one, a view that writes the same. Only what this proves is kept of the answer.
 async fn prove(
     core: &Core,
+    site: &Site,
     key: &SessionKey,
     mut request: Request<UpstreamBody>,
 ) -> Option<Evidence> {
-    let session = &core.app.shield.guard.policy().session;
+    let session = &site.shield.guard.policy().session;
     let lines: Vec<HeaderValue> = request.headers().get_all(COOKIE).iter().cloned().collect();
     let lines = lines.iter().map(HeaderValue::as_bytes);
     let line =
         Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
     CookieLine::from(line).put(request.headers_mut());
-    let response = timeout(PROOF_TIME, core.upstream.send(request)).await.ok()?.ok()?;
-    Some(observe(core, &response))
+    let response = timeout(PROOF_TIME, site.upstream.send(core.index, request)).await.ok()?.ok()?;
+    Some(observe(&site.shield, &response))
 }
 
 /// What goes upstream as the request's cookies: exactly one line, or none.
@@ -260,8 +290,8 @@ impl From<Vec<u8>> for CookieLine {
 }
 
 /// Takes the session cookie out of an answer, and leaves every other one where it is.
-fn strip(core: &Core, headers: &mut HeaderMap) {
-    let name = &core.app.shield.guard.policy().session.cookie;
+fn strip(shield: &Shield, headers: &mut HeaderMap) {
+    let name = &shield.guard.policy().session.cookie;
     let lines: Vec<HeaderValue> = headers.get_all(SET_COOKIE).iter().cloned().collect();
     headers.remove(SET_COOKIE);
     for line in lines.into_iter().filter(|line| !sets(line.as_bytes(), name)) {
@@ -270,9 +300,9 @@ fn strip(core: &Core, headers: &mut HeaderMap) {
 }
 
 /// Adds a deletion of the session cookie, and keeps it out of caches.
-fn add_deletion(core: &Core, headers: &mut HeaderMap) {
+fn add_deletion(shield: &Shield, headers: &mut HeaderMap) {
     // Its attributes were read out of a header value, or out of the checked configuration.
-    if let Ok(deletion) = HeaderValue::try_from(core.app.shield.guard.deletion()) {
+    if let Ok(deletion) = HeaderValue::try_from(shield.guard.deletion()) {
         headers.append(SET_COOKIE, deletion);
     }
     let says = |headers: &HeaderMap, name, wanted: &[&str]| {

@@ -161,7 +161,13 @@ impl Failure {
             | Self::SendStalled => true,
             Self::Head(_)
             | Self::Request(
-                Fault::Tunnel | Fault::Target | Fault::Host | Fault::TransferCoding | Fault::Length,
+                Fault::Tunnel
+                | Fault::Target
+                | Fault::Host
+                | Fault::TransferCoding
+                | Fault::Length
+                | Fault::UnknownHost
+                | Fault::UnknownPath,
             )
             | Self::Upload(_)
             | Self::Connect(_)

@@ -61,10 +61,14 @@ pub enum Fault {
     TargetBytes,
     /// A body that is to be longer than allowed.
     BodyBytes,
+    /// A host that no site has (RFC 9110, 15.5.20).
+    UnknownHost,
+    /// A path that no site of its host has.
+    UnknownPath,
 }
 
 impl Fault {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Tunnel,
         Self::Target,
         Self::Host,
@@ -72,6 +76,8 @@ impl Fault {
         Self::Length,
         Self::TargetBytes,
         Self::BodyBytes,
+        Self::UnknownHost,
+        Self::UnknownPath,
     ];
 
     /// The status of the reply to it.
@@ -82,6 +88,8 @@ impl Fault {
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
             Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownPath => StatusCode::NOT_FOUND,
         }
     }
 
@@ -95,6 +103,8 @@ impl Fault {
             Self::Length => "length",
             Self::TargetBytes => "target-bytes",
             Self::BodyBytes => "body-bytes",
+            Self::UnknownHost => "unknown-host",
+            Self::UnknownPath => "unknown-path",
         }
     }
 }
@@ -109,6 +119,8 @@ impl fmt::Display for Fault {
             Self::Length => "the length of a request's body is none",
             Self::TargetBytes => "the target of a request is longer than allowed",
             Self::BodyBytes => "the body of a request is larger than allowed",
+            Self::UnknownHost => "no site has the host of a request",
+            Self::UnknownPath => "no site has the path of a request",
         })
     }
 }
@@ -117,11 +129,10 @@ impl fmt::Display for Fault {
 /// `Expect` (hyper sends 100 itself when the body is first asked for, which is after admission),
 /// no names that WSGI cannot tell apart, and one framing, that of `body`.
 ///
-/// `nameless` is the `Host` of an HTTP/1.0 request that has none.
+/// An HTTP/1.0 request that has no `Host` has none after it either.
 pub fn clean_request(
     parts: &mut Parts,
     body: &impl Body,
-    nameless: &HeaderValue,
     limits: &DownstreamLimits,
 ) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
@@ -143,8 +154,6 @@ pub fn clean_request(
     if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
         parts.uri = uri;
         headers.insert(HOST, host);
-    } else if !headers.contains_key(HOST) {
-        headers.insert(HOST, nameless.clone());
     }
     let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
     remove_hop_by_hop(headers);

@@ -7,22 +7,43 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// Everything that the shell must know about one site.
+/// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where it listens. Port 0 takes a free one.
-    pub listen: Vec<SocketAddr>,
-    pub upstream: Address,
+    pub doors: Vec<Door>,
     /// Peers whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Runtimes, each on a thread of its own; 0 is one for each CPU.
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
+    /// Between two savings of the state.
+    pub save_interval: Duration,
+    pub downstream_limits: DownstreamLimits,
+}
+
+/// Where connections come in, and what is spoken there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Door {
+    pub address: SocketAddr,
+    pub kind: DoorKind,
+}
+
+/// What is spoken on a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DoorKind {
+    /// HTTP without TLS.
+    Plain,
+}
+
+/// Everything that the shell must know about one site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteSettings {
+    pub upstream: Address,
+    pub upstream_limits: UpstreamLimits,
     /// How long a budget is held for an exchange, before it is charged.
     pub hold_time: Duration,
-    pub upstream_limits: UpstreamLimits,
-    pub downstream_limits: DownstreamLimits,
 }
 
 impl Settings {
@@ -58,7 +79,7 @@ impl Address {
 }
 
 /// How long the application may take, and how many connections to it are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,

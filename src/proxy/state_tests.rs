@@ -18,7 +18,8 @@ fn a_snapshot_that_fails_again_and_again_leaves_one_journal() {
     fs::create_dir_all(&folder).unwrap();
     let path = folder.join("state");
     let config = Config::default();
-    let (state, guard) = StateFile::open(&path, config.policy().clone(), Clock::start()).unwrap();
+    let (state, guard) =
+        StateFile::open(&path, config.sites()[0].policy().clone(), Clock::start()).unwrap();
     // A snapshot cannot be written where a folder stands.
     fs::create_dir(folder.join("state.new")).unwrap();
     for _ in 0..5 {
@@ -53,7 +54,7 @@ impl Left {
         let folder = std::env::temp_dir().join(folder);
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).unwrap();
-        let policy = Config::default().policy().clone();
+        let policy = Config::default().sites()[0].policy().clone();
         Self { path: folder.join("state"), clock: Clock::start(), policy }
     }
 

@@ -5,20 +5,16 @@
 //! application is never sent again, because a second logout is a second session. A request is
 //! sent on another connection only if hyper hands it back, not a byte of it written.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::body::{DownstreamBody, Progress, UpstreamBody};
 use super::clock::Clock;
+use super::connect::{Sender, connect};
 use super::descriptors;
 use super::failure::{Failure, Unrelayable};
 use super::headers;
@@ -26,27 +22,22 @@ use super::pool::{Lease, Pool};
 use super::seats::Seats;
 use super::settings::{Address, UpstreamLimits};
 
-/// The most that is buffered of one response: its head must fit, and a body is read in pieces of
-/// this at most.
-const BUFFER_BYTES: usize = 128 * 1024;
-
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
 
 /// The pause before another attempt when there was no file descriptor.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// The application, as one core sees it.
+/// The application, as all cores share it.
 #[derive(Debug)]
 pub struct Upstream {
     address: Address,
     limits: UpstreamLimits,
     clock: Clock,
-    pool: Arc<Pool>,
+    /// The idle connections of each core.
+    pools: Box<[Arc<Pool>]>,
     seats: Arc<Seats>,
 }
-
-type Sender = http1::SendRequest<UpstreamBody>;
 
 /// Why there is no response, and the request if nothing of it was written.
 enum Refused {
@@ -55,16 +46,25 @@ enum Refused {
 }
 
 impl Upstream {
-    /// No connection is made yet. `seats` make room when there is no file descriptor for one.
-    pub fn new(address: Address, limits: UpstreamLimits, clock: Clock, seats: Arc<Seats>) -> Self {
-        let pool =
-            Pool::new(clock, limits.idle_connections, limits.idle_timeout, limits.response_timeout);
-        Self { address, limits, clock, pool: Arc::new(pool), seats }
+    /// No connection is made yet, on any of so many `cores`. `seats` make room when there is no
+    /// file descriptor for one.
+    pub fn new(
+        address: Address,
+        limits: UpstreamLimits,
+        cores: usize,
+        clock: Clock,
+        seats: Arc<Seats>,
+    ) -> Self {
+        let pool = |_| {
+            let UpstreamLimits { idle_connections, idle_timeout, response_timeout, .. } = limits;
+            Arc::new(Pool::new(clock, idle_connections, idle_timeout, response_timeout))
+        };
+        Self { address, limits, clock, pools: (0..cores).map(pool).collect(), seats }
     }
 
-    /// The idle connections.
-    pub fn pool(&self) -> &Pool {
-        &self.pool
+    /// The idle connections of a core.
+    pub fn pool(&self, core: usize) -> &Arc<Pool> {
+        &self.pools[core]
     }
 
     /// Sends a request and waits for the head of its response, whose hop-by-hop headers are gone.
@@ -72,20 +72,21 @@ impl Upstream {
     /// closed if that body is dropped before, or if this future is.
     pub async fn send(
         &self,
+        core: usize,
         mut request: Request<UpstreamBody>,
     ) -> Result<Response<DownstreamBody>, Failure> {
         *request.version_mut() = Version::HTTP_11;
         let progress = request.body().progress();
         for _ in 0..POOLED_ATTEMPTS {
-            let Some(sender) = self.pool.take() else { break };
-            match self.attempt(sender, request, &progress).await {
+            let Some(sender) = self.pool(core).take() else { break };
+            match self.attempt(core, sender, request, &progress).await {
                 Ok(response) => return Ok(response),
                 Err(Refused::Failed(failure)) => return Err(failure),
                 Err(Refused::Unsent(unsent, _)) => request = *unsent,
             }
         }
-        let sender = self.connect().await?;
-        match self.attempt(sender, request, &progress).await {
+        let sender = self.connect(core).await?;
+        match self.attempt(core, sender, request, &progress).await {
             Ok(response) => Ok(response),
             Err(Refused::Failed(failure)) => Err(failure),
             Err(Refused::Unsent(_, error)) => Err(Failure::Unsent(error)),
@@ -94,6 +95,7 @@ impl Upstream {
 
     async fn attempt(
         &self,
+        core: usize,
         mut sender: Sender,
         request: Request<UpstreamBody>,
         progress: &Progress,
@@ -101,7 +103,7 @@ impl Upstream {
         progress.moved(self.clock.now());
         let head = sender.try_send_request(request);
         match self.within_response_timeout(head, progress).await {
-            Some(Ok(response)) => self.received(sender, response).map_err(Refused::Failed),
+            Some(Ok(response)) => self.received(core, sender, response).map_err(Refused::Failed),
             Some(Err(mut refused)) => Err(match refused.take_message() {
                 Some(request) => Refused::Unsent(Box::new(request), refused.into_error()),
                 None => Refused::Failed(
@@ -139,6 +141,7 @@ impl Upstream {
 
     fn received(
         &self,
+        core: usize,
         sender: Sender,
         response: Response<Incoming>,
     ) -> Result<Response<DownstreamBody>, Failure> {
@@ -151,66 +154,25 @@ impl Upstream {
         // bodies without a length.
         let again = parts.version == Version::HTTP_11;
         parts.version = Version::HTTP_11;
-        let lease = Lease::new(sender, Arc::clone(&self.pool), again);
+        let lease = Lease::new(sender, Arc::clone(self.pool(core)), again);
         let body = DownstreamBody::relayed(body, self.limits.response_timeout, lease);
         Ok(Response::from_parts(parts, body))
     }
 
     /// Connects. Where there is no file descriptor for it, what is idle on both sides is closed,
     /// and it is tried again within the connect timeout.
-    async fn connect(&self) -> Result<Sender, Failure> {
+    async fn connect(&self, core: usize) -> Result<Sender, Failure> {
         let until = self.clock.now().after(self.limits.connect_timeout);
         loop {
-            let outcome = self.connect_once().await;
+            let outcome = connect(&self.address, self.limits.connect_timeout, ()).await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {
                 return outcome;
             }
-            self.pool.clear();
+            self.pool(core).clear();
             self.seats.make_room(now);
             tokio::time::sleep(ROOM_PAUSE).await;
         }
     }
-
-    async fn connect_once(&self) -> Result<Sender, Failure> {
-        let limit = self.limits.connect_timeout;
-        match &self.address {
-            Address::Tcp { host, port } => {
-                let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-                // Without it a body's last piece may wait for an acknowledgement.
-                stream.set_nodelay(true).map_err(Failure::Connect)?;
-                handshake(stream).await
-            }
-            Address::Unix(path) => {
-                handshake(in_time(limit, UnixStream::connect(path)).await?).await
-            }
-        }
-    }
-}
-
-async fn in_time<T>(
-    limit: Duration,
-    connecting: impl Future<Output = io::Result<T>>,
-) -> Result<T, Failure> {
-    match timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(Failure::Connect),
-        Err(_) => Err(Failure::ConnectTimeout),
-    }
-}
-
-async fn handshake<S>(stream: S) -> Result<Sender, Failure>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Failure::Unsent)?;
-    tokio::spawn(async move {
-        // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
-        let _ = connection.await;
-    });
-    Ok(sender)
 }

@@ -23,7 +23,9 @@ fn before(site: &Django, hold_time: Duration) -> Inside {
         "profile_rules = false\n[budget.anonymous]\nclient = {{ rate = '1/d', burst = 10 }}\n\
          site = {{ rate = '1/d', burst = {SITE} }}\n[recycle]\nslot_wait = '200ms'\n"
     );
-    Inside::start_with(&site.upstream(), &configuration, |settings| settings.hold_time = hold_time)
+    Inside::start_with(&site.upstream(), &configuration, |settings| {
+        settings.site.hold_time = hold_time
+    })
 }
 
 /// From four hundred connections at once, and forty addresses.

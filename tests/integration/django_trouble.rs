@@ -12,7 +12,7 @@ use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::{Inside, await_that};
-use floodwall::proxy::settings::Settings;
+use crate::support::single::Single;
 
 use crate::support::load::Target;
 use crate::support::load::browser::Browser;
@@ -149,7 +149,7 @@ fn dripping_uploads_do_not_hold_the_budget() {
     }
     let site = Django::start(release);
     let budgets = THREE.replace("1/d", "20/s");
-    let short = |settings: &mut Settings| settings.hold_time = Duration::from_millis(100);
+    let short = |settings: &mut Single| settings.site.hold_time = Duration::from_millis(100);
     let floodwall = Inside::start_with(&site.upstream(), &budgets, short);
     let target = floodwall.target();
     let dripping: Vec<TcpStream> = (0..3)

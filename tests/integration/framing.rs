@@ -74,7 +74,7 @@ impl Rig {
         let proxy = Inside::start_with(recorder.upstream(), CONFIGURATION, |settings| {
             // What never ends is the exception here, and waited for.
             settings.downstream_limits.header_timeout = Duration::from_secs(5);
-            settings.upstream_limits.response_timeout = Duration::from_secs(5);
+            settings.site.upstream_limits.response_timeout = Duration::from_secs(5);
             settings.downstream_limits.body_timeout = Duration::from_secs(5);
         });
         let rig = Self { proxy, recorder, connections: AtomicU32::new(0) };

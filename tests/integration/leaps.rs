@@ -48,7 +48,7 @@ capacity = 1000
 
 fn guard(now: Moment) -> Guard {
     let config = Config::parse("test", CONFIGURATION.as_bytes(), Overrides::default());
-    Guard::new(config.expect("valid").policy().clone(), Secret::new([7; 16]), 1, now)
+    Guard::new(config.expect("valid").sites()[0].policy().clone(), Secret::new([7; 16]), 1, now)
 }
 
 fn start() -> Moment {

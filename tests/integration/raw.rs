@@ -15,12 +15,16 @@ use socket2::SockRef;
 
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
-use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
-use floodwall::proxy::settings::{Address, DownstreamLimits, Settings, UpstreamLimits};
+use floodwall::proxy::settings::{
+    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
+
+use crate::support::single::Single;
 
 /// How long anything may take before the test has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -36,20 +40,14 @@ pub struct Proxy {
 }
 
 /// What an application on a free port would be called with.
-pub fn settings(upstream: Address) -> Settings {
-    Settings {
-        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
-        upstream,
+pub fn settings(upstream: Address) -> Single {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let shell = Settings {
+        doors: vec![Door { address, kind: DoorKind::Plain }],
         trusted_proxies: Vec::new(),
         cores: 1,
         drain_timeout: DEADLINE,
-        hold_time: DEADLINE,
-        upstream_limits: UpstreamLimits {
-            connect_timeout: Duration::from_secs(5),
-            response_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(30),
-            idle_connections: 64,
-        },
+        save_interval: DEADLINE,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -63,30 +61,41 @@ pub fn settings(upstream: Address) -> Settings {
             connections: 1_000,
             connections_per_client: 1_000,
         },
-    }
+    };
+    let site = SiteSettings {
+        upstream,
+        hold_time: DEADLINE,
+        upstream_limits: UpstreamLimits {
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(30),
+            idle_connections: 64,
+        },
+    };
+    Single { shell, site }
 }
 
 /// The guard as it is without a configuration file, keeping nothing.
 pub fn shield() -> Arc<Shield> {
     let config = Config::parse("test", b"state = ''", Overrides::default()).unwrap();
-    Arc::new(start::shield(&config, Clock::start()).unwrap())
+    Arc::new(start::shield(&config, &config.sites()[0], Clock::start()).unwrap())
 }
 
 impl Proxy {
-    pub fn start(settings: Settings) -> Self {
+    pub fn start(settings: Single) -> Self {
         Self::telling(settings, |_| {})
     }
 
     /// Tells `also` of every failure.
-    pub fn telling(settings: Settings, also: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
+    pub fn telling(settings: Single, also: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
         let (failed, failures) = mpsc::channel();
-        let failed = Box::new(move |failure: &Failure| {
+        let failed = move |failure: &Failure| {
             let _ = failed.send(failure.word());
             also(failure);
-        });
-        let app = App { clock: Clock::start(), shield: shield(), failed };
-        let upstream_host = settings.upstream.host();
-        let running = Bound::new(settings).unwrap().start(Arc::new(app)).unwrap();
+        };
+        let upstream_host = settings.site.upstream.host();
+        let app = settings.app(Clock::start(), shield(), failed);
+        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
         Self { running: Some(running), upstream_host, failures }
     }
 

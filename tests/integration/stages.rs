@@ -180,7 +180,7 @@ impl Rig {
 fn inside(upstream: &str) -> Inside {
     Inside::start_with(upstream, CONFIGURATION, |settings| {
         settings.cores = 1;
-        settings.upstream_limits.idle_connections = 0;
+        settings.site.upstream_limits.idle_connections = 0;
     })
 }
 

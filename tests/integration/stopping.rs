@@ -1,14 +1,15 @@
 //! Starting and stopping.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use floodwall::proxy::clock::Clock;
-use floodwall::proxy::core::App;
-use floodwall::proxy::run::{Bound, RunError, run};
+use floodwall::proxy::passed::Passed;
+use floodwall::proxy::run::{Bound, Orders, RunError, run};
+
+use floodwall::proxy::settings::{Door, DoorKind};
 
 use crate::raw::{Application, OK, Proxy, Wire, settings, shield};
 
@@ -19,8 +20,9 @@ fn a_port_in_use_is_named_with_its_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut settings = settings(Application::tcp().address);
-    settings.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)), address];
-    let error = Bound::new(settings).unwrap_err();
+    settings.doors.push(Door { address, kind: DoorKind::Plain });
+    let error =
+        Bound::new(settings.app(Clock::start(), shield(), |_| {}), Passed::none()).unwrap_err();
     assert!(matches!(error, RunError::Bind { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&address.to_string()) && text.contains("`listen`"), "{text}");
@@ -31,7 +33,8 @@ fn all_cores_and_all_addresses_serve() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
     settings.cores = 3;
-    settings.listen.push(settings.listen[0]);
+    let door = settings.doors[0];
+    settings.doors.push(door);
     let proxy = Proxy::start(settings);
     assert_eq!(proxy.running().addresses().len(), 2);
     for address in proxy.running().addresses().to_vec() {
@@ -74,10 +77,12 @@ fn sigterm_drains() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
     // `run` tells nobody its port: one that was free a moment ago.
-    settings.listen = vec![TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()];
-    let address = settings.listen[0];
-    let app = App { clock: Clock::start(), shield: shield(), failed: Box::new(|_| {}) };
-    let running = thread::spawn(move || run(settings, Arc::new(app)));
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    settings.doors[0].address = address;
+    let app = settings.app(Clock::start(), shield(), |_| {});
+    let running = thread::spawn(move || {
+        run(app, Passed::none(), &Orders { control: None, reload: &|| Err(String::new()) })
+    });
     let mut client = loop {
         // Once it listens it has taken the signals over.
         match TcpStream::connect(address) {

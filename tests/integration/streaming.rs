@@ -221,7 +221,7 @@ fn a_response_that_breaks_off_does_not_look_whole() {
 fn a_response_that_stalls_is_broken_off() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.response_timeout = Duration::from_millis(50);
+    settings.site.upstream_limits.response_timeout = Duration::from_millis(50);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

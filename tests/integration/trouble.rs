@@ -36,7 +36,7 @@ fn an_application_that_takes_no_connections_is_a_gateway_timeout() {
     let waiting = std::net::TcpStream::connect(address).unwrap();
     let mut settings =
         settings(Address::Tcp { host: "127.0.0.1".to_owned(), port: address.port() });
-    settings.upstream_limits.connect_timeout = Duration::from_millis(100);
+    settings.site.upstream_limits.connect_timeout = Duration::from_millis(100);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send(GET);
@@ -49,7 +49,7 @@ fn an_application_that_takes_no_connections_is_a_gateway_timeout() {
 fn an_application_that_does_not_answer_is_a_gateway_timeout() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.response_timeout = Duration::from_millis(50);
+    settings.site.upstream_limits.response_timeout = Duration::from_millis(50);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send(GET);
@@ -101,7 +101,7 @@ fn a_pooled_connection_that_the_application_closed_is_not_used() {
 fn an_idle_connection_to_the_application_is_closed_in_time() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.idle_timeout = Duration::from_millis(50);
+    settings.site.upstream_limits.idle_timeout = Duration::from_millis(50);
     let proxy = Proxy::start(settings);
     let mut client = proxy.connect();
     client.send(GET);
@@ -116,7 +116,7 @@ fn an_idle_connection_to_the_application_is_closed_in_time() {
 fn no_more_connections_are_pooled_than_allowed() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    settings.upstream_limits.idle_connections = 1;
+    settings.site.upstream_limits.idle_connections = 1;
     let proxy = Proxy::start(settings);
     let mut pairs: Vec<_> = (0..2)
         .map(|_| {

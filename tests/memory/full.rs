@@ -82,7 +82,7 @@ impl Site {
         let config = Config::parse("memory", BUDGETS.as_bytes(), Overrides::default());
         let config = config.expect("a valid configuration");
         let clock = Clock::start();
-        let policy = config.policy().clone();
+        let policy = config.sites()[0].policy().clone();
         let names = policy.rules.iter().map(|rule| rule.name.clone()).collect();
         let log = config.log();
         let floods = FloodSettings {
@@ -99,7 +99,7 @@ impl Site {
 
     /// What the tables are said to take at most.
     pub fn footprint(&self) -> Vec<Footprint> {
-        start::footprint(&self.config)
+        start::footprint(&self.config, &self.config.sites()[0])
     }
 
     pub fn save(&self) {

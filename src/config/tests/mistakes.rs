@@ -287,7 +287,7 @@ fn rules_and_budgets_are_bounded() {
         (4..n).map(budget).chain((4..n).map(rule)).collect()
     };
     let config = good(&budgets(64));
-    let names = config.policy().budgets.iter().map(|budget| budget.name.as_str());
+    let names = config.sites()[0].policy().budgets.iter().map(|budget| budget.name.as_str());
     let expected = ["anonymous", "login", "admin", "logout"].map(str::to_owned).into_iter();
     // In the order of the file, not of the alphabet.
     assert!(names.eq(expected.chain((4..64).map(|i| format!("b{i}")))));

@@ -152,7 +152,12 @@ fn a_target_that_reaches_a_view_with_a_rule_falls_under_that_rule() {
             let matching = |rule: &&floodwall::guard::route::Rule| {
                 rule.matches(&decoded, "GET", StandingWord::None)
             };
-            let rule = config.policy().rules.iter().find(matching).map(|rule| rule.name.as_str());
+            let rule = config.sites()[0]
+                .policy()
+                .rules
+                .iter()
+                .find(matching)
+                .map(|rule| rule.name.as_str());
             let allowed = rules(&view);
             ruled += u64::from(!allowed.is_empty());
             let evades = !allowed.is_empty() && !rule.is_some_and(|rule| allowed.contains(&rule));

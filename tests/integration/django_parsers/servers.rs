@@ -110,7 +110,7 @@ fn answering() -> String {
         format!("[{}]", quoted.join(", "))
     };
     let config = Config::default();
-    let rules = config.policy().rules.iter().map(|rule| {
+    let rules = config.sites()[0].policy().rules.iter().map(|rule| {
         let matcher = match &rule.paths[..] {
             [PathPattern::LastSegment(segments)] => format!("last_segment = {}", list(segments)),
             [PathPattern::Prefix(prefix)] => format!("prefix = '{prefix}'"),

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use floodwall::config::{Config, Overrides};
 use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
-use floodwall::proxy::core::App;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
-use floodwall::proxy::settings::Settings;
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
 
 use super::load::Target;
+use super::single::Single;
 
 /// How long anything may take that is expected to happen.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -30,11 +30,7 @@ impl Inside {
     }
 
     /// The same with settings that no configuration has.
-    pub fn start_with(
-        upstream: &str,
-        configuration: &str,
-        set: impl FnOnce(&mut Settings),
-    ) -> Self {
+    pub fn start_with(upstream: &str, configuration: &str, set: impl FnOnce(&mut Single)) -> Self {
         let overrides = Overrides {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
             upstream: Some(upstream.parse().expect("an upstream")),
@@ -43,12 +39,14 @@ impl Inside {
         let config = Config::parse("test", configuration.as_bytes(), overrides)
             .expect("a valid configuration");
         let clock = Clock::start();
-        let shield = Arc::new(start::shield(&config, clock).expect("a shield"));
-        let app = App { clock, shield: Arc::clone(&shield), failed: Box::new(|_| {}) };
-        let mut settings = start::settings(&config);
+        let site = &config.sites()[0];
+        let shield = Arc::new(start::shield(&config, site, clock).expect("a shield"));
+        let mut settings =
+            Single { shell: start::settings(&config), site: start::site_settings(site) };
         set(&mut settings);
-        let bound = Bound::new(settings).expect("a free port");
-        let running = bound.start(Arc::new(app)).expect("it starts");
+        let app = settings.app(clock, Arc::clone(&shield), |_| {});
+        let bound = Bound::new(app, Passed::none()).expect("a free port");
+        let running = bound.start().expect("it starts");
         Self { running: Some(running), shield }
     }
 

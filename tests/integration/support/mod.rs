@@ -14,5 +14,6 @@ pub mod random;
 pub mod recorder;
 pub mod relay;
 pub mod sending;
+pub mod single;
 pub mod strict;
 pub mod warm;

@@ -30,10 +30,10 @@ pub fn left(
     let config = Config::parse("test", configuration.as_bytes(), Overrides::default())
         .expect("a valid configuration");
     let clock = Clock::start();
-    let lifetime = config.policy().session.lifetime.as_secs();
+    let lifetime = config.sites()[0].policy().session.lifetime.as_secs();
     let ran = Duration::from_secs(lifetime.saturating_add_signed(longer));
     let began = clock.now().before(ran);
-    let guard = Guard::new(config.policy().clone(), Secret::new([7; 16]), 0, began);
+    let guard = Guard::new(config.sites()[0].policy().clone(), Secret::new([7; 16]), 0, began);
     happened(&guard, clock);
     let since_origin = clock.wall().origin_unix_nanos;
     let ago = i128::try_from(ago.as_nanos()).expect("not that long ago");

@@ -1,0 +1,11 @@
+//! Everything that a reload replaces, and that an exchange keeps while it runs.
+
+use super::settings::Settings;
+use super::sites::Sites;
+
+/// One configuration in force, as a whole.
+#[derive(Debug)]
+pub struct InForce {
+    pub settings: Settings,
+    pub sites: Sites,
+}

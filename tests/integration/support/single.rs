@@ -1,0 +1,63 @@
+//! A proxy with one site, as tests set it up within their process.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
+use floodwall::proxy::failure::Failure;
+use floodwall::proxy::in_force::InForce;
+use floodwall::proxy::seats::Seats;
+use floodwall::proxy::settings::{Settings, SiteSettings};
+use floodwall::proxy::shield::Shield;
+use floodwall::proxy::site::Site;
+use floodwall::proxy::sites::Sites;
+use floodwall::proxy::upstream::Upstream;
+use floodwall::telemetry::Telemetry;
+
+/// What the shell must know, and what it must know of its only site.
+#[derive(Clone, Debug)]
+pub struct Single {
+    pub shell: Settings,
+    pub site: SiteSettings,
+}
+
+impl Single {
+    /// What all cores share. `failed` is told of failures.
+    pub fn app(
+        self,
+        clock: Clock,
+        shield: Arc<Shield>,
+        failed: impl Fn(&Failure) + Send + Sync + 'static,
+    ) -> Arc<App> {
+        let Self { shell: settings, site } = self;
+        let limits = &settings.downstream_limits;
+        let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
+        let upstream = Upstream::new(
+            site.upstream.clone(),
+            site.upstream_limits,
+            settings.cores(),
+            clock,
+            Arc::clone(&seats),
+        );
+        let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
+        let in_force = ArcSwap::from_pointee(InForce { settings, sites });
+        let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
+        Arc::new(App { clock, seats, in_force, failed })
+    }
+}
+
+impl Deref for Single {
+    type Target = Settings;
+
+    fn deref(&self) -> &Settings {
+        &self.shell
+    }
+}
+
+impl DerefMut for Single {
+    fn deref_mut(&mut self) -> &mut Settings {
+        &mut self.shell
+    }
+}
