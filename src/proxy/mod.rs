@@ -27,6 +27,7 @@ pub mod live;
 pub mod pace;
 pub mod passed;
 pub mod pool;
+pub mod pulses;
 pub mod replies;
 pub mod run;
 pub mod seat;

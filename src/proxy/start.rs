@@ -21,6 +21,7 @@ use super::failure::Side;
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
@@ -67,6 +68,7 @@ pub fn run(
         clock,
         seats,
         access,
+        pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.
