@@ -172,8 +172,9 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 63] = [
-    ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
+const OTHERS: [(&str, &str); 64] = [
+    ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
+    ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
     ("mode", "\"observe\""),

@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -15,7 +13,9 @@ use tokio::task::JoinSet;
 
 use super::core::{App, Core};
 use super::listen;
-use super::settings::Door;
+use super::settings::{DoorAddress, DoorKind};
+use super::socket::{Listener, Listening};
+use super::unix::SocketFile;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -68,8 +68,9 @@ pub fn run(app: Arc<App>) -> Result<(), RunError> {
 #[derive(Debug)]
 pub struct Bound {
     app: Arc<App>,
-    listeners: Vec<(Door, StdListener)>,
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<(DoorKind, Listening)>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Bound {
@@ -77,15 +78,16 @@ impl Bound {
     pub fn new(app: Arc<App>) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let mut files = Vec::new();
         let settings = &app.in_force.load().settings;
         for door in &settings.doors {
-            let address = door.address;
-            let failed = |source| RunError::Bind { address, source };
-            let listener = listen::bind(address, &settings.downstream_limits).map_err(failed)?;
-            addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push((*door, listener));
+            let failed = |source| RunError::Bind { address: door.address.clone(), source };
+            let (listener, file) = listen::bind(&door.address, settings).map_err(failed)?;
+            addresses.push(listener.address().map_err(failed)?);
+            listeners.push((door.kind, listener));
+            files.extend(file);
         }
-        Ok(Self { app: Arc::clone(&app), listeners, addresses })
+        Ok(Self { app: Arc::clone(&app), listeners, addresses, files })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -111,14 +113,14 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        Ok(Running { threads, phase, addresses: self.addresses })
+        Ok(Running { threads, phase, addresses: self.addresses, files: self.files })
     }
 
-    fn register(&self, runtime: &Runtime) -> Result<Vec<(Door, TcpListener)>, RunError> {
+    fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
         let _context = runtime.enter();
         self.listeners
             .iter()
-            .map(|(door, listener)| Ok((*door, TcpListener::from_std(listener.try_clone()?)?)))
+            .map(|(kind, listener)| Ok((*kind, listener.register()?)))
             .collect::<io::Result<_>>()
             .map_err(RunError::Runtime)
     }
@@ -139,23 +141,31 @@ enum Phase {
 pub struct Running {
     threads: Vec<JoinHandle<usize>>,
     phase: watch::Sender<Phase>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Running {
     /// Where it listens; ports that were 0 are what the system gave.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[DoorAddress] {
         &self.addresses
     }
 
     /// Stops accepting and closes idle connections; what runs may take the drain timeout.
     pub fn stop(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Draining);
     }
 
     /// Ends at once.
     pub fn abort(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Aborted);
+    }
+
+    /// Removes the files of sockets, while these are open still.
+    fn leave(&self) {
+        self.files.iter().for_each(SocketFile::remove);
     }
 
     /// Waits until no core serves any more.
@@ -177,15 +187,15 @@ impl Running {
 /// One core, from start to end; how many exchanges were cut.
 async fn serve(
     core: &Arc<Core>,
-    listeners: Vec<(Door, TcpListener)>,
+    listeners: Vec<(DoorKind, Listener)>,
     mut phase: watch::Receiver<Phase>,
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
     let (stop, stopped) = watch::channel(());
     let mut accepting = JoinSet::new();
-    for (door, listener) in listeners {
-        accepting.spawn(listen::accept(Arc::clone(core), door, listener, stopped.clone()));
+    for (kind, listener) in listeners {
+        accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
     // An error says that the `Running` was dropped: that is a stop, too.
@@ -226,7 +236,7 @@ fn runtime() -> Result<Runtime, RunError> {
 #[derive(Debug)]
 pub enum RunError {
     /// An address cannot be listened on.
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: DoorAddress, source: io::Error },
     /// A thread, a runtime or its sockets could not be had.
     Runtime(io::Error),
     /// SIGTERM and SIGINT could not be taken over.
@@ -238,26 +248,44 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => {
-                let remedy = match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "the port is in use: stop what listens there, or give `listen` another"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        "no interface has this address: correct `listen`"
-                    }
-                    _ => return write!(f, "cannot listen on {address}: {source}"),
-                };
-                write!(f, "cannot listen on {address}: {remedy}")
-            }
+            Self::Bind { address, source } => match remedy(address, source.kind()) {
+                Some(remedy) => write!(f, "cannot listen on {address}: {remedy}"),
+                None => write!(f, "cannot listen on {address}: {source}: correct `listen`"),
+            },
             Self::Runtime(source) => write!(f, "cannot start a thread for each core: {source}"),
             Self::Signals(source) => write!(f, "cannot take over SIGTERM and SIGINT: {source}"),
             Self::Panicked => f.write_str("a core ended by a panic: please report this"),
         }
     }
+}
+
+/// What to do where an address cannot be listened on.
+fn remedy(address: &DoorAddress, kind: io::ErrorKind) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    Some(match (address, kind) {
+        (DoorAddress::Tcp(_), Kind::AddrInUse) => {
+            "the port is in use: stop what listens there, or give `listen` another"
+        }
+        (DoorAddress::Tcp(_), Kind::PermissionDenied) => {
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
+        }
+        (DoorAddress::Tcp(_), Kind::AddrNotAvailable) => {
+            "no interface has this address: correct `listen`"
+        }
+        (DoorAddress::Unix(_), Kind::AddrInUse) => {
+            "in use by another process: stop it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::AlreadyExists) => {
+            "there is a file that is no socket: move it away, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::NotFound | Kind::NotADirectory) => {
+            "there is no such directory: make it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::PermissionDenied | Kind::ReadOnlyFilesystem) => {
+            "not permitted: let the user that Floodwall runs as write to the directory"
+        }
+        _ => return None,
+    })
 }
 
 impl std::error::Error for RunError {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -18,14 +17,14 @@ use super::failure::Side;
 use super::in_force::InForce;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateFile};
 use super::upstream::Upstream;
-use crate::config::{self, Config, HostPattern};
+use crate::config::{self, Config, HostPattern, Listen};
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
 use crate::guard::moment::Moment;
@@ -304,9 +303,10 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let down = config.downstream_limits();
-    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
+    let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
+        unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
@@ -323,6 +323,13 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+    }
+}
+
+fn door_address(listen: &Listen) -> DoorAddress {
+    match listen {
+        Listen::Tcp(address) => DoorAddress::Tcp(*address),
+        Listen::Unix(path) => DoorAddress::Unix(path.clone()),
     }
 }
 
