@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, Upstream,
+    UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,

@@ -49,7 +49,8 @@ pub fn bind(
 /// A client that acknowledges nothing of what was sent to it for the send timeout is cut off by
 /// the kernel, also after its connection was closed.
 fn tcp(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<Listening> {
-    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

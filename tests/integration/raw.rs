@@ -221,7 +221,7 @@ impl Wire {
         Self { stream: Stream::Tcp(stream), read: Vec::new() }
     }
 
-    fn unix(stream: UnixStream) -> Self {
+    pub fn unix(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { stream: Stream::Unix(stream), read: Vec::new() }
