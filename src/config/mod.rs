@@ -10,6 +10,7 @@ mod address;
 mod budgets;
 mod clients;
 mod fault;
+mod listen;
 mod pattern;
 mod profile;
 mod quantity;
@@ -26,15 +27,15 @@ mod value;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use address::{Authority, Upstream, listen};
+pub use address::{Authority, Upstream};
 pub use fault::{Mistakes, nearest};
+pub use listen::{Listen, listen};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
@@ -43,7 +44,8 @@ pub use site::{HostPattern, Site};
 /// mistakes or from the defaults, so none is invalid.
 #[derive(Clone, Debug)]
 pub struct Config {
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
+    unix_mode: u32,
     sites: Vec<Site>,
     control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
@@ -155,8 +157,13 @@ impl LogLevel {
 
 impl Config {
     /// Where to listen: at least one address, none twice.
-    pub fn listen(&self) -> &[SocketAddr] {
+    pub fn listen(&self) -> &[Listen] {
         &self.listen
+    }
+
+    /// The permissions of the Unix sockets that are listened on. At most 0777.
+    pub fn unix_mode(&self) -> u32 {
+        self.unix_mode
     }
 
     /// What is protected: at least one site, no two with the same requests.
@@ -203,7 +210,7 @@ impl Config {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// In place of all addresses of the file, unless empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     pub upstream: Option<Upstream>,
     /// `Some(None)` keeps nothing.
     pub state: Option<Option<PathBuf>>,
@@ -299,7 +306,7 @@ impl Config {
         if !listen.is_empty() {
             self.listen = listen;
             let mut seen = std::collections::BTreeSet::new();
-            self.listen.retain(|address| seen.insert(*address));
+            self.listen.retain(|address| seen.insert(address.clone()));
         }
         site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
         site.state = state.unwrap_or_else(|| site.state.take());
@@ -307,7 +314,7 @@ impl Config {
     }
 
     /// The address that a site's upstream shares with a listener, if it does.
-    fn circle(&self, site: &Site) -> Option<SocketAddr> {
-        self.listen.iter().copied().find(|&listen| site.upstream.is(listen))
+    fn circle(&self, site: &Site) -> Option<&Listen> {
+        self.listen.iter().find(|listen| site.upstream.is(listen))
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, Upstream,
+    UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -18,7 +19,8 @@ impl Default for Config {
     fn default() -> Self {
         let profile = Profile::Django;
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            unix_mode: 0o660,
             sites: vec![Site {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),

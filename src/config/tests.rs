@@ -172,9 +172,10 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 64] = [
+const OTHERS: [(&str, &str); 65] = [
     ("control", "\"/run/floodwall.control\""),
-    ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
+    ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
+    ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
     ("mode", "\"observe\""),

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::clock::Clock;
 use super::pace::Pace;
 use super::seat::Seat;
+use super::socket::Socket;
 
 /// A client's socket.
 #[derive(Debug)]
 pub struct Downstream {
-    stream: TcpStream,
+    stream: Socket,
     seat: Arc<Seat>,
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
@@ -24,7 +24,7 @@ pub struct Downstream {
 
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
-    pub fn new(stream: TcpStream, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
+    pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
         Self { stream, seat, clock, pace }
     }
 
@@ -98,7 +98,7 @@ impl Drop for Downstream {
     fn drop(&mut self) {
         if self.seat.is_broken_off() {
             // Where that fails, what is in the socket's buffer goes by the kernel's own time limit.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.throw_away();
         }
     }
 }

@@ -3,7 +3,6 @@
 mod reload;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -25,14 +24,14 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upstream::Upstream;
-use crate::config::{self, Config, HostPattern};
+use crate::config::{self, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
@@ -248,9 +247,10 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let down = config.downstream_limits();
-    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
+    let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
+        unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
@@ -268,6 +268,13 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+    }
+}
+
+fn door_address(listen: &Listen) -> DoorAddress {
+    match listen {
+        Listen::Tcp(address) => DoorAddress::Tcp(*address),
+        Listen::Unix(path) => DoorAddress::Unix(path.clone()),
     }
 }
 

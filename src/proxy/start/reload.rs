@@ -11,7 +11,6 @@ use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
-use crate::telemetry::Telemetry;
 
 /// What a reload needs, and what it leaves behind.
 pub(super) struct Reload<'a> {
@@ -94,7 +93,7 @@ impl<'a> Reload<'a> {
     fn again(&self, config: &Config, site: &config::Site, old: &Site) -> (Place, Arc<Site>) {
         let now = self.app.clock.now();
         let policy = site.policy().clone();
-        let telemetry = Telemetry::new(names(&policy), floods(config), now);
+        let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
         let guard = old.shield.guard.reconfigured(policy, now);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
