@@ -10,21 +10,25 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 
+use super::balance::Method;
 use super::clock::Clock;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
+use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, CheckSettings, Door, DoorKind, DownstreamLimits, ServerSettings, Settings,
+    SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateFile};
-use super::upstream::Upstream;
+use super::upstream::{Told, Upstream};
 use crate::config::{self, Config, HostPattern};
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
@@ -106,16 +110,23 @@ fn sites(config: &Config, clock: Clock, seats: &Arc<Seats>) -> Result<Sites, Box
     let made = config.sites().iter().map(|site| {
         let shield = Arc::new(shield(config, site, clock)?);
         let settings = site_settings(site);
-        let upstream = Upstream::new(
-            settings.upstream.clone(),
-            settings.upstream_limits,
-            cores,
-            clock,
-            Arc::clone(seats),
-        );
+        let told = told(&shield);
+        let upstream = Upstream::new(&settings, cores, clock, Arc::clone(seats), told, None);
         Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
     });
     made.collect::<Result<_, Box<dyn Error>>>().map(Sites::new)
+}
+
+/// What is told when a server goes down, or is back.
+pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
+    let shield = Arc::clone(shield);
+    Arc::new(move |server, change| {
+        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
+        match change {
+            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
+            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+        }
+    })
 }
 
 /// The requests that a site is for.
@@ -192,7 +203,9 @@ fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
-        tracing::info!(site = name, upstream = %site.upstream(), mode = mode.word(), "site");
+        let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();
+        let upstream = servers.join(", ");
+        tracing::info!(site = name, upstream, mode = mode.word(), "site");
         if mode == Mode::Observe {
             tracing::warn!(
                 site = name,
@@ -330,19 +343,51 @@ pub fn settings(config: &Config) -> Settings {
 pub fn site_settings(site: &config::Site) -> SiteSettings {
     let up = site.upstream_limits();
     SiteSettings {
-        upstream: match site.upstream() {
-            config::Upstream::Tcp(authority) => {
-                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
-            }
-            config::Upstream::Unix(path) => Address::Unix(path.clone()),
-        },
+        upstream: upstream_settings(site),
         hold_time: HOLD_TIME,
         upstream_limits: UpstreamLimits {
             connect_timeout: up.connect_timeout,
             response_timeout: up.response_timeout,
             idle_timeout: up.idle_timeout,
             idle_connections: up.idle_connections,
+            connections: up.connections,
+            queue: up.queue,
+            queue_timeout: up.queue_timeout,
         },
+    }
+}
+
+fn upstream_settings(site: &config::Site) -> UpstreamSettings {
+    let (balance, health) = (site.balance(), site.health());
+    let server = |server: &config::Server| ServerSettings {
+        address: match &server.upstream {
+            config::Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
+            }
+            config::Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        weight: server.weight,
+    };
+    let check = health.path.clone().map(|target| CheckSettings {
+        target,
+        host: health.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
+    });
+    UpstreamSettings {
+        servers: site.servers().iter().map(server).collect(),
+        method: match balance.method {
+            config::Method::RoundRobin => Method::RoundRobin,
+            config::Method::LeastConnections => Method::LeastConnections,
+        },
+        rules: Rules {
+            eject_after: balance.eject_after,
+            eject_for: balance.eject_for,
+            slow_start: balance.slow_start,
+            return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
+        },
+        check,
     }
 }
 

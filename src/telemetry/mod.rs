@@ -16,6 +16,7 @@ pub mod flood;
 pub mod logs;
 mod notice;
 mod repeat;
+mod servers;
 pub mod sketch;
 pub mod tally;
 #[cfg(test)]
@@ -23,12 +24,14 @@ mod tests;
 pub mod warmth;
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use self::escape::visible;
 use self::failures::Failures;
 use self::flood::{FloodRecord, FloodSettings, Floods};
 use self::notice::Notices;
+use self::servers::{Servers, State};
 use self::tally::SharedTally;
 use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
 use crate::guard::moment::Moment;
@@ -48,6 +51,9 @@ pub struct Telemetry {
     notices: Notices,
     failures: Failures,
     limits: Failures,
+    servers: Servers,
+    /// Whether it was told of the session of the health checks.
+    checks_begin: AtomicBool,
     tally: SharedTally,
     /// Exchanges, in the order of `StandingWord::ALL`.
     standings: [AtomicU64; StandingWord::ALL.len()],
@@ -63,6 +69,8 @@ impl Telemetry {
             notices: Notices::new(routes.clone()),
             failures: Failures::of_upstream(),
             limits: Failures::of_limits(),
+            servers: Servers::default(),
+            checks_begin: AtomicBool::new(false),
             tally: SharedTally::default(),
             standings: Default::default(),
             started: now,
@@ -134,12 +142,35 @@ impl Telemetry {
         self.limits.tell(kind, detail, now);
     }
 
+    /// Tells that nothing is sent to a server any more, if another is left: at most one line a
+    /// second for each server.
+    pub fn server_down(&self, server: &str, why: &dyn Display, now: Moment) {
+        self.servers.tell(server, State::down(why), now);
+    }
+
+    /// Tells that it is, again.
+    pub fn server_up(&self, server: &str, after: Duration, now: Moment) {
+        self.servers.tell(server, State::Up(after), now);
+    }
+
+    /// Tells, once, that the health checks of this path have begun a session.
+    pub fn check_begins_session(&self, path: &str) {
+        if !self.checks_begin.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                path = visible(path),
+                remedy = "check a path that needs no session; one record is kept for all checks",
+                "health checks begin a session"
+            );
+        }
+    }
+
     /// Writes what has become due. To be called once a second, by one core.
     pub fn tick(&self, now: Moment) {
         self.log(&self.floods.tick(now));
         self.notices.tick(now);
         self.failures.tick(now);
         self.limits.tick(now);
+        self.servers.tick(now);
     }
 
     /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
@@ -149,6 +180,7 @@ impl Telemetry {
         self.notices.finish(now);
         self.failures.finish(now);
         self.limits.finish(now);
+        self.servers.finish(now);
         self.log_summary(now);
     }
 
