@@ -172,7 +172,8 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 76] = [
+const OTHERS: &[(&str, &str)] = &[
+    ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -253,7 +254,7 @@ const OTHERS: [(&str, &str); 76] = [
 
 #[test]
 fn every_key_has_an_effect() {
-    for (key, value) in OTHERS.into_iter().chain([("save.interval", "\"1h\"")]) {
+    for (key, value) in OTHERS.iter().copied().chain([("save.interval", "\"1h\"")]) {
         let config = good(&format!("{key} = {value}"));
         assert!(shown(&config) != shown(&Config::default()), "{key} changes nothing");
     }

@@ -11,9 +11,10 @@ use super::in_force::InForce;
 use super::live::Live;
 use super::seats::Seats;
 use super::site::Site;
+use crate::telemetry::Telemetry;
 
-/// What is told of a failed exchange, and of the site where one is concerned.
-pub type Failed = dyn Fn(&Failure, Option<&Site>) + Send + Sync;
+/// What is told of a failed exchange, with the telemetry that it is told to.
+pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
 
 /// Shared by all cores, and alive after them: what must survive a connection belongs here.
 pub struct App {
@@ -70,8 +71,16 @@ impl Core {
         self.app.in_force.load_full()
     }
 
-    /// Tells of a failed exchange: the one place where failures leave the shell.
+    /// Tells of a failed exchange, to its site or else to the first: the one place where failures
+    /// leave the shell.
     pub fn failed(&self, failure: &Failure, site: Option<&Site>) {
-        (self.app.failed)(failure, site);
+        match site {
+            Some(site) => (self.app.failed)(failure, &site.shield.telemetry),
+            None => {
+                if let Some(site) = self.app.in_force.load().sites.all().first() {
+                    (self.app.failed)(failure, &site.shield.telemetry);
+                }
+            }
+        }
     }
 }

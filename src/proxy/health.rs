@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::guard::moment::Moment;
 
 /// When a server is put down, and when it is back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// So many failures of exchanges in a row put it down; 0: none do.
     pub eject_after: u32,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
+    /// Between two savings of the state.
+    pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
 }
 
@@ -42,7 +44,7 @@ pub enum DoorKind {
 }
 
 /// Everything that the shell must know about one site.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteSettings {
     pub upstream: UpstreamSettings,
     pub upstream_limits: UpstreamLimits,
@@ -93,7 +95,7 @@ impl fmt::Display for Address {
 }
 
 /// The servers of the application, and how they share its work.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {
     /// At least one, and at most [`MOST_SERVERS`].
     pub servers: Vec<ServerSettings>,
@@ -151,7 +153,7 @@ pub struct CheckSettings {
 }
 
 /// How long the application may take, and how many connections to it are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,

@@ -15,6 +15,7 @@ use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
 use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
+use floodwall::telemetry::Telemetry;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -36,9 +37,9 @@ impl Single {
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
         let (cores, told) = (settings.cores(), start::told(&shield));
         let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None);
-        let sites = Sites::single(Arc::new(Site::new("test", shield, site, upstream)));
+        let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let in_force = ArcSwap::from_pointee(InForce { settings, sites });
-        let failed = Box::new(move |failure: &Failure, _: Option<&Site>| failed(failure));
+        let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App { clock, seats, in_force, failed })
     }
 }
