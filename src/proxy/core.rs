@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
+use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
 use crate::telemetry::Telemetry;
@@ -21,6 +22,7 @@ pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    pub pulses: Pulses,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
     /// Told of every failed exchange, once, where it is handled. Must not block: it is called on the threads that move the bytes.

@@ -5,8 +5,11 @@ use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
+use sd_notify::NotifyState;
+
 use super::core::App;
 use super::shield::Shield;
+use super::supervisor;
 use crate::guard::fact::{Notice, Warmth};
 use crate::guard::moment::Moment;
 use crate::guard::policy::Unknown;
@@ -23,20 +26,32 @@ const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 
 /// Saves the states once each interval, leaves signs of life in them, and says what has become due
 /// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
-/// longer than asked was stopped, and all of the process with it.
+/// longer than asked was stopped, and all of the process with it. A watchdog is fed only while every
+/// core runs.
 pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
     let mut tellers: HashMap<String, Teller> = HashMap::new();
     let clock = app.clock;
     let (mut ticked, mut saved) = (clock.now(), clock.now());
     let mut lived = saved;
+    let watchdog = supervisor::watchdog();
+    let mut fed = saved;
     loop {
         let interval = app.in_force.load().settings.save_interval;
         let asleep = clock.now();
-        match stopped.recv_timeout(interval.min(TICK)) {
+        let pause = interval.min(TICK).min(watchdog.map_or(TICK, |time| time / 4));
+        match stopped.recv_timeout(pause) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = clock.now();
+        // Half of the time for a core that is busy, half for this thread.
+        if let Some(time) = watchdog
+            && now.since(fed) >= time / 4
+            && app.pulses.all_since(now.before(time / 2))
+        {
+            supervisor::tell(&[NotifyState::Watchdog]);
+            fed = now;
+        }
         let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;

@@ -30,6 +30,7 @@ pub mod pace;
 pub mod passed;
 pub mod places;
 pub mod pool;
+pub mod pulses;
 pub mod replies;
 pub mod run;
 pub mod seat;

@@ -189,6 +189,7 @@ impl Bound {
                 .name(format!("core-{index}"))
                 .spawn(move || {
                     let cut = runtime.block_on(serve(&core, listeners, phase.clone()));
+                    core.app.pulses.end(core.index);
                     // Everything that still runs is dropped here; a name lookup that hangs in a
                     // blocking thread is not waited for.
                     runtime.shutdown_background();
@@ -296,9 +297,11 @@ async fn serve(
     core.exchanges.number() + core.detached.number()
 }
 
-/// Closes connections to the application that have been idle for too long.
+/// Closes connections to the application that have been idle for too long, and shows that the core
+/// runs.
 async fn expire(core: Arc<Core>) {
     loop {
+        core.app.pulses.beat(core.index, core.clock.now());
         let in_force = core.in_force();
         let sites = in_force.sites.all();
         let shortest = sites.iter().map(|site| site.settings.upstream_limits.idle_timeout).min();

@@ -24,6 +24,7 @@ use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
@@ -67,6 +68,7 @@ pub fn run(
     let app = Arc::new(App {
         clock,
         seats,
+        pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::escape::visible;
@@ -30,8 +30,10 @@ impl State {
 }
 
 /// The servers that were told of. They are those of the configuration.
-#[derive(Default)]
-pub(super) struct Servers(Mutex<BTreeMap<String, Slot>>);
+pub(super) struct Servers {
+    site: Option<Arc<str>>,
+    slots: Mutex<BTreeMap<String, Slot>>,
+}
 
 #[derive(Default)]
 struct Slot {
@@ -40,6 +42,11 @@ struct Slot {
 }
 
 impl Servers {
+    /// Those of a site, which is named where there are several.
+    pub(super) fn new(site: Option<Arc<str>>) -> Self {
+        Self { site, slots: Mutex::default() }
+    }
+
     /// Writes a line, or keeps it until the second is over.
     pub(super) fn tell(&self, server: &str, state: State, now: Moment) {
         let mut slots = self.lock();
@@ -50,7 +57,7 @@ impl Servers {
         };
         slot.untold = None;
         drop(slots);
-        log(server, &state, suppressed);
+        self.log(server, &state, suppressed);
     }
 
     /// Writes what was kept for a second.
@@ -74,21 +81,22 @@ impl Servers {
             }
         }
         for (server, state, suppressed) in due {
-            log(&server, &state, suppressed);
+            self.log(&server, &state, suppressed);
+        }
+    }
+
+    fn log(&self, server: &str, state: &State, suppressed: u64) {
+        let site = self.site.as_deref();
+        let suppressed = (suppressed > 0).then_some(suppressed);
+        match state {
+            State::Down(why) => tracing::warn!(site, server, why, suppressed, "server down"),
+            State::Up(after) => {
+                tracing::info!(site, server, down_s = after.as_secs(), suppressed, "server up");
+            }
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn log(server: &str, state: &State, suppressed: u64) {
-    let suppressed = (suppressed > 0).then_some(suppressed);
-    match state {
-        State::Down(why) => tracing::warn!(server, why, suppressed, "server down"),
-        State::Up(after) => {
-            tracing::info!(server, down_s = after.as_secs(), suppressed, "server up");
-        }
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

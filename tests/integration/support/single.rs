@@ -8,6 +8,7 @@ use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::in_force::InForce;
+use floodwall::proxy::pulses::Pulses;
 use floodwall::proxy::seats::Seats;
 use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
@@ -38,9 +39,10 @@ impl Single {
         let (cores, told) = (settings.cores(), start::told(&shield));
         let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
+        let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
-        Arc::new(App { clock, seats, in_force, failed })
+        Arc::new(App { clock, seats, pulses, in_force, failed })
     }
 }
 
