@@ -15,7 +15,7 @@ use super::clock::Clock;
 use super::connection::Arrival;
 use super::core::Core;
 use super::failure::Failure;
-use super::settings::Address;
+use super::server::Server;
 use super::site::Site;
 use crate::guard::exchange::Facts;
 use crate::guard::fact::{Event, RouteId};
@@ -45,6 +45,7 @@ struct Story {
     verdict: Option<Verdict>,
     why: Option<&'static str>,
     sent_on: Option<Moment>,
+    server: Option<Arc<Server>>,
     answered: Option<Moment>,
     /// As it was sent to the client.
     status: Option<StatusCode>,
@@ -68,8 +69,8 @@ impl Account {
             clock,
             began,
             began_unix_ms: clock.unix_ms(),
-            peer: arrival.peer,
-            client: arrival.peer,
+            peer: arrival.peer.ip(),
+            client: arrival.peer.ip(),
             method: request.method().clone(),
             uri: request.uri().clone(),
             version: request.version(),
@@ -81,6 +82,7 @@ impl Account {
             verdict: None,
             why: None,
             sent_on: None,
+            server: None,
             answered: None,
             status: None,
             bytes: 0,
@@ -131,6 +133,11 @@ impl Account {
     /// It is sent on to the application now.
     pub fn sent_on(&mut self) {
         self.tell(|story| story.sent_on = Some(story.clock.now()));
+    }
+
+    /// Which server has answered.
+    pub fn served_by(&mut self, server: Option<&Arc<Server>>) {
+        self.tell(|story| story.server = server.cloned());
     }
 
     /// The head of the application's response has come, or none will.
@@ -203,11 +210,6 @@ impl Story {
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
         let name = |(route, _)| site.map(|site| site.shield.telemetry.name(route));
-        let sent_on = self.sent_on.and(site);
-        let server = sent_on.map(|site| match &site.settings.upstream {
-            Address::Tcp { .. } => format!("http://{}", site.settings.upstream.host()),
-            Address::Unix(path) => format!("unix:{}", path.display()),
-        });
         let time = |sent: Moment| self.answered.map(|answered| answered.since(sent));
         self.lane.log(&Exchange {
             began_unix_ms: self.began_unix_ms,
@@ -225,7 +227,7 @@ impl Story {
             referer: self.referer.as_ref().map(HeaderValue::as_bytes),
             status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
             bytes: self.bytes,
-            upstream: server.as_deref(),
+            upstream: self.server.as_ref().map(|server| &*server.name),
             upstream_time: self.sent_on.and_then(time),
             standing: self.found.map(|(_, standing)| standing),
             route: self.found.and_then(name),

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::account::Account;
@@ -23,8 +24,8 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::headers;
 use super::live::Token;
-use super::pool::Lease;
 use super::seat::Running;
+use super::server::{Lease, Server};
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -49,7 +50,12 @@ pub struct Progress {
     /// Whether it is beyond doubt where the client's next request begins.
     bounded: AtomicBool,
     failure: Mutex<Option<Failure>>,
+    abandoned: Notify,
 }
+
+/// The client that waits for the response; dropped when it does so no longer.
+#[derive(Debug)]
+pub struct Attended(Arc<Progress>);
 
 /// What hyper is told when an upload fails; the [`Failure`] itself is in the [`Progress`].
 #[derive(Debug)]
@@ -103,8 +109,24 @@ impl Progress {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Notes that a client waits, for as long as this is kept.
+    pub fn attended(self: &Arc<Self>) -> Attended {
+        Attended(Arc::clone(self))
+    }
+
+    /// Waits until no client waits any more. For one who waits at a time.
+    pub async fn abandoned(&self) {
+        self.abandoned.notified().await;
+    }
+
     fn fail(&self, failure: Failure) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.0.abandoned.notify_one();
     }
 }
 
@@ -179,6 +201,7 @@ enum Source {
 #[derive(Debug)]
 struct Relayed {
     incoming: Incoming,
+    server: Arc<Server>,
     stall: Stall,
     /// The connection that it comes on; `None` once given back, or given up.
     lease: Option<Lease>,
@@ -193,9 +216,19 @@ impl DownstreamBody {
     /// A response, read from the connection of `lease`, which goes back to the pool when it has
     /// been read to its end. The application may pause no longer than `limit`.
     pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
-        let mut relayed = Relayed { incoming, stall: Stall::new(limit), lease: Some(lease) };
+        let server = Arc::clone(lease.server());
+        let stall = Stall::new(limit);
+        let mut relayed = Relayed { incoming, server, stall, lease: Some(lease) };
         relayed.give_back_at_end();
         Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
+    }
+
+    /// Which server it comes from, if from any.
+    pub fn server(&self) -> Option<&Arc<Server>> {
+        match &self.source {
+            Source::Own(_) => None,
+            Source::Relayed(relayed) => Some(&relayed.server),
+        }
     }
 
     /// Tells this account what is relayed, and ends it when this body is dropped.

@@ -31,3 +31,4 @@ mod stopping;
 mod streaming;
 mod support;
 mod trouble;
+mod unix_sockets;

@@ -13,7 +13,6 @@ use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
-use crate::telemetry::Telemetry;
 
 /// What a reload needs, and what it leaves behind.
 pub(super) struct Reload<'a> {
@@ -97,16 +96,12 @@ impl<'a> Reload<'a> {
     fn again(&self, config: &Config, site: &config::Site, old: &Site) -> (Place, Arc<Site>) {
         let now = self.app.clock.now();
         let policy = site.policy().clone();
-        let telemetry = Telemetry::new(names(&policy), floods(config), now);
+        let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
         let guard = old.shield.guard.reconfigured(policy, now);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
-        let way = if settings == old.settings {
-            Arc::clone(&old.upstream)
-        } else {
-            let cores = self.app.in_force.load().settings.cores();
-            upstream(&settings, cores, self.app.clock, &self.app.seats)
-        };
+        let cores = self.app.in_force.load().settings.cores();
+        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream));
         (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
     }
 
