@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat, LogLevel, Method, Profile,
-    Server, Site, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
+    LogLevel, Method, Profile, Server, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -72,6 +72,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

@@ -5,6 +5,7 @@
 //! connection, never a response that was cut and looks whole. It refuses to know what a session
 //! is worth: that is decided in [`guard`](crate::guard).
 
+pub mod account;
 pub mod balance;
 pub mod body;
 pub mod challenge;

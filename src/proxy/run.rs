@@ -39,7 +39,7 @@ pub struct Orders<'a> {
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
-/// stands.
+/// stands, and the access log opened anew.
 pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
     let control = runtime()?;
     let mut signals = {
@@ -61,7 +61,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         }
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.hup.recv() => {
                     let _ = reload(orders);
                 }
@@ -76,7 +79,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         running.stop();
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.term.recv() => running.abort(),
                 _ = signals.int.recv() => running.abort(),
                 () = running.ended() => return Ok(()),

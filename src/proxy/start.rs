@@ -35,10 +35,11 @@ use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upstream::{Told, Upstream};
-use crate::config::{self, Config, HostPattern, Listen};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
 
@@ -64,9 +65,12 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
     let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
+    let access = AccessLog::off();
+    put_access_log(&access, &config)?;
     let app = Arc::new(App {
         clock,
         seats,
+        access,
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
@@ -94,12 +98,24 @@ pub fn run(
     let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
+    app.access.finish(clock.now());
     let retired = reload.into_retired();
     for site in app.in_force.load().sites.all().iter().chain(&retired) {
         close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// Puts the access log of a configuration in force, or leaves all as it was.
+fn put_access_log(access: &AccessLog, config: &Config) -> Result<(), OpenError> {
+    let format = match config.access_log().format {
+        AccessFormat::Off => Format::Off,
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    };
+    access.put(format, config.access_log().file.as_deref())
 }
 
 /// Tells and saves what there is to tell and to save of a site at its end.

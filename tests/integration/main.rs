@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
+mod access_log;
 mod attacks;
 mod challenges;
 mod django_attacks;

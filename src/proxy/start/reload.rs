@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{announce, begin, fit, floods, names, place, settings, site_settings, upstream};
+use super::{
+    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, upstream,
+};
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
@@ -62,6 +64,7 @@ impl<'a> Reload<'a> {
             };
             sites.push(made);
         }
+        put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;
         let unchanged = unchanged(&state.config, &config, &before);
 
         // Nothing fails from here on.
