@@ -49,6 +49,10 @@ impl Shield {
     /// The same with another guard, which shares its memory with this one's, and with what tells
     /// of it: what a reload puts in force. Who waits for the one is woken by the other.
     pub fn reconfigured(&self, guard: Guard, telemetry: Telemetry) -> Self {
+        if let Some(state) = &self.state {
+            // Under which configuration things were remembered is in the snapshot only.
+            state.missed();
+        }
         Self {
             guard,
             telemetry: Arc::new(telemetry),

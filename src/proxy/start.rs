@@ -183,7 +183,8 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
+    let name = (site.name() != config::Site::ONLY).then(|| site.name());
+    let telemetry = Telemetry::of_site(name, names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
