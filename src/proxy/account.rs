@@ -41,11 +41,11 @@ struct Story {
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     site: Option<Arc<Site>>,
+    server: Option<Arc<Server>>,
     found: Option<(RouteId, StandingWord)>,
     verdict: Option<Verdict>,
     why: Option<&'static str>,
     sent_on: Option<Moment>,
-    server: Option<Arc<Server>>,
     answered: Option<Moment>,
     /// As it was sent to the client.
     status: Option<StatusCode>,
@@ -78,11 +78,11 @@ impl Account {
             user_agent: header(USER_AGENT),
             referer: header(REFERER),
             site: None,
+            server: None,
             found: None,
             verdict: None,
             why: None,
             sent_on: None,
-            server: None,
             answered: None,
             status: None,
             bytes: 0,
@@ -135,14 +135,12 @@ impl Account {
         self.tell(|story| story.sent_on = Some(story.clock.now()));
     }
 
-    /// Which server has answered.
-    pub fn served_by(&mut self, server: Option<&Arc<Server>>) {
-        self.tell(|story| story.server = server.cloned());
-    }
-
     /// The head of the application's response has come, or none will.
-    pub fn answered(&mut self) {
-        self.tell(|story| story.answered = Some(story.clock.now()));
+    pub fn answered(&mut self, by: Option<&Arc<Server>>) {
+        self.tell(|story| {
+            story.answered = Some(story.clock.now());
+            story.server = by.cloned();
+        });
     }
 
     /// What the settlement brought to light.

@@ -217,14 +217,14 @@ impl DownstreamBody {
     /// been read to its end. The application may pause no longer than `limit`.
     pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
         let server = Arc::clone(lease.server());
-        let stall = Stall::new(limit);
-        let mut relayed = Relayed { incoming, server, stall, lease: Some(lease) };
+        let mut relayed =
+            Relayed { incoming, server, stall: Stall::new(limit), lease: Some(lease) };
         relayed.give_back_at_end();
         Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
     }
 
-    /// Which server it comes from, if from any.
-    pub fn server(&self) -> Option<&Arc<Server>> {
+    /// Whose response it is.
+    pub(super) fn server(&self) -> Option<&Arc<Server>> {
         match &self.source {
             Source::Own(_) => None,
             Source::Relayed(relayed) => Some(&relayed.server),

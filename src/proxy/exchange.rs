@@ -167,17 +167,8 @@ async fn decide(
     let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
-    let request = guarded::Request {
-        client: visit.client(),
-        terms,
-        challenged: visit.challenged(),
-        method: parts.method.as_str(),
-        path: &path::decode(parts.uri.path()),
-        query: parts.uri.query(),
-        body: !body.is_end_stream(),
-        authorization: parts.headers.contains_key(AUTHORIZATION),
-        cookies: &cookies,
-    };
+    let decoded = path::decode(parts.uri.path());
+    let request = asked(parts, body, visit, terms, &decoded, &cookies);
     let (decision, facts) = shield.admit(&request).await;
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
@@ -186,6 +177,28 @@ async fn decide(
         }
     };
     (decision, line, facts)
+}
+
+/// A request, as far as the guard needs it.
+pub(super) fn asked<'a>(
+    parts: &'a Parts,
+    body: &Upload,
+    visit: &Visit,
+    terms: Terms,
+    path: &'a [u8],
+    cookies: &'a Cookies<'a>,
+) -> guarded::Request<'a> {
+    guarded::Request {
+        client: visit.client(),
+        terms,
+        challenged: visit.challenged(),
+        method: parts.method.as_str(),
+        path,
+        query: parts.uri.query(),
+        body: !body.is_end_stream(),
+        authorization: parts.headers.contains_key(AUTHORIZATION),
+        cookies,
+    }
 }
 
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
@@ -199,12 +212,9 @@ async fn forward(
     let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
     account.sent_on();
     let sent = send(&core, &site, &mut admitted, request).await;
-    account.answered();
+    account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
     let mut response = match sent {
-        Ok(response) => {
-            account.served_by(response.body().server());
-            response
-        }
+        Ok(response) => response,
         Err(failure) => {
             let outcome = match failure.stage() {
                 Stage::Request | Stage::Connect => Outcome::Unsent,

@@ -133,6 +133,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Whose connection it is.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// A connection on which a response is being read. `again` is false if it must be closed.
     pub fn new(
         link: Link,
@@ -143,11 +148,6 @@ impl Lease {
         burden: Option<Burden>,
     ) -> Self {
         Self { link, server: Arc::clone(server), owner, limits, again, _burden: burden }
-    }
-
-    /// The server at its other end.
-    pub fn server(&self) -> &Arc<Server> {
-        &self.server
     }
 
     /// The response has been read to its end.
