@@ -26,6 +26,7 @@ fn exchange() -> Exchange<'static> {
         upstream_time: Some(Duration::from_millis(3)),
         standing: Some(StandingWord::None),
         route: Some("logout"),
+        class: None,
         verdict: Some(Verdict::Recycled),
         why: None,
         aborted: false,
@@ -50,7 +51,7 @@ fn each_format_has_its_fields() {
          \"peer\":\"127.0.0.1\",\"method\":\"GET\",\"host\":\"example.org\",\"path\":\"/a/?b=1\",\
          \"protocol\":\"HTTP/1.1\",\"status\":200,\"bytes\":17,\"duration_ms\":12.345,\
          \"upstream_ms\":3.000,\"upstream\":\"127.0.0.1:8000\",\"standing\":\"none\",\
-         \"route\":\"logout\",\"verdict\":\"recycled\",\"why\":null,\"aborted\":false,\
+         \"route\":\"logout\",\"class\":null,\"verdict\":\"recycled\",\"why\":null,\"aborted\":false,\
          \"user_agent\":\"curl/8\",\"referer\":null}\n"
     );
     let unread = Exchange { request: None, status: 400, bytes: 0, ..exchange() };

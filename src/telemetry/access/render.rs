@@ -91,6 +91,7 @@ fn json(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
     text("upstream", exchange.upstream.map(str::as_bytes), usize::MAX, out);
     text("standing", exchange.standing.map(|word| word.word().as_bytes()), usize::MAX, out);
     text("route", exchange.route.map(str::as_bytes), usize::MAX, out);
+    text("class", exchange.class.map(str::as_bytes), usize::MAX, out);
     text("verdict", exchange.verdict.map(|verdict| verdict.word().as_bytes()), usize::MAX, out);
     text("why", exchange.why.map(str::as_bytes), usize::MAX, out);
     put(out, format_args!(",\"aborted\":{}", exchange.aborted));
