@@ -33,3 +33,4 @@ mod streaming;
 mod support;
 mod trouble;
 mod unix_sockets;
+mod upgrading;
