@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{announce, begin, fit, floods, names, place, settings, site_settings, upstream};
+use super::{
+    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, upstream,
+};
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
@@ -58,6 +60,7 @@ impl<'a> Reload<'a> {
             let made = begin(&config, site, cores, clock, &self.app.seats);
             new.push(made.map_err(|error| format!("site {}: {error}", site.name()))?);
         }
+        put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;
         let unchanged = unchanged(&state.config, &config, &before);
 
         // Nothing fails from here on: what is made anew changes what is remembered.
@@ -99,12 +102,8 @@ impl<'a> Reload<'a> {
         let guard = old.shield.guard.reconfigured(policy, now);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
-        let way = if settings == old.settings {
-            Arc::clone(&old.upstream)
-        } else {
-            let cores = self.app.in_force.load().settings.cores();
-            upstream(&settings, cores, self.app.clock, &self.app.seats)
-        };
+        let cores = self.app.in_force.load().settings.cores();
+        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream));
         (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
     }
 
