@@ -30,3 +30,4 @@ mod stopping;
 mod streaming;
 mod support;
 mod trouble;
+mod upstreams;

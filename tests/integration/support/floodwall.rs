@@ -30,7 +30,7 @@ impl Floodwall {
     /// The same at a given address, as a restart is.
     pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
-        Self::start_as(program, folder, upstream, configuration, listen)
+        Self::start_as(program, folder, Some(upstream), configuration, listen)
     }
 
     /// The same with these limits of open files, soft and hard, on a free port.
@@ -43,13 +43,19 @@ impl Floodwall {
         let mut program = Command::new("prlimit");
         program.arg(format!("--nofile={}:{}", files.0, files.1));
         program.arg(env!("CARGO_BIN_EXE_floodwall"));
-        Self::start_as(program, folder, upstream, configuration, "127.0.0.1:0")
+        Self::start_as(program, folder, Some(upstream), configuration, "127.0.0.1:0")
+    }
+
+    /// In front of the servers that the configuration names.
+    pub fn start_before(folder: &Folder, configuration: &str) -> Self {
+        let program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
+        Self::start_as(program, folder, None, configuration, "127.0.0.1:0")
     }
 
     fn start_as(
         mut program: Command,
         folder: &Folder,
-        upstream: &str,
+        upstream: Option<&str>,
         configuration: &str,
         listen: &str,
     ) -> Self {
@@ -61,7 +67,8 @@ impl Floodwall {
         let child = program
             .arg("run")
             .args(["--config".as_ref(), file.as_os_str()])
-            .args(["--upstream", upstream, "--listen", listen, "--state"])
+            .args(upstream.iter().flat_map(|upstream| ["--upstream", upstream]))
+            .args(["--listen", listen, "--state"])
             .arg(folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
