@@ -11,7 +11,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
-use super::{CIRCLE_REMEDY, Config, Overrides, address, clients, sections};
+use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -67,8 +67,9 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let mut top = Table::new("", 0..0, Some(root));
     let before = faults.len();
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
-        value::list(entry, faults, Empty::Refused("name at least one address"), text(listen))
+        value::list(entry, faults, Empty::Refused("name at least one address"), text(address))
     });
+    top.read("unix_mode", &mut config.unix_mode, faults, text(listen::mode));
     let mut base = Config::default().sites.swap_remove(0);
     top.read("state", &mut base.state, faults, text(site::state));
     let mut control = None;
@@ -91,6 +92,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         faults,
     );
     sections::log(top.table("log", faults), &mut config.log, faults);
+    sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
 
     // Sites inherit what the command line says.
@@ -121,6 +123,6 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     config.sites = sites.into_iter().map(|(site, _)| site).collect();
 }
 
-fn listen(text: &str) -> Result<std::net::SocketAddr, Unfit> {
-    address::listen(text).map_err(Unfit::new)
+fn address(text: &str) -> Result<Listen, Unfit> {
+    listen::listen(text).map_err(Unfit::new)
 }

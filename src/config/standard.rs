@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Balance, Config, DownstreamLimits, Health, Log, LogFormat, LogLevel, Method, Profile, Server,
-    Site, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
+    LogLevel, Method, Profile, Server, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -19,7 +19,8 @@ impl Default for Config {
     fn default() -> Self {
         let profile = Profile::Django;
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            unix_mode: 0o660,
             sites: vec![Site {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),
@@ -71,6 +72,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

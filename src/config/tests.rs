@@ -174,7 +174,8 @@ fn the_short_start_is_short_and_good() {
 /// Each key of the reference, with another value than its default.
 const OTHERS: &[(&str, &str)] = &[
     ("control", "\"/run/floodwall.control\""),
-    ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
+    ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
+    ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
     ("mode", "\"observe\""),
@@ -245,6 +246,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("downstream_limits.connections_per_client", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
+    ("access_log.format", "\"json\"\naccess_log.file = \"-\""),
+    ("access_log.file", "\"-\"\naccess_log.format = \"off\""),
     ("log.format", "\"json\""),
     ("log.level", "\"debug\""),
     ("log.flood_interval", "\"1d\""),
@@ -269,6 +272,7 @@ fn every_key_has_an_effect() {
             "challenge_cookie.budget",
             "downstream_limits",
             "log",
+            "access_log",
             "save",
             "balance",
             "health",

@@ -116,10 +116,10 @@ fn the_log_says_when_a_server_goes_down_and_why_and_when_it_is_back() {
     let (address, url) = (away.address(), away.url());
     let folder = Folder::new("servers");
     let configuration = format!(
-        "upstream = ['{url}', '{}']\ncores = 1\n[balance]\neject_after = 2\neject_for = '100ms'\n",
+        "listen = '127.0.0.1:0'\nstate = ''\nupstream = ['{url}', '{}']\ncores = 1\n[balance]\neject_after = 2\neject_for = '100ms'\n",
         well.url()
     );
-    let mut floodwall = Floodwall::start_before(&folder, &configuration);
+    let mut floodwall = Floodwall::start_by_file(&folder, &configuration);
     drop(away);
     let target: Target = floodwall.target();
     let ask = || assert_eq!(send(target, "GET /", "").status, 200);
