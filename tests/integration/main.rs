@@ -34,3 +34,4 @@ mod support;
 mod trouble;
 mod unix_sockets;
 mod upgrading;
+mod upstreams;
