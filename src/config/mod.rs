@@ -48,11 +48,42 @@ pub struct Config {
     unix_mode: u32,
     sites: Vec<Site>,
     trusted_proxies: Vec<IpNet>,
+    proxy_protocol: ProxyProtocol,
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
     log: Log,
     save_interval: Duration,
+}
+
+/// The PROXY headers of those in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. IPv4 is never written as IPv6. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// Whether those who may send a PROXY header must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    Off,
+    Optional,
+    Required,
+}
+
+impl AcceptHeader {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Optional, Self::Required];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// Limits on the application's side.
@@ -173,6 +204,10 @@ impl Config {
     /// The peers whose `X-Forwarded-*` headers are believed. IPv4 is never written as IPv6.
     pub fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
+    }
+
+    pub fn proxy_protocol(&self) -> &ProxyProtocol {
+        &self.proxy_protocol
     }
 
     /// How many runtimes; `None`: one for each CPU. At most 1,024.
@@ -301,6 +336,13 @@ impl Config {
         }
         site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
         site.state = state.unwrap_or_else(|| site.state.take());
+    }
+
+    /// Whether PROXY headers are to be read, but nobody may send one.
+    fn awaits_nobodys_header(&self) -> bool {
+        let unix = self.listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+        let ProxyProtocol { accept, from } = &self.proxy_protocol;
+        *accept != AcceptHeader::Off && from.is_empty() && !unix
     }
 
     /// The address that a site's upstream shares with a listener, if it does.

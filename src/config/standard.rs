@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, Upstream,
-    UpstreamLimits,
+    AcceptHeader, Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile,
+    ProxyProtocol, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -39,6 +39,7 @@ impl Default for Config {
                 profile_rules: true,
             }],
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol { accept: AcceptHeader::Off, from: Vec::new() },
             cores: None,
             drain_timeout: Duration::from_secs(30),
             downstream_limits: DownstreamLimits {

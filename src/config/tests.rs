@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 64] = [
+const OTHERS: [(&str, &str); 66] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
     ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
@@ -181,6 +181,8 @@ const OTHERS: [(&str, &str); 64] = [
     ("profile", "\"django-1.4\""),
     ("profile_rules", "false"),
     ("trusted_proxies", "\"10.0.0.0/8\""),
+    ("proxy_protocol.accept", "\"required\"\nlisten = \"unix:/s\""),
+    ("proxy_protocol.from", "\"10.0.0.5\""),
     ("exempt", "[\"10.0.0.0/8\", \"::1\"]"),
     ("challenge", "\"cookie\""),
     ("challenge_cookie.name", "\"fw\""),
@@ -254,6 +256,7 @@ fn every_key_has_an_effect() {
         let more = [
             "challenge_cookie",
             "challenge_cookie.budget",
+            "proxy_protocol",
             "downstream_limits",
             "log",
             "save",

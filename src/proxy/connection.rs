@@ -20,6 +20,8 @@ use super::downstream::Downstream;
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::in_force::InForce;
+use super::introduction::{self, Refusal};
+use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::seat::{Overdue, Seat};
@@ -56,7 +58,7 @@ impl Protocols {
 
 /// One connection.
 pub struct Connection {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
     in_force: Arc<InForce>,
     protocols: Protocols,
@@ -83,15 +85,60 @@ impl Connection {
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
+    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<()>) {
         let limits = &self.in_force.settings.downstream_limits;
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let stream = Downstream::new(stream, seat, self.core.clock, pace);
+        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
+            && self.introduce(&mut stream, &mut stop).await.is_none()
+        {
+            return;
+        }
         let arrival = Arrival { peer: self.peer, https: false };
         match self.kind {
             DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
         }
+    }
+
+    /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
+    async fn introduce(
+        &mut self,
+        stream: &mut Downstream,
+        stop: &mut watch::Receiver<()>,
+    ) -> Option<()> {
+        let settings = &self.in_force.settings;
+        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
+        let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
+        let outcome = tokio::select! {
+            biased;
+            outcome = reading => outcome,
+            _ = stop.changed() => return None,
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                self.cut_off(overdue);
+                return None;
+            }
+        };
+        let named = match outcome {
+            Ok(named) => named,
+            Err(Refusal::Gone) => return None,
+            Err(refusal) => {
+                self.core.failed(&Failure::Introduction(refusal), None);
+                return None;
+            }
+        };
+        if let Some(named) = named {
+            self.peer = Peer::Tcp(named.source);
+        }
+        if !stream.holds() {
+            self.taken.seat().greeted();
+        }
+        let group = listen::group(&self.in_force, self.peer);
+        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+            self.core.failed(&Failure::Refused(full), None);
+            return None;
+        }
+        Some(())
     }
 
     async fn serve_http1(

@@ -22,6 +22,25 @@ pub struct Settings {
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
     pub downstream_limits: DownstreamLimits,
+    pub proxy_protocol: ProxyProtocol,
+}
+
+/// Whose PROXY headers are read.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// Whether those peers that may send a PROXY header must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    #[default]
+    Off,
+    Optional,
+    Required,
 }
 
 /// Where connections come in, and what is spoken there.

@@ -2,6 +2,7 @@
 //!
 //! What both kinds have in common stands here, so that nobody else asks which it is.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::unix::net::UnixListener as StdUnixListener;
@@ -27,6 +28,15 @@ impl Peer {
         match self {
             Self::Tcp(address) => address.ip().to_canonical(),
             Self::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_) => self.ip().fmt(f),
+            Self::Unix => f.write_str("a peer on a Unix socket"),
         }
     }
 }

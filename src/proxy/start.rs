@@ -17,7 +17,8 @@ use super::failure::Side;
 use super::in_force::InForce;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    AcceptHeader, Address, Door, DoorAddress, DoorKind, DownstreamLimits, ProxyProtocol, Settings,
+    SiteSettings, UpstreamLimits,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -308,6 +309,7 @@ pub fn settings(config: &Config) -> Settings {
         doors: config.listen().iter().map(plain).collect(),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
+        proxy_protocol: proxy_protocol(config.proxy_protocol()),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
         downstream_limits: DownstreamLimits {
@@ -324,6 +326,15 @@ pub fn settings(config: &Config) -> Settings {
             connections_per_client: down.connections_per_client,
         },
     }
+}
+
+fn proxy_protocol(settings: &config::ProxyProtocol) -> ProxyProtocol {
+    let accept = match settings.accept {
+        config::AcceptHeader::Off => AcceptHeader::Off,
+        config::AcceptHeader::Optional => AcceptHeader::Optional,
+        config::AcceptHeader::Required => AcceptHeader::Required,
+    };
+    ProxyProtocol { accept, from: settings.from.clone() }
 }
 
 fn door_address(listen: &Listen) -> DoorAddress {

@@ -18,7 +18,8 @@ use floodwall::proxy::clock::Clock;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, ProxyProtocol, Settings, SiteSettings,
+    UpstreamLimits,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -45,6 +46,7 @@ pub fn settings(upstream: Address) -> Single {
         doors: vec![Door { address, kind: DoorKind::Plain }],
         unix_mode: 0o660,
         trusted_proxies: Vec::new(),
+        proxy_protocol: ProxyProtocol::default(),
         cores: 1,
         drain_timeout: DEADLINE,
         downstream_limits: DownstreamLimits {
