@@ -22,6 +22,7 @@ mod leaps;
 mod limits;
 mod limits_descriptors;
 mod patch;
+mod proxy_protocol;
 mod proxying;
 mod raw;
 mod stages;

@@ -132,6 +132,11 @@ impl Proxy {
         self.failures.recv_timeout(DEADLINE).expect("a failure is told")
     }
 
+    /// How many failures were told that nobody has asked for.
+    pub fn told(&self) -> usize {
+        self.failures.try_iter().count()
+    }
+
     /// Waits for the end; how many exchanges were cut.
     pub fn wait(mut self) -> usize {
         self.running.take().unwrap().wait().unwrap()
