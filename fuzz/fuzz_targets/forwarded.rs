@@ -56,6 +56,8 @@ fuzz_target!(|data: &[u8]| {
     if clean_request(&mut parts, &Empty::<&[u8]>::new(), &limits).is_err() {
         return;
     }
+    // As the site does that a request without one is for.
+    parts.headers.entry(HOST).or_insert(HeaderValue::from_static("upstream"));
     announce(&mut parts.headers, &found);
     let sent = &parts.headers;
 

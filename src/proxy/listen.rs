@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Type};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
 use super::connection::{Connection, Protocols};
@@ -57,14 +57,26 @@ fn tcp(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<Listening> 
     }
     // Without it a restart has to wait for the connections of the process before it.
     socket.set_reuse_address(true)?;
-    // Connections inherit these, which saves system calls for each.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
-    socket.set_tcp_notsent_lowat(unsent(limits))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(Listening::Tcp(socket.into()))
+    let listening = Listening::Tcp(socket.into());
+    prepare(&listening, limits)?;
+    Ok(listening)
+}
+
+/// Sets what connections inherit, which saves system calls for each; also on a socket that another
+/// process has opened.
+pub fn prepare(listening: &Listening, limits: &DownstreamLimits) -> io::Result<()> {
+    match listening {
+        Listening::Tcp(listener) => {
+            let socket = SockRef::from(listener);
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
+            socket.set_tcp_notsent_lowat(unsent(limits))?;
+            socket.set_nonblocking(true)
+        }
+        Listening::Unix(listener) => listener.set_nonblocking(true),
+    }
 }
 
 /// As much as a client that barely keeps up takes in the send timeout.
@@ -101,7 +113,7 @@ pub async fn accept(
                 core.failed(&Failure::Accept(error), None);
                 core.seats.make_room(core.clock.now());
                 for site in core.in_force().sites.all() {
-                    site.upstream.pool(core.index).clear();
+                    site.upstream.clear();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

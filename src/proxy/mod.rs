@@ -5,10 +5,14 @@
 //! connection, never a response that was cut and looks whole. It refuses to know what a session
 //! is worth: that is decided in [`guard`](crate::guard).
 
+pub mod balance;
 pub mod body;
 pub mod challenge;
+pub mod checks;
 pub mod clock;
+pub mod connect;
 pub mod connection;
+pub mod control;
 pub mod core;
 pub mod descriptors;
 pub mod detached;
@@ -17,17 +21,23 @@ pub mod exchange;
 pub mod failure;
 pub mod forwarded;
 pub mod headers;
+pub mod health;
 pub mod in_force;
 pub mod introduction;
+pub mod keeper;
 pub mod listen;
 pub mod live;
 pub mod pace;
+pub mod passed;
+pub mod places;
 pub mod pool;
 pub mod proxy_header;
+pub mod pulses;
 pub mod replies;
 pub mod run;
 pub mod seat;
 pub mod seats;
+pub mod server;
 pub mod settings;
 pub mod shield;
 pub mod site;
@@ -35,6 +45,8 @@ pub mod sites;
 pub mod socket;
 pub mod start;
 pub mod state;
+pub mod status;
+pub mod supervisor;
 pub mod unix;
 pub mod upload;
 pub mod upstream;

@@ -32,8 +32,8 @@ pub type Group = Option<Client>;
 /// The connections of all cores.
 #[derive(Debug)]
 pub struct Seats {
-    most: usize,
-    most_for_client: usize,
+    most: AtomicUsize,
+    most_for_client: AtomicUsize,
     /// As in the table, to be read without its lock.
     taken: AtomicUsize,
     table: Mutex<Table>,
@@ -76,15 +76,27 @@ impl fmt::Display for Full {
 impl Seats {
     /// None is taken.
     pub fn new(most: usize, most_for_client: usize) -> Self {
-        Self { most, most_for_client, taken: AtomicUsize::new(0), table: Mutex::default() }
+        Self {
+            most: AtomicUsize::new(most),
+            most_for_client: AtomicUsize::new(most_for_client),
+            taken: AtomicUsize::new(0),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Changes how many there may be. Nobody is sent away for it: where there are more, none is
+    /// added.
+    pub fn resize(&self, most: usize, most_for_client: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        self.most_for_client.store(most_for_client, Ordering::Relaxed);
     }
 
     /// Takes a place for a connection, at the expense of others that wait if need be.
     pub fn take(self: &Arc<Self>, group: Group, seat: Seat, now: Moment) -> Result<Taken, Full> {
         let mut guard = self.lock();
         let table = &mut *guard;
-        table.make_room_for(group, self.most_for_client, now)?;
-        if table.taken >= self.most && table.shed(now) == 0 {
+        table.make_room_for(group, self.most_for_client.load(Ordering::Relaxed), now)?;
+        if table.taken >= self.most.load(Ordering::Relaxed) && table.shed(now) == 0 {
             return Err(Full::All);
         }
         let seat = Arc::new(seat);
@@ -252,7 +264,7 @@ impl Taken {
         }
         let mut guard = self.seats.lock();
         let table = &mut *guard;
-        table.make_room_for(group, self.seats.most_for_client, now)?;
+        table.make_room_for(group, self.seats.most_for_client.load(Ordering::Relaxed), now)?;
         // Where it has been shed, its task is being ended.
         if table.groups.get_mut(&self.group).is_some_and(|sharing| sharing.remove(&self.seat)) {
             table.tidy(self.group);

@@ -31,6 +31,17 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// The file of a socket that a predecessor has bound and passed.
+    pub fn adopt(path: &Path) -> io::Result<Self> {
+        let identity = identity(&fs::symlink_metadata(path)?);
+        Ok(Self { path: path.to_owned(), identity, removed: AtomicBool::new(false) })
+    }
+
+    /// Leaves the file to a successor, who has the socket now.
+    pub fn leave(&self) {
+        self.removed.store(true, Ordering::Release);
+    }
+
     /// Removes the file, unless it is another's by now. While the socket is open nobody else's
     /// file can have the same inode: call this before it is closed.
     pub fn remove(&self) {

@@ -25,6 +25,7 @@ mod patch;
 mod proxy_protocol;
 mod proxying;
 mod raw;
+mod reload;
 mod stages;
 mod stopping;
 mod streaming;

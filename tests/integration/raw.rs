@@ -16,10 +16,11 @@ use socket2::SockRef;
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::failure::Failure;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
     Address, Door, DoorAddress, DoorKind, DownstreamLimits, ProxyProtocol, Settings, SiteSettings,
-    UpstreamLimits,
+    UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -49,6 +50,7 @@ pub fn settings(upstream: Address) -> Single {
         proxy_protocol: ProxyProtocol::default(),
         cores: 1,
         drain_timeout: DEADLINE,
+        save_interval: DEADLINE,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -64,13 +66,16 @@ pub fn settings(upstream: Address) -> Single {
         },
     };
     let site = SiteSettings {
-        upstream,
+        upstream: UpstreamSettings::single(upstream),
         hold_time: DEADLINE,
         upstream_limits: UpstreamLimits {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             idle_connections: 64,
+            connections: 0,
+            queue: 0,
+            queue_timeout: Duration::ZERO,
         },
     };
     Single { shell, site }
@@ -96,7 +101,7 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
-        let running = Bound::new(app).unwrap().start().unwrap();
+        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
         Self { running: Some(running), upstream_host, failures }
     }
 
@@ -240,6 +245,16 @@ impl Wire {
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
         }
         .unwrap();
+    }
+
+    /// Sends bytes to somebody who may have hung up.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("saying is for TCP") };
+        match stream.write_all(bytes) {
+            Ok(()) => {}
+            Err(error) if is_end(error.kind()) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
