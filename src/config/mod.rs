@@ -67,6 +67,28 @@ pub struct ProxyProtocol {
     pub from: Vec<IpNet>,
 }
 
+/// The PROXY header that connections to the application begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendHeader {
+    /// None.
+    Off,
+    V1,
+    V2,
+}
+
+impl SendHeader {
+    pub const ALL: [Self; 3] = [Self::Off, Self::V1, Self::V2];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
 /// Whether those who may send a PROXY header must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AcceptHeader {

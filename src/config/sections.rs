@@ -8,7 +8,8 @@ use super::fault::{Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{Empty, boolean, duration, integer, size, text, word};
 use super::{
-    AcceptHeader, DownstreamLimits, Log, LogFormat, LogLevel, ProxyProtocol, UpstreamLimits,
+    AcceptHeader, DownstreamLimits, Log, LogFormat, LogLevel, ProxyProtocol, SendHeader,
+    UpstreamLimits,
 };
 use super::{address, clients, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
@@ -118,6 +119,15 @@ pub(super) fn downstream_limits(
     let connections = || integer(16..=1_000_000);
     table.read("connections", &mut limits.connections, faults, connections());
     table.read("connections_per_client", &mut limits.connections_per_client, faults, connections());
+    table.finish(faults);
+}
+
+pub(super) fn upstream_proxy_protocol(
+    mut table: Table<'_, '_>,
+    send: &mut SendHeader,
+    faults: &mut Faults,
+) {
+    table.read("send", send, faults, word(&SendHeader::ALL, SendHeader::word));
     table.finish(faults);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     AcceptHeader, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat, LogLevel,
-    Method, Profile, ProxyProtocol, Server, Site, Upstream, UpstreamLimits,
+    Method, Profile, ProxyProtocol, SendHeader, Server, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -52,6 +52,7 @@ impl Default for Config {
                     queue: 256,
                     queue_timeout: Duration::from_secs(5),
                 },
+                send_header: SendHeader::Off,
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
+use super::proxy_header::Header;
 use super::settings::Address;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
@@ -49,21 +50,46 @@ impl Wire {
     }
 }
 
-/// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Link, Failure>
+/// A new connection, within `limit`, which begins with `header`. `held` is dropped when it has been closed.
+pub async fn connect<H>(
+    address: &Address,
+    header: Option<Header>,
+    limit: Duration,
+    held: H,
+) -> Result<Link, Failure>
 where
     H: Send + 'static,
 {
     match address {
         Address::Tcp { host, port } => {
-            let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-            // Without it a body's last piece may wait for an acknowledgement.
-            stream.set_nodelay(true).map_err(Failure::Connect)?;
-            handshake(stream, held).await
+            let connecting = async {
+                let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+                // Without it a body's last piece may wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, held).await
         }
         Address::Unix(path) => {
-            handshake(in_time(limit, UnixStream::connect(path)).await?, held).await
+            let connecting = async {
+                let mut stream = UnixStream::connect(path).await?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, held).await
         }
+    }
+}
+
+/// Says whose connection it is, before anything else.
+async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
+    header: Option<Header>,
+) -> io::Result<()> {
+    match header {
+        Some(header) => stream.write_all(&header.bytes()).await,
+        None => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -40,6 +41,8 @@ const SMALLEST_BUFFER: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub peer: Peer,
+    /// What it has connected to, where that is known.
+    pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
 }
@@ -64,6 +67,7 @@ pub struct Connection {
     protocols: Protocols,
     kind: DoorKind,
     peer: Peer,
+    local: Option<SocketAddr>,
     taken: Taken,
     _running: Token,
 }
@@ -80,13 +84,14 @@ impl Connection {
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, kind, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
     pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<()>) {
         let limits = &self.in_force.settings.downstream_limits;
+        self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
@@ -95,7 +100,7 @@ impl Connection {
         {
             return;
         }
-        let arrival = Arrival { peer: self.peer, https: false };
+        let arrival = Arrival { peer: self.peer, local: self.local, https: false };
         match self.kind {
             DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
         }
@@ -129,6 +134,7 @@ impl Connection {
         };
         if let Some(named) = named {
             self.peer = Peer::Tcp(named.source);
+            self.local = Some(named.destination);
         }
         if !stream.holds() {
             self.taken.seat().greeted();

@@ -4,7 +4,7 @@
 //! Owns where a header ends and how long it may be; the addresses are read by the crate `ppp`. It
 //! promises to read nothing that is not whole, and refuses to know who may send a header.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ppp::{v1, v2};
 
@@ -15,6 +15,12 @@ const V1_BEGINS: &[u8] = b"PROXY ";
 const V2_HEAD_BYTES: usize = 16;
 /// As nginx: the addresses take 216 bytes at most, and what HAProxy adds some hundred.
 const V2_BYTES: usize = 4096;
+/// Version 2, and the command.
+const V2_LOCAL: u8 = 0x20;
+const V2_PROXY: u8 = 0x21;
+/// Family and transport.
+const V2_TCP4: u8 = 0x11;
+const V2_TCP6: u8 = 0x21;
 /// The longest header.
 pub const MOST_BYTES: usize = V2_BYTES;
 
@@ -40,6 +46,20 @@ pub struct Named {
     pub source: SocketAddr,
     /// What the source has connected to.
     pub destination: SocketAddr,
+}
+
+/// The header that a connection to the application begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub version: Version,
+    pub named: Option<Named>,
+}
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    V1,
+    V2,
 }
 
 /// What is wrong with a header.
@@ -102,7 +122,7 @@ fn read_v2(bytes: &[u8]) -> Result<Beginning, Malformed> {
     }
     let Some(header) = bytes.get(..length) else { return Ok(Beginning::Partial) };
     // LOCAL: "the receiver must [...] discard the protocol block including the family".
-    if header[12] == 0x20 {
+    if header[12] == V2_LOCAL {
         return Ok(Beginning::Header { length, named: None });
     }
     let header = v2::Header::try_from(header).map_err(|_| Malformed::Form)?;
@@ -124,6 +144,66 @@ fn read_v2(bytes: &[u8]) -> Result<Beginning, Malformed> {
         ) => return Err(Malformed::Form),
     };
     Ok(Beginning::Header { length, named })
+}
+
+impl Header {
+    /// As it is written. Both addresses are of one family: where one is IPv6, the other is written
+    /// as IPv6 as well.
+    pub fn bytes(&self) -> Vec<u8> {
+        match self.version {
+            Version::V1 => self.v1().into_bytes(),
+            Version::V2 => self.v2(),
+        }
+    }
+
+    fn v1(&self) -> String {
+        let Some(Named { source, destination }) = self.named else {
+            return "PROXY UNKNOWN\r\n".to_owned();
+        };
+        let (from, to) = (source.port(), destination.port());
+        match of_one_family(source.ip(), destination.ip()) {
+            Family::V4(source, destination) => {
+                format!("PROXY TCP4 {source} {destination} {from} {to}\r\n")
+            }
+            Family::V6(source, destination) => {
+                format!("PROXY TCP6 {source} {destination} {from} {to}\r\n")
+            }
+        }
+    }
+
+    fn v2(&self) -> Vec<u8> {
+        let Some(Named { source, destination }) = self.named else {
+            return [v2::PROTOCOL_PREFIX, &[V2_LOCAL, 0, 0, 0]].concat();
+        };
+        let (family, addresses) = match of_one_family(source.ip(), destination.ip()) {
+            Family::V4(source, destination) => {
+                (V2_TCP4, [source.octets(), destination.octets()].concat())
+            }
+            Family::V6(source, destination) => {
+                (V2_TCP6, [source.octets(), destination.octets()].concat())
+            }
+        };
+        let (from, to) = (source.port().to_be_bytes(), destination.port().to_be_bytes());
+        // 12 or 36.
+        let length = [0, u8::try_from(addresses.len() + from.len() + to.len()).unwrap_or(0)];
+        [v2::PROTOCOL_PREFIX, &[V2_PROXY, family], &length, &addresses, &from, &to].concat()
+    }
+}
+
+enum Family {
+    V4(Ipv4Addr, Ipv4Addr),
+    V6(Ipv6Addr, Ipv6Addr),
+}
+
+fn of_one_family(one: IpAddr, other: IpAddr) -> Family {
+    let v6 = |address| match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    match (one.to_canonical(), other.to_canonical()) {
+        (IpAddr::V4(one), IpAddr::V4(other)) => Family::V4(one, other),
+        (one, other) => Family::V6(v6(one), v6(other)),
+    }
 }
 
 #[cfg(test)]

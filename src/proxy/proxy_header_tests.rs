@@ -109,7 +109,32 @@ fn what_is_no_header_is_told_by_its_first_other_byte() {
     }
 }
 
+#[test]
+fn what_is_written_is_what_the_protocol_shows() {
+    let header = |version, named| Header { version, named }.bytes();
+    let v4 = named("192.0.2.7:4097", "10.0.0.1:80");
+    assert_eq!(header(Version::V1, v4), b"PROXY TCP4 192.0.2.7 10.0.0.1 4097 80\r\n");
+    assert_eq!(header(Version::V2, v4), v2(0x21, 0x11, &v4_content()));
+    let mixed = named("[2001:db8::7]:0", "10.0.0.1:80");
+    assert_eq!(header(Version::V1, mixed), b"PROXY TCP6 2001:db8::7 ::ffff:10.0.0.1 0 80\r\n");
+    let mapped = named("[::ffff:192.0.2.7]:4097", "10.0.0.1:80");
+    assert_eq!(header(Version::V1, mapped), header(Version::V1, v4));
+    assert_eq!(header(Version::V1, None), b"PROXY UNKNOWN\r\n");
+    assert_eq!(header(Version::V2, None), v2(0x20, 0, b""));
+}
+
 proptest! {
+    #[test]
+    fn what_is_written_is_read_back(source: SocketAddr, destination: SocketAddr) {
+        let plain = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        for version in [Version::V1, Version::V2] {
+            let named = Some(Named { source: plain(source), destination: plain(destination) });
+            let read = whole(&Header { version, named }.bytes()).unwrap().unwrap();
+            let read = Named { source: plain(read.source), destination: plain(read.destination) };
+            prop_assert_eq!(Some(read), named);
+        }
+    }
+
     /// TCP splits where it likes: nothing is decided before it is whole, and then the same.
     #[test]
     fn a_header_in_pieces_is_the_same(

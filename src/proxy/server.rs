@@ -3,7 +3,6 @@
 //! It owns the connections that are idle, the places for connections, the health and the load of
 //! one server, and outlives reloads that keep it. It refuses to know which server is next.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -12,6 +11,7 @@ use super::connect::Link;
 use super::health::Health;
 use super::places::Places;
 use super::pool::{Pool, PoolLimits};
+use super::proxy_header::Header;
 use super::settings::Address;
 
 /// One server.
@@ -71,7 +71,7 @@ impl Server {
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
     fn keep(&self, link: Link, to: &Owner, limits: &PoolLimits) {
-        let link = match to.client {
+        let link = match to.header {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,
             Some(_) => link,
@@ -80,7 +80,7 @@ impl Server {
                 None => return,
             },
         };
-        self.pool(to.core).put(link, to.client, limits, self.clock.now());
+        self.pool(to.core).put(link, to.header, limits, self.clock.now());
         // Who came meanwhile has looked for an idle one before this was.
         if self.places.is_waited_for() {
             self.close_oldest_idle();
@@ -92,8 +92,8 @@ impl Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub core: usize,
-    /// Where a connection belongs to one client.
-    pub client: Option<SocketAddr>,
+    /// What it begins with, where connections belong to one client.
+    pub header: Option<Header>,
 }
 
 /// An exchange of a server that is one of several: it counts until this is dropped.

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
+use super::proxy_header::Version;
 
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
@@ -152,6 +153,8 @@ pub struct UpstreamSettings {
     pub rules: Rules,
     /// Where they are checked.
     pub check: Option<CheckSettings>,
+    /// Of the PROXY headers that connections begin with, if they do.
+    pub header: Option<Version>,
 }
 
 impl UpstreamSettings {
@@ -172,6 +175,7 @@ impl UpstreamSettings {
                 return_by: ReturnBy::Trial,
             },
             check: None,
+            header: None,
         }
     }
 }

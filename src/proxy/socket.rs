@@ -101,6 +101,14 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// What the client has connected to, if that is an address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Has what is still to be sent thrown away when it is closed.
     pub fn throw_away(&self) -> io::Result<()> {
         match self {

@@ -23,6 +23,7 @@ use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::proxy_header::Version;
 use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
@@ -35,7 +36,7 @@ use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upstream::{Told, Upstream};
-use crate::config::{self, Config, HostPattern, Listen};
+use crate::config::{self, Config, HostPattern, Listen, SendHeader};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
@@ -357,5 +358,10 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
         },
         check,
+        header: match site.send_header() {
+            SendHeader::Off => None,
+            SendHeader::V1 => Some(Version::V1),
+            SendHeader::V2 => Some(Version::V2),
+        },
     }
 }

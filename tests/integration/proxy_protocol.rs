@@ -5,7 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
-use floodwall::proxy::settings::{AcceptHeader, ProxyProtocol};
+use floodwall::proxy::proxy_header::Version;
+use floodwall::proxy::settings::{AcceptHeader, Address, ProxyProtocol};
 
 use crate::raw::{Application, OK, Proxy, Wire, has, settings, values};
 use crate::support::attack::bounded;
@@ -333,4 +334,115 @@ fn a_peer_on_a_unix_socket_may_send_a_header_and_must_where_it_is_required() {
     let mut client = connect();
     client.send(GET);
     assert_eq!(client.rest(), "");
+}
+
+/// What HAProxy and nginx behind Floodwall understand of the headers that it sends.
+#[test]
+fn haproxy_and_nginx_behind_learn_of_the_client() {
+    let folder = Folder::new("behind");
+    let application = Recorder::echo();
+    let (checked, other) = (free_address(), free_address());
+    let backend = application.upstream().strip_prefix("http://").expect("TCP").to_owned();
+    let sections = format!(
+        "listen headers\n  bind {checked} accept-proxy\n  \
+         http-request set-header X-Seen %[src]:%[src_port],%[dst]:%[dst_port]\n  \
+         server application {backend}\n\
+         listen health\n  bind {other}\n  http-request return status 200\n"
+    );
+    let _haproxy = Front::haproxy(&folder, other, &sections);
+    let server = free_address();
+    let seen = "$proxy_protocol_addr:$proxy_protocol_port,\
+                $proxy_protocol_server_addr:$proxy_protocol_server_port";
+    let block =
+        format!("server {{ listen {server} proxy_protocol; return 200 \"x-seen: {seen}\\n\"; }}");
+    let _nginx = Front::nginx(&folder, server, &block);
+    for version in ["v1", "v2"] {
+        for behind in [checked, server] {
+            let folder = Folder::new("behind-floodwall");
+            let configuration = format!(
+                "trusted_proxies = '127.0.0.9'\n[upstream_proxy_protocol]\nsend = '{version}'\n"
+            );
+            let floodwall = Floodwall::start(&folder, &format!("http://{behind}"), &configuration);
+            let address: SocketAddr = floodwall.address().parse().expect("an address");
+            let mut client = connect_from([127, 0, 0, 8], address);
+            let source = client.stream().local_addr().expect("it is connected");
+            for _ in 0..2 {
+                client.send(GET);
+                let said = client.until(&format!("x-seen: {source},{address}\n"));
+                assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+            }
+            // Forwarded addresses have no port, and neither has a number for that.
+            let mut proxy = connect_from([127, 0, 0, 9], address);
+            for client in ["192.0.2.1", "192.0.2.2"] {
+                let request =
+                    format!("GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\n\r\n");
+                proxy.send(request);
+                let said = proxy.until(&format!("x-seen: {client}:,{address}\n"));
+                assert!(said.starts_with("HTTP/1.1 200 "), "{said}");
+            }
+        }
+    }
+}
+
+/// A connection says once whose it is: it is nobody else's then, however many wait for one.
+#[test]
+fn connections_to_the_application_belong_to_one_client() {
+    let application = Application::tcp();
+    let mut settings = settings(application.address.clone());
+    settings.site.upstream.header = Some(Version::V1);
+    settings.trusted_proxies = vec!["127.0.0.1/32".parse().expect("an address")];
+    let proxy = Proxy::start(settings);
+    let ask = |client: &mut Wire, forwarded: &str| {
+        let line = if forwarded.is_empty() {
+            String::new()
+        } else {
+            format!("X-Forwarded-For: {forwarded}\r\n")
+        };
+        client.send(format!("GET / HTTP/1.1\r\nHost: a\r\n{line}\r\n"));
+    };
+    let mut client = proxy.connect();
+    let mut wires: Vec<Wire> = Vec::new();
+    let to = proxy.address();
+    for (from, named) in [
+        ("192.0.2.1", format!("PROXY TCP4 192.0.2.1 127.0.0.1 0 {}\r\n", to.port())),
+        ("192.0.2.2", format!("PROXY TCP4 192.0.2.2 127.0.0.1 0 {}\r\n", to.port())),
+        // Junk: the proxy stands in for somebody.
+        ("junk", "PROXY UNKNOWN\r\n".to_owned()),
+        ("2001:db8::1", format!("PROXY TCP6 2001:db8::1 ::ffff:127.0.0.1 0 {}\r\n", to.port())),
+    ] {
+        ask(&mut client, from);
+        let mut wire = application.accept();
+        assert_eq!(wire.until("\r\n"), named);
+        assert!(wire.head().starts_with("GET / HTTP/1.1\r\n"));
+        wire.send(OK);
+        client.until("ok");
+        wires.push(wire);
+    }
+    // Each comes back on its own, without another header.
+    for (index, from) in ["192.0.2.1", "192.0.2.2", "junk", "2001:db8::1"].iter().enumerate() {
+        ask(&mut client, from);
+        assert!(wires[index].head().starts_with("GET / HTTP/1.1\r\n"), "{from}");
+        wires[index].send(OK);
+        client.until("ok");
+    }
+    assert!(application.is_left_alone());
+    let peer = client.stream().local_addr().expect("it is connected");
+    ask(&mut client, "");
+    let mut wire = application.accept();
+    let named = format!("PROXY TCP4 127.0.0.1 127.0.0.1 {} {}\r\n", peer.port(), to.port());
+    assert_eq!(wire.until("\r\n"), named);
+}
+
+/// Health checks are Floodwall's own.
+#[test]
+fn checks_name_nobody() {
+    let application = Application::tcp();
+    let Address::Tcp { port, .. } = &application.address else { panic!("it listens on TCP") };
+    let folder = Folder::new("checks");
+    let configuration = "[health]\npath = '/health'\n[upstream_proxy_protocol]\nsend = 'v2'\n";
+    let upstream = format!("http://127.0.0.1:{port}");
+    let _floodwall = Floodwall::start(&folder, &upstream, configuration);
+    let mut wire = application.accept();
+    assert_eq!(wire.exactly(LOCAL.len()), LOCAL);
+    assert!(wire.head().starts_with("GET /health HTTP/1.1\r\n"));
 }

@@ -425,7 +425,10 @@ impl Wire {
                 true
             }
             Err(error) if is_end(error.kind()) => false,
-            Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
+            Err(error) => {
+                let read = self.read.escape_ascii();
+                panic!("nothing came in time behind \"{read}\", or the connection broke: {error}")
+            }
         }
     }
 }
