@@ -32,9 +32,11 @@ pub struct Link {
     pub wire: Arc<Wire>,
 }
 
-/// What was seen on a connection.
+/// What was said, and seen, on a connection.
 #[derive(Debug, Default)]
 pub struct Wire {
+    /// What it began with, where connections belong to one client each.
+    pub header: Option<Header>,
     answered: AtomicBool,
 }
 
@@ -69,7 +71,7 @@ where
                 introduce(&mut stream, header).await?;
                 Ok(stream)
             };
-            handshake(in_time(limit, connecting).await?, held).await
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Unix(path) => {
             let connecting = async {
@@ -77,7 +79,7 @@ where
                 introduce(&mut stream, header).await?;
                 Ok(stream)
             };
-            handshake(in_time(limit, connecting).await?, held).await
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
     }
 }
@@ -104,12 +106,12 @@ async fn in_time<T>(
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.
-async fn handshake<S, H>(stream: S, held: H) -> Result<Link, Failure>
+async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Send + 'static,
 {
-    let wire = Arc::new(Wire::default());
+    let wire = Arc::new(Wire { header, ..Wire::default() });
     let stream = Attentive { stream, wire: Arc::clone(&wire), broken: None };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)

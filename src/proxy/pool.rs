@@ -33,8 +33,6 @@ pub struct Pool {
 #[derive(Debug)]
 struct Idle {
     link: Link,
-    /// What it began with, where connections belong to one client.
-    header: Option<Header>,
     since: Moment,
 }
 
@@ -43,8 +41,8 @@ impl Pool {
     pub fn take(&self, header: Option<Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
         let mut idle = self.lock();
         loop {
-            let index = idle.iter().rposition(|idle| idle.header == header)?;
-            let Idle { link, since, .. } = idle.remove(index)?;
+            let index = idle.iter().rposition(|idle| idle.link.wire.header == header)?;
+            let Idle { link, since } = idle.remove(index)?;
             if now.since(since) >= limits.idle_timeout {
                 // Those in front have been idle for longer still.
                 idle.drain(..index);
@@ -57,7 +55,7 @@ impl Pool {
     }
 
     /// Keeps a connection that is ready for another request.
-    pub fn put(&self, link: Link, header: Option<Header>, limits: &PoolLimits, now: Moment) {
+    pub fn put(&self, link: Link, limits: &PoolLimits, now: Moment) {
         if limits.capacity == 0 {
             return;
         }
@@ -66,7 +64,7 @@ impl Pool {
             // The longest idle is the likeliest to be closed by the application under our hands.
             idle.pop_front();
         }
-        idle.push_back(Idle { link, header, since: now });
+        idle.push_back(Idle { link, since: now });
     }
 
     /// Closes the connections that have been idle for too long.

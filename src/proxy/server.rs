@@ -70,17 +70,17 @@ impl Server {
 
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
-    fn keep(&self, link: Link, to: &Owner, limits: &PoolLimits) {
-        let link = match to.header {
+    fn keep(&self, link: Link, core: usize, limits: &PoolLimits) {
+        let link = match link.wire.header {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,
             Some(_) => link,
-            None => match self.places.hand_over(link, to.core) {
+            None => match self.places.hand_over(link, core) {
                 Some(link) => link,
                 None => return,
             },
         };
-        self.pool(to.core).put(link, to.header, limits, self.clock.now());
+        self.pool(core).put(link, limits, self.clock.now());
         // Who came meanwhile has looked for an idle one before this was.
         if self.places.is_waited_for() {
             self.close_oldest_idle();
@@ -125,7 +125,7 @@ impl Drop for Burden {
 pub struct Lease {
     link: Link,
     server: Arc<Server>,
-    owner: Owner,
+    core: usize,
     limits: PoolLimits,
     /// Whether the connection can carry another request.
     again: bool,
@@ -133,6 +133,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Whose connection it is.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// A connection on which a response is being read. `again` is false if it must be closed.
     pub fn new(
         link: Link,
@@ -142,24 +147,24 @@ impl Lease {
         again: bool,
         burden: Option<Burden>,
     ) -> Self {
-        Self { link, server: Arc::clone(server), owner, limits, again, _burden: burden }
+        Self { link, server: Arc::clone(server), core: owner.core, limits, again, _burden: burden }
     }
 
     /// The response has been read to its end.
     pub fn give_back(self) {
-        let Self { mut link, server, owner, limits, again, .. } = self;
+        let Self { mut link, server, core, limits, again, .. } = self;
         if !again || link.sender.is_closed() {
             return;
         }
         if link.sender.is_ready() {
-            return server.keep(link, &owner, &limits);
+            return server.keep(link, core, &limits);
         }
         // The connection's task has not come to its end of the exchange yet, or the application
         // answered before it had read the request.
         tokio::spawn(async move {
             let ready = link.sender.ready();
             if let Ok(Ok(())) = tokio::time::timeout(limits.settle_timeout, ready).await {
-                server.keep(link, &owner, &limits);
+                server.keep(link, core, &limits);
             }
         });
     }
