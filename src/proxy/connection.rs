@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -23,6 +24,8 @@ use super::downstream::Downstream;
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::in_force::InForce;
+use super::introduction::{self, Refusal};
+use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::replies;
@@ -45,6 +48,8 @@ const SMALLEST_BUFFER: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
     pub peer: Peer,
+    /// What it has connected to, where that is known.
+    pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
 }
@@ -85,12 +90,13 @@ impl Protocols {
 
 /// One connection.
 pub struct Connection {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
     in_force: Arc<InForce>,
     protocols: Protocols,
     kind: DoorKind,
     peer: Peer,
+    local: Option<SocketAddr>,
     taken: Taken,
     _running: Token,
 }
@@ -107,20 +113,67 @@ impl Connection {
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, kind, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<Stop>) {
+    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<Stop>) {
         let limits = &self.in_force.settings.downstream_limits;
+        self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer, https: false };
+        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
+            && self.introduce(&mut stream, &mut stop).await.is_none()
+        {
+            return;
+        }
+        let arrival = Arrival { peer: self.peer, local: self.local, https: false };
         match self.kind {
             DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
         }
+    }
+
+    /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
+    async fn introduce(
+        &mut self,
+        stream: &mut Downstream,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<()> {
+        let settings = &self.in_force.settings;
+        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
+        let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
+        let outcome = tokio::select! {
+            biased;
+            outcome = reading => outcome,
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                self.cut_off(overdue);
+                return None;
+            }
+        };
+        let named = match outcome {
+            Ok(named) => named,
+            Err(Refusal::Gone) => return None,
+            Err(refusal) => {
+                self.core.failed(&Failure::Introduction(refusal), None);
+                return None;
+            }
+        };
+        if let Some(named) = named {
+            self.peer = Peer::Tcp(named.source);
+            self.local = Some(named.destination);
+        }
+        if !stream.holds() {
+            self.taken.seat().greeted();
+        }
+        let group = listen::group(&self.in_force, self.peer);
+        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+            self.core.failed(&Failure::Refused(full), None);
+            return None;
+        }
+        Some(())
     }
 
     async fn serve_http1(

@@ -13,6 +13,7 @@ use super::core::Core;
 use super::failure::Failure;
 use super::forwarded;
 use super::in_force::InForce;
+use super::introduction;
 use super::seat::Seat;
 use super::seats::Group;
 use super::settings::{DoorAddress, DoorKind, DownstreamLimits, Settings};
@@ -131,7 +132,12 @@ fn begin(
     stop: &watch::Receiver<Stop>,
 ) {
     let now = core.clock.now();
-    match core.seats.take(group(in_force, peer), Seat::new(core.clock, now), now) {
+    // Whose it is comes out later, where a PROXY header is expected.
+    let group = match introduction::is_expected(peer, &in_force.settings.proxy_protocol) {
+        true => None,
+        false => group(in_force, peer),
+    };
+    match core.seats.take(group, Seat::new(core.clock, now), now) {
         Ok(taken) => {
             let seat = Arc::clone(taken.seat());
             let connection =
@@ -144,7 +150,7 @@ fn begin(
 }
 
 /// Whose connections those of a peer are counted with.
-fn group(in_force: &InForce, peer: Peer) -> Group {
+pub(super) fn group(in_force: &InForce, peer: Peer) -> Group {
     if forwarded::is_trusted(peer, &in_force.settings.trusted_proxies) {
         return None;
     }

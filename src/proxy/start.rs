@@ -27,12 +27,13 @@ use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::proxy_header::Version;
 use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, ServerSettings,
-    Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
+    AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
+    ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -40,7 +41,7 @@ use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
-use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
 use crate::guard::image::Image;
@@ -327,6 +328,7 @@ pub fn settings(config: &Config) -> Settings {
         doors: config.listen().iter().map(plain).collect(),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
+        proxy_protocol: proxy_protocol(config.proxy_protocol()),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
         save_interval: config.save_interval(),
@@ -344,6 +346,15 @@ pub fn settings(config: &Config) -> Settings {
             connections_per_client: down.connections_per_client,
         },
     }
+}
+
+fn proxy_protocol(settings: &config::ProxyProtocol) -> ProxyProtocol {
+    let accept = match settings.accept {
+        config::AcceptHeader::Off => AcceptHeader::Off,
+        config::AcceptHeader::Optional => AcceptHeader::Optional,
+        config::AcceptHeader::Required => AcceptHeader::Required,
+    };
+    ProxyProtocol { accept, from: settings.from.clone() }
 }
 
 fn door_address(listen: &Listen) -> DoorAddress {
@@ -402,5 +413,10 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
         },
         check,
+        header: match site.send_header() {
+            SendHeader::Off => None,
+            SendHeader::V1 => Some(Version::V1),
+            SendHeader::V2 => Some(Version::V2),
+        },
     }
 }
