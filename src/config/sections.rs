@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::fault::{Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{boolean, duration, integer, size, text, word};
-use super::{DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
+use super::{DownstreamLimits, Http2, Log, LogFormat, LogLevel, UpstreamLimits};
 use super::{address, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 
@@ -111,6 +111,15 @@ pub(super) fn downstream_limits(
     let connections = || integer(16..=1_000_000);
     table.read("connections", &mut limits.connections, faults, connections());
     table.read("connections_per_client", &mut limits.connections_per_client, faults, connections());
+    table.finish(faults);
+}
+
+pub(super) fn http2(mut table: Table<'_, '_>, http2: &mut Http2, faults: &mut Faults) {
+    table.read("enabled", &mut http2.enabled, faults, boolean);
+    table.read("streams", &mut http2.streams, faults, integer(1..=1_024));
+    let list = size(8 << 10..=1 << 20);
+    table.read("header_list_bytes", &mut http2.header_list_bytes, faults, list);
+    table.read("resets", &mut http2.resets, faults, integer(16..=100_000));
     table.finish(faults);
 }
 

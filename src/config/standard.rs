@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    Config, DownstreamLimits, Http2, Log, LogFormat, LogLevel, Profile, Site, Upstream,
+    UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -52,6 +53,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

@@ -20,12 +20,19 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
+    /// What was read to find out what is spoken, to be read again.
+    begun: Vec<u8>,
 }
 
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: TcpStream, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace }
+        Self { stream, seat, clock, pace, begun: Vec::new() }
+    }
+
+    /// What was read is read again.
+    pub fn put_back(&mut self, begun: Vec<u8>) {
+        self.begun = begun;
     }
 
     fn written(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -52,6 +59,16 @@ impl AsyncRead for Downstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun[..length]);
+            if length == self.begun.len() {
+                self.begun = Vec::new();
+            } else {
+                self.begun.drain(..length);
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before && !self.seat.arrived() {

@@ -93,10 +93,14 @@ pub async fn exchange(
     let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
     let request = Request::from_parts(parts, body);
-    let forwarding = Observed::new(
-        &core.detached,
-        forward(Arc::clone(core), Arc::clone(&site), admitted, request),
-    );
+    let forwarding = forward(Arc::clone(core), Arc::clone(&site), admitted, request);
+    // Its place is taken for as long as the application works for it, whatever its client does.
+    let place = arrival.place.clone();
+    let forwarding = Observed::new(&core.detached, async move {
+        let outcome = forwarding.await;
+        drop(place);
+        outcome
+    });
     match forwarding.await {
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),

@@ -51,6 +51,11 @@ impl Pace {
         self.earn(bytes);
     }
 
+    /// The wait begins anew: it was not the client's fault.
+    pub fn excuse(&mut self, now: Moment) {
+        self.waiting_since = Some(now);
+    }
+
     /// Bytes that nobody had to wait for.
     pub fn earn(&mut self, bytes: u64) {
         let earned = match bytes.saturating_mul(1_000_000_000).checked_div(self.rate) {

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::clock::Clock;
@@ -51,6 +52,10 @@ pub struct Seat {
     blocked_until: AtomicU64,
     /// What is still to be sent is to be thrown away.
     broken: AtomicBool,
+    /// It speaks HTTP/2: bytes that come are no sign of a request.
+    multiplexed: AtomicBool,
+    /// Its task has something to look at: it was shed, or its client resets too much.
+    called: Notify,
     task: OnceLock<AbortHandle>,
     /// Where it stands in the table of its client; written and read under the table's lock.
     pub(super) place: AtomicUsize,
@@ -92,6 +97,8 @@ impl Seat {
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            multiplexed: AtomicBool::new(false),
+            called: Notify::new(),
             task: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
         }
@@ -109,6 +116,9 @@ impl Seat {
 
     /// Bytes have come. False if they come too late: the connection has been shed.
     pub fn arrived(&self) -> bool {
+        if self.multiplexed.load(Ordering::Relaxed) {
+            return self.phase() != Phase::Shed;
+        }
         loop {
             let phase = self.phase();
             match phase {
@@ -121,6 +131,25 @@ impl Seat {
                 }
             }
         }
+    }
+
+    /// HTTP/2 is spoken from here on. What has come so far was no request: only a request ends the
+    /// silence, or the idle time, whatever other frames come.
+    pub fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        if let Phase::Head(since) = self.phase() {
+            self.change(Phase::Head(since), Phase::Silent(since));
+        }
+    }
+
+    /// Has the connection's task look at what has changed.
+    pub fn call(&self) {
+        self.called.notify_one();
+    }
+
+    /// Waits until there is something to look at.
+    pub async fn called(&self) {
+        self.called.notified().await;
     }
 
     /// A head is whole: an exchange runs until all copies of what this returns are dropped. `None`
@@ -146,6 +175,11 @@ impl Seat {
     /// The client takes something.
     pub fn unblocked(&self) {
         self.blocked_until.store(0, Ordering::Release);
+    }
+
+    /// Whether the client's socket takes nothing just now.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_until.load(Ordering::Acquire) != 0
     }
 
     /// When it is to be cut off, as things stand, and why.
@@ -184,7 +218,12 @@ impl Seat {
         let phases = [Phase::Idle(since), Phase::Silent(since), Phase::Head(since)];
         let claimed = phases.into_iter().any(|phase| self.change(phase, Phase::Shed));
         if claimed {
-            task.abort();
+            if self.multiplexed.load(Ordering::Relaxed) {
+                // It has a word to say before: GOAWAY.
+                self.call();
+            } else {
+                task.abort();
+            }
         }
         claimed
     }

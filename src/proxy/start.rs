@@ -18,7 +18,7 @@ use super::failure::Side;
 use super::in_force::InForce;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorKind, DownstreamLimits, Http2Limits, Settings, SiteSettings, UpstreamLimits,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -303,7 +303,7 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let down = config.downstream_limits();
+    let (down, http2) = (config.downstream_limits(), config.http2());
     let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
@@ -322,6 +322,12 @@ pub fn settings(config: &Config) -> Settings {
             body_bytes: down.body_bytes as u64,
             connections: down.connections,
             connections_per_client: down.connections_per_client,
+        },
+        http2: Http2Limits {
+            enabled: http2.enabled,
+            streams: http2.streams,
+            header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
+            resets: http2.resets,
         },
     }
 }

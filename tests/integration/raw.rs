@@ -18,7 +18,7 @@ use floodwall::proxy::clock::Clock;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorKind, DownstreamLimits, Http2Limits, Settings, SiteSettings, UpstreamLimits,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -58,6 +58,12 @@ pub fn settings(upstream: Address) -> Single {
             body_bytes: 1 << 30,
             connections: 1_000,
             connections_per_client: 1_000,
+        },
+        http2: Http2Limits {
+            enabled: true,
+            streams: 100,
+            header_list_bytes: 64 * 1024,
+            resets: 200,
         },
     };
     let site = SiteSettings {
