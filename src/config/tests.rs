@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 63] = [
+const OTHERS: [(&str, &str); 67] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -229,6 +229,10 @@ const OTHERS: [(&str, &str); 63] = [
     ("downstream_limits.body_bytes", "\"1024GiB\""),
     ("downstream_limits.connections", "1_000_000"),
     ("downstream_limits.connections_per_client", "16"),
+    ("http2.enabled", "false"),
+    ("http2.streams", "1024"),
+    ("http2.header_list_bytes", "'1MiB'"),
+    ("http2.resets", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
     ("log.format", "\"json\""),
@@ -254,6 +258,7 @@ fn every_key_has_an_effect() {
             "challenge_cookie",
             "challenge_cookie.budget",
             "downstream_limits",
+            "http2",
             "log",
             "save",
             "rule",

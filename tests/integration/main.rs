@@ -18,6 +18,8 @@ mod django_trouble;
 mod django_warmth;
 mod forged;
 mod framing;
+mod http2;
+mod http2_floods;
 mod leaps;
 mod limits;
 mod limits_descriptors;
