@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,7 +15,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::core::Core;
@@ -30,7 +28,8 @@ use super::pace::{Alarm, Pace};
 use super::preface::{self, Spoken};
 use super::seat::{Overdue, Phase, Seat};
 use super::seats::Taken;
-use super::settings::{Door, DoorKind, DownstreamLimits, Settings};
+use super::settings::{DoorKind, DownstreamLimits, Settings};
+use super::socket::{Peer, Socket};
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -44,8 +43,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How a request came in: what its exchange must know of that.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// The other end of the socket.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// Whether it speaks TLS.
     pub https: bool,
     /// One of those that its connection has, where several exchanges run on it at once.
@@ -94,8 +92,8 @@ pub struct Connection {
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
     pub(super) in_force: Arc<InForce>,
     protocols: Protocols,
-    door: Door,
-    peer: SocketAddr,
+    kind: DoorKind,
+    peer: Peer,
     pub(super) taken: Taken,
     _running: Token,
 }
@@ -106,25 +104,25 @@ impl Connection {
         core: &Arc<Core>,
         in_force: Arc<InForce>,
         protocols: Protocols,
-        door: Door,
-        peer: SocketAddr,
+        kind: DoorKind,
+        peer: Peer,
         taken: Taken,
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, door, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: TcpStream, stop: watch::Receiver<()>) {
+    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
         let limits = &self.in_force.settings.downstream_limits;
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer.ip(), https: false, place: None };
+        let arrival = Arrival { peer: self.peer, https: false, place: None };
         let stop = Stop::new(stop);
-        match self.door.kind {
+        match self.kind {
             DoorKind::Plain if self.in_force.settings.http2.enabled => {
                 self.serve_either(stream, arrival, stop).await;
             }

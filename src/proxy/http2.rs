@@ -110,7 +110,7 @@ impl Connection {
                     .await;
                 }
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => match overdue {
-                    Overdue::Idle if !watch.is_told() => {
+                    Overdue::Idle if !watch.is_told() && !seat.chatters() => {
                         serving.as_mut().graceful_shutdown();
                         watch.told();
                     }

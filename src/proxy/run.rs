@@ -2,90 +2,177 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use sd_notify::NotifyState;
+use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::checks;
+use super::control::{Control, Order};
 use super::core::{App, Core};
-use super::listen;
-use super::settings::Door;
+use super::passed::Passed;
+use super::settings::{DoorAddress, DoorKind};
+use super::socket::{Listener, Listening};
+use super::unix::SocketFile;
+use super::{listen, status, supervisor};
+
+/// Orders that wait to be obeyed.
+const ORDERS: usize = 16;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a running process can be told to do.
+pub struct Orders<'a> {
+    /// Where it is told; `None`: by signals only.
+    pub control: Option<&'a Control>,
+    /// Reads the configuration again and puts it in force: what there is to tell, or why the old
+    /// one stays.
+    pub reload: &'a dyn Fn() -> Result<String, String>,
+}
+
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
-/// second signal ends at once. SIGUSR1 has a line written that says how the guard stands.
-pub fn run(app: Arc<App>) -> Result<(), RunError> {
+/// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
+/// stands.
+pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
     let control = runtime()?;
-    let (mut term, mut int, mut usr1) = {
+    let mut signals = {
         let _context = control.enter();
-        let caught = |kind| signal(kind).map_err(RunError::Signals);
-        let usr1 = caught(SignalKind::user_defined1())?;
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, usr1)
+        Signals::caught().map_err(RunError::Signals)?
     };
-    let shared = Arc::clone(&app);
-    let status = async {
-        while usr1.recv().await.is_some() {
-            shared.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
-        }
-        // No more signals: there is nothing to end for.
-        std::future::pending::<()>().await;
-    };
-    let running = Bound::new(app)?.start()?;
+    let bound = Bound::new(Arc::clone(&app), passed)?;
+    let running = bound.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
+    supervisor::tell(&[NotifyState::Ready]);
     control.block_on(async {
-        tokio::pin!(status);
-        tokio::select! {
-            () = status.as_mut() => {}
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            () = running.ended() => return,
+        // Kept, so that a channel that nobody uses stays open.
+        let (sender, mut told) = mpsc::channel(ORDERS);
+        if let Some(control) = orders.control {
+            let listener = control.listener().map_err(RunError::Runtime)?;
+            tokio::spawn(Control::serve(listener, sender.clone()));
         }
+        loop {
+            tokio::select! {
+                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.hup.recv() => {
+                    let _ = reload(orders);
+                }
+                Some(order) = told.recv() => obey(order, &app, orders),
+                _ = signals.term.recv() => break,
+                _ = signals.int.recv() => break,
+                () = running.ended() => return Ok(()),
+            }
+        }
+        supervisor::tell(&[NotifyState::Stopping]);
         tracing::info!("draining");
         running.stop();
-        tokio::select! {
-            () = status => {}
-            _ = term.recv() => running.abort(),
-            _ = int.recv() => running.abort(),
-            () = running.ended() => {}
+        loop {
+            tokio::select! {
+                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.term.recv() => running.abort(),
+                _ = signals.int.recv() => running.abort(),
+                () = running.ended() => return Ok(()),
+            }
         }
-    });
+    })?;
     let cut = running.wait()?;
     tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
+}
+
+/// The signals that are obeyed.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl Signals {
+    fn caught() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+fn obey(order: Order, app: &App, orders: &Orders<'_>) {
+    match order.word() {
+        "reload" => {
+            let outcome = reload(orders);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok(text) => order.answer(&text, json!({})).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
+        "status" => {
+            let (text, json) = status::of(app);
+            tokio::spawn(async move { order.answer(&text, json).await });
+        }
+        _ => {
+            tokio::spawn(order.refuse("not an order; there are reload and status"));
+        }
+    }
+}
+
+fn reload(orders: &Orders<'_>) -> Result<String, String> {
+    supervisor::reloading();
+    let outcome = (orders.reload)();
+    supervisor::tell(&[NotifyState::Ready]);
+    match &outcome {
+        Ok(text) => tracing::info!("reloaded: {text}"),
+        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
+    }
+    outcome
+}
+
+fn tell_status(app: &App) {
+    app.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
 }
 
 /// Sockets that listen; nothing is accepted yet.
 #[derive(Debug)]
 pub struct Bound {
     app: Arc<App>,
-    listeners: Vec<(Door, StdListener)>,
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<(DoorKind, Listening)>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Bound {
-    /// Binds every address, or none.
-    pub fn new(app: Arc<App>) -> Result<Self, RunError> {
+    /// Binds every address that is not among the sockets `passed`, or none.
+    pub fn new(app: Arc<App>, mut passed: Passed) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let mut files = Vec::new();
         let settings = &app.in_force.load().settings;
         for door in &settings.doors {
-            let address = door.address;
-            let failed = |source| RunError::Bind { address, source };
-            let listener = listen::bind(address, &settings.downstream_limits).map_err(failed)?;
-            addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push((*door, listener));
+            let failed = |source| RunError::Bind { address: door.address.clone(), source };
+            let (listener, file) = match passed.take(&door.address, settings).map_err(failed)? {
+                Some(passed) => passed,
+                None => listen::bind(&door.address, settings).map_err(failed)?,
+            };
+            addresses.push(listener.address().map_err(failed)?);
+            listeners.push((door.kind, listener));
+            files.extend(file);
         }
-        Ok(Self { app: Arc::clone(&app), listeners, addresses })
+        if let Some(address) = passed.left() {
+            return Err(RunError::Passed { address });
+        }
+        Ok(Self { app: Arc::clone(&app), listeners, addresses, files })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -102,6 +189,7 @@ impl Bound {
                 .name(format!("core-{index}"))
                 .spawn(move || {
                     let cut = runtime.block_on(serve(&core, listeners, phase.clone()));
+                    core.app.pulses.end(core.index);
                     // Everything that still runs is dropped here; a name lookup that hangs in a
                     // blocking thread is not waited for.
                     runtime.shutdown_background();
@@ -111,14 +199,14 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        Ok(Running { threads, phase, addresses: self.addresses })
+        Ok(Running { threads, phase, addresses: self.addresses, files: self.files })
     }
 
-    fn register(&self, runtime: &Runtime) -> Result<Vec<(Door, TcpListener)>, RunError> {
+    fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
         let _context = runtime.enter();
         self.listeners
             .iter()
-            .map(|(door, listener)| Ok((*door, TcpListener::from_std(listener.try_clone()?)?)))
+            .map(|(kind, listener)| Ok((*kind, listener.register()?)))
             .collect::<io::Result<_>>()
             .map_err(RunError::Runtime)
     }
@@ -139,23 +227,31 @@ enum Phase {
 pub struct Running {
     threads: Vec<JoinHandle<usize>>,
     phase: watch::Sender<Phase>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Running {
     /// Where it listens; ports that were 0 are what the system gave.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[DoorAddress] {
         &self.addresses
     }
 
     /// Stops accepting and closes idle connections; what runs may take the drain timeout.
     pub fn stop(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Draining);
     }
 
     /// Ends at once.
     pub fn abort(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Aborted);
+    }
+
+    /// Removes the files of sockets, while these are open still.
+    fn leave(&self) {
+        self.files.iter().for_each(SocketFile::remove);
     }
 
     /// Waits until no core serves any more.
@@ -177,17 +273,20 @@ impl Running {
 /// One core, from start to end; how many exchanges were cut.
 async fn serve(
     core: &Arc<Core>,
-    listeners: Vec<(Door, TcpListener)>,
+    listeners: Vec<(DoorKind, Listener)>,
     mut phase: watch::Receiver<Phase>,
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
     let (stop, stopped) = watch::channel(());
     let mut accepting = JoinSet::new();
-    for (door, listener) in listeners {
-        accepting.spawn(listen::accept(Arc::clone(core), door, listener, stopped.clone()));
+    for (kind, listener) in listeners {
+        accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
+    if core.index == 0 {
+        tokio::spawn(checks::run(Arc::clone(core)));
+    }
     // An error says that the `Running` was dropped: that is a stop, too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     // First the sockets, so that who is sent away finds the port closed and not this process again.
@@ -206,15 +305,17 @@ async fn serve(
     core.exchanges.number() + core.detached.number()
 }
 
-/// Closes connections to the application that have been idle for too long.
+/// Closes connections to the application that have been idle for too long, and shows that the core
+/// runs.
 async fn expire(core: Arc<Core>) {
     loop {
+        core.app.pulses.beat(core.index, core.clock.now());
         let in_force = core.in_force();
         let sites = in_force.sites.all();
         let shortest = sites.iter().map(|site| site.settings.upstream_limits.idle_timeout).min();
         let interval = shortest.map_or(EXPIRY_INTERVAL, |idle_timeout| idle_timeout / 2);
         tokio::time::sleep(interval.clamp(Duration::from_millis(10), EXPIRY_INTERVAL)).await;
-        sites.iter().for_each(|site| site.upstream.pool(core.index).expire());
+        sites.iter().for_each(|site| site.upstream.expire(core.index));
     }
 }
 
@@ -226,7 +327,9 @@ fn runtime() -> Result<Runtime, RunError> {
 #[derive(Debug)]
 pub enum RunError {
     /// An address cannot be listened on.
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: DoorAddress, source: io::Error },
+    /// A socket was passed that no `listen` names.
+    Passed { address: DoorAddress },
     /// A thread, a runtime or its sockets could not be had.
     Runtime(io::Error),
     /// SIGTERM and SIGINT could not be taken over.
@@ -238,26 +341,49 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => {
-                let remedy = match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "the port is in use: stop what listens there, or give `listen` another"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        "no interface has this address: correct `listen`"
-                    }
-                    _ => return write!(f, "cannot listen on {address}: {source}"),
-                };
-                write!(f, "cannot listen on {address}: {remedy}")
-            }
+            Self::Bind { address, source } => match remedy(address, source.kind()) {
+                Some(remedy) => write!(f, "cannot listen on {address}: {remedy}"),
+                None => write!(f, "cannot listen on {address}: {source}: correct `listen`"),
+            },
+            Self::Passed { address } => write!(
+                f,
+                "a socket that listens at {address} was passed, which `listen` does not name: name \
+                 it there, or take it out of the socket unit"
+            ),
             Self::Runtime(source) => write!(f, "cannot start a thread for each core: {source}"),
             Self::Signals(source) => write!(f, "cannot take over SIGTERM and SIGINT: {source}"),
             Self::Panicked => f.write_str("a core ended by a panic: please report this"),
         }
     }
+}
+
+/// What to do where an address cannot be listened on.
+fn remedy(address: &DoorAddress, kind: io::ErrorKind) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    Some(match (address, kind) {
+        (DoorAddress::Tcp(_), Kind::AddrInUse) => {
+            "the port is in use: stop what listens there, or give `listen` another"
+        }
+        (DoorAddress::Tcp(_), Kind::PermissionDenied) => {
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
+        }
+        (DoorAddress::Tcp(_), Kind::AddrNotAvailable) => {
+            "no interface has this address: correct `listen`"
+        }
+        (DoorAddress::Unix(_), Kind::AddrInUse) => {
+            "in use by another process: stop it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::AlreadyExists) => {
+            "there is a file that is no socket: move it away, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::NotFound | Kind::NotADirectory) => {
+            "there is no such directory: make it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::PermissionDenied | Kind::ReadOnlyFilesystem) => {
+            "not permitted: let the user that Floodwall runs as write to the directory"
+        }
+        _ => return None,
+    })
 }
 
 impl std::error::Error for RunError {
@@ -266,7 +392,7 @@ impl std::error::Error for RunError {
             Self::Bind { source, .. } | Self::Runtime(source) | Self::Signals(source) => {
                 Some(source)
             }
-            Self::Panicked => None,
+            Self::Passed { .. } | Self::Panicked => None,
         }
     }
 }

@@ -52,14 +52,22 @@ pub struct Seat {
     blocked_until: AtomicU64,
     /// What is still to be sent is to be thrown away.
     broken: AtomicBool,
+    /// Bytes that came over HTTP/2 since the last exchange.
+    chatter: AtomicU64,
     /// It speaks HTTP/2: bytes that come are no sign of a request.
     multiplexed: AtomicBool,
     /// Its task has something to look at: it was shed, or its client resets too much.
     called: Notify,
+    /// A request's body was not read to its end.
+    unread: AtomicBool,
     task: OnceLock<AbortHandle>,
     /// Where it stands in the table of its client; written and read under the table's lock.
     pub(super) place: AtomicUsize,
 }
+
+/// What a client of HTTP/2 may say while nothing runs: twice what it may have been sending, by its
+/// windows, of a body that was refused.
+const CHATTER: u64 = 2 << 20;
 
 /// Moments fit into 61 bits: 73 years.
 const KIND_SHIFT: u32 = 61;
@@ -97,8 +105,10 @@ impl Seat {
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            chatter: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             called: Notify::new(),
+            unread: AtomicBool::new(false),
             task: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
         }
@@ -142,6 +152,19 @@ impl Seat {
         }
     }
 
+    /// So many bytes have come. Over HTTP/2 it is counted what is said while nothing runs.
+    pub fn heard(&self, bytes: usize) {
+        if self.multiplexed.load(Ordering::Relaxed) && self.phase() != Phase::Exchange {
+            self.chatter.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether more is said than any client has to say that asks for nothing. Being answered, it
+    /// might take the answers so slowly that it is never seen to be idle.
+    pub fn chatters(&self) -> bool {
+        self.chatter.load(Ordering::Relaxed) > CHATTER
+    }
+
     /// Has the connection's task look at what has changed.
     pub fn call(&self) {
         self.called.notify_one();
@@ -162,6 +185,7 @@ impl Seat {
             }
             if self.change(phase, Phase::Exchange) {
                 self.running.fetch_add(1, Ordering::AcqRel);
+                self.chatter.store(0, Ordering::Relaxed);
                 return Some(Running(Arc::clone(self)));
             }
         }
@@ -184,6 +208,9 @@ impl Seat {
 
     /// When it is to be cut off, as things stand, and why.
     pub fn due(&self, limits: &DownstreamLimits) -> Option<(Moment, Overdue)> {
+        if self.chatters() {
+            return Some((Moment::from_nanos(0), Overdue::Idle));
+        }
         let blocked_until = self.blocked_until.load(Ordering::Acquire);
         if blocked_until != 0 {
             return Some((Moment::from_nanos(blocked_until), Overdue::Send));
@@ -239,6 +266,12 @@ impl Seat {
         self.broken.load(Ordering::Acquire)
     }
 
+    /// Whether the client may still be sending what nobody reads: the rest of a request that was
+    /// answered before.
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
+    }
+
     fn change(&self, from: Phase, to: Phase) -> bool {
         self.phase
             .compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
@@ -249,6 +282,13 @@ impl Seat {
 /// A part of an exchange that runs. When the last one is dropped the connection is idle.
 #[derive(Debug)]
 pub struct Running(Arc<Seat>);
+
+impl Running {
+    /// Gives up reading what the client sends with this request.
+    pub fn leave_unread(&self) {
+        self.0.unread.store(true, Ordering::Release);
+    }
+}
 
 impl Clone for Running {
     fn clone(&self) -> Self {

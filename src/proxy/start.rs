@@ -1,70 +1,75 @@
 //! From a configuration to a running proxy, and to its end.
 
-use std::collections::HashMap;
+mod reload;
+
 use std::error::Error;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 
+use self::reload::Reload;
+use super::balance::Method;
 use super::clock::Clock;
+use super::control::Control;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
+use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
+use super::keeper;
+use super::passed::Passed;
+use super::pulses::Pulses;
+use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Http2Limits, Settings, SiteSettings, UpstreamLimits,
+    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits,
+    ServerSettings, Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
-use super::state::{self, StateFile};
-use super::upstream::Upstream;
-use crate::config::{self, Config, HostPattern};
-use crate::guard::fact::{Notice, Warmth};
+use super::state::{self, StateError, StateFile};
+use super::upstream::{Told, Upstream};
+use crate::config::{self, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
-use crate::guard::moment::Moment;
-use crate::guard::policy::{Mode, Unknown};
+use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
-use crate::guard::warmth::WarmUp;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
-
-/// Between two looks at what has become due.
-const TICK: Duration = Duration::from_secs(1);
-
-/// Between two signs of life in the state; a small part of the absence that matters.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-
-/// Between two lines that tell how far the ledger is from being warm.
-const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
 const HOLD_TIME: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, drains, and saves the state. Everything that is shared is made
-/// here, before the first connection, and saved after the last exchange.
-pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+/// here, before the first connection, and saved after the last exchange. `load` reads the
+/// configuration again, for a reload; its error is what `floodwall check` would say.
+pub fn run(
+    config: Config,
+    load: &dyn Fn() -> Result<Config, String>,
+) -> Result<(), Box<dyn Error>> {
     let clock = Clock::start();
-    announce(config);
-    let mut settings = settings(config);
+    announce(&config);
+    let mut settings = settings(&config);
     fit(&mut settings);
+    let passed = Passed::by_systemd()?;
+    let control = config.control().map(|path| Control::bind(path, false)).transpose()?;
     let limits = &settings.downstream_limits;
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-    let sites = sites(config, clock, &seats)?;
-    let general = Arc::clone(&sites.all()[0].shield);
+    let cores = settings.cores();
+    let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
+    let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
     let app = Arc::new(App {
         clock,
         seats,
+        pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
-        failed: Box::new(move |failure, site| {
-            let telemetry = &site.map_or(&general, |site| &site.shield).telemetry;
+        failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.
             match failure.side() {
                 Side::Upstream => {
@@ -78,44 +83,72 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         }),
     });
     let (stop, stopped) = mpsc::channel();
-    let interval = config.save_interval();
     let keeper = {
         let app = Arc::clone(&app);
         thread::Builder::new()
             .name(String::from("keeper"))
-            .spawn(move || keep(&app, interval, &stopped))?
+            .spawn(move || keeper::keep(&app, &stopped))?
     };
-    let served = super::run::run(Arc::clone(&app));
+    let reload = Reload::new(Arc::clone(&app), config, load);
+    let orders = Orders { control: control.as_ref(), reload: &|| reload.reload() };
+    let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
-    for site in app.in_force.load().sites.all() {
-        let shield = &site.shield;
-        shield.telemetry.finish(clock.now());
-        if let Some(state) = &shield.state {
-            state.close(&shield.guard)?;
-            tracing::info!(site = site.name, "the state is saved");
-        }
+    let retired = reload.into_retired();
+    for site in app.in_force.load().sites.all().iter().chain(&retired) {
+        close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
 
-/// Every site with its guard, and the way to it.
-fn sites(config: &Config, clock: Clock, seats: &Arc<Seats>) -> Result<Sites, Box<dyn Error>> {
-    let cores = settings(config).cores();
-    let made = config.sites().iter().map(|site| {
-        let shield = Arc::new(shield(config, site, clock)?);
-        let settings = site_settings(site);
-        let upstream = Upstream::new(
-            settings.upstream.clone(),
-            settings.upstream_limits,
-            cores,
-            clock,
-            Arc::clone(seats),
-        );
-        Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
-    });
-    made.collect::<Result<_, Box<dyn Error>>>().map(Sites::new)
+/// Tells and saves what there is to tell and to save of a site at its end.
+fn close(site: &Site, clock: Clock) -> Result<(), StateError> {
+    let shield = &site.shield;
+    shield.telemetry.finish(clock.now());
+    if let Some(state) = &shield.state {
+        state.close(&shield.guard)?;
+        tracing::info!(site = site.name, "the state is saved");
+    }
+    Ok(())
+}
+
+/// A site that nothing is known of but what its state file says.
+fn begin(
+    config: &Config,
+    site: &config::Site,
+    cores: usize,
+    clock: Clock,
+    seats: &Arc<Seats>,
+) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
+    let shield = Arc::new(shield(config, site, clock)?);
+    let settings = site_settings(site);
+    let upstream = upstream(&settings, cores, seats, &shield, None);
+    Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
+}
+
+/// The way to the application of a site, with what is known of its servers since `before`.
+fn upstream(
+    settings: &SiteSettings,
+    cores: usize,
+    seats: &Arc<Seats>,
+    shield: &Arc<Shield>,
+    before: Option<&Upstream>,
+) -> Arc<Upstream> {
+    let (clock, told) = (shield.clock, told(shield));
+    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, before))
+}
+
+/// What is told when a server goes down, or is back.
+pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
+    let shield = Arc::clone(shield);
+    Arc::new(move |server, change| {
+        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
+        match change {
+            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
+            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+        }
+    })
 }
 
 /// The requests that a site is for.
@@ -134,8 +167,7 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let names = policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect();
-    let telemetry = Telemetry::new(names, floods(config), clock.now());
+    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -147,6 +179,11 @@ pub fn shield(
         }
     };
     Ok(Shield::new(guard, telemetry, state, clock))
+}
+
+/// What its rules are called in the log.
+fn names(policy: &Policy) -> Vec<String> {
+    policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect()
 }
 
 /// Raises the limit of file descriptors, and lowers that of connections where it must.
@@ -192,7 +229,9 @@ fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
-        tracing::info!(site = name, upstream = %site.upstream(), mode = mode.word(), "site");
+        let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();
+        let upstream = servers.join(", ");
+        tracing::info!(site = name, upstream, mode = mode.word(), "site");
         if mode == Mode::Observe {
             tracing::warn!(
                 site = name,
@@ -205,82 +244,6 @@ fn announce(config: &Config) {
                 "no state is kept: a restart forgets every session, and refills every budget"
             );
         }
-    }
-}
-
-/// Saves the states once each interval, leaves signs of life in them, and says what has become due
-/// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
-/// longer than asked was stopped, and all of the process with it.
-fn keep(app: &App, interval: Duration, stopped: &mpsc::Receiver<()>) {
-    let mut tellers: HashMap<String, Teller> = HashMap::new();
-    let clock = app.clock;
-    let (mut ticked, mut saved) = (clock.now(), clock.now());
-    let mut lived = saved;
-    loop {
-        let asleep = clock.now();
-        match stopped.recv_timeout(interval.min(TICK)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let now = clock.now();
-        let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
-        let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
-        let tick = now.since(ticked) >= TICK;
-        for site in app.in_force.load().sites.all() {
-            let shield = &site.shield;
-            if let Some(missed) = missed {
-                shield.guard.missed(missed, now);
-                shield.state.iter().for_each(StateFile::missed);
-            }
-            if let Some(state) = &shield.state {
-                if save {
-                    state.save(&shield.guard);
-                }
-                if live {
-                    state.live();
-                }
-            }
-            if tick {
-                shield.telemetry.tick(now);
-                if shield.guard.policy().session.unknown == Unknown::Auto {
-                    tellers.entry(site.name.clone()).or_default().tell(shield, now);
-                }
-            }
-        }
-        saved = if save { now } else { saved };
-        lived = if live { now } else { lived };
-        ticked = if tick { now } else { ticked };
-    }
-}
-
-/// Tells whether the ledger is warm: when that changes, and how far it is at each eighth of the
-/// way, once a day at most.
-#[derive(Default)]
-struct Teller {
-    told: Option<(std::mem::Discriminant<Warmth>, u128, Moment)>,
-}
-
-impl Teller {
-    fn tell(&mut self, shield: &Shield, now: Moment) {
-        let warmth = shield.guard.warmth(now);
-        if self.is_worth_telling(warmth, now) {
-            let warm_at = shield.warm_at(warmth);
-            shield.telemetry.notice(&Notice::Warmth { warmth, warm_at }, now);
-        }
-    }
-
-    fn is_worth_telling(&mut self, warmth: Warmth, now: Moment) -> bool {
-        let (remaining, whole) = warmth.span();
-        let seen = whole.saturating_sub(remaining).as_nanos();
-        let eighths = seen.saturating_mul(8).checked_div(whole.as_nanos()).unwrap_or(0);
-        let kind = std::mem::discriminant(&warmth);
-        let worth = self.told.is_none_or(|(told, before, at)| {
-            told != kind || (eighths != before && now.since(at) >= BETWEEN_EIGHTHS)
-        });
-        if worth {
-            self.told = Some((kind, eighths, now));
-        }
-        worth
     }
 }
 
@@ -304,12 +267,14 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let (down, http2) = (config.downstream_limits(), config.http2());
-    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
+    let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
+        unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
+        save_interval: config.save_interval(),
         downstream_limits: DownstreamLimits {
             header_timeout: down.header_timeout,
             idle_timeout: down.idle_timeout,
@@ -332,47 +297,61 @@ pub fn settings(config: &Config) -> Settings {
     }
 }
 
+fn door_address(listen: &Listen) -> DoorAddress {
+    match listen {
+        Listen::Tcp(address) => DoorAddress::Tcp(*address),
+        Listen::Unix(path) => DoorAddress::Unix(path.clone()),
+    }
+}
+
 /// What the shell must know of a site.
 pub fn site_settings(site: &config::Site) -> SiteSettings {
     let up = site.upstream_limits();
     SiteSettings {
-        upstream: match site.upstream() {
-            config::Upstream::Tcp(authority) => {
-                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
-            }
-            config::Upstream::Unix(path) => Address::Unix(path.clone()),
-        },
+        upstream: upstream_settings(site),
         hold_time: HOLD_TIME,
         upstream_limits: UpstreamLimits {
             connect_timeout: up.connect_timeout,
             response_timeout: up.response_timeout,
             idle_timeout: up.idle_timeout,
             idle_connections: up.idle_connections,
+            connections: up.connections,
+            queue: up.queue,
+            queue_timeout: up.queue_timeout,
         },
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guard::fact::Missed;
-
-    #[test]
-    fn progress_is_told_at_each_eighth_and_once_a_day_at_most() {
-        const HOUR: Duration = Duration::from_secs(3_600);
-        for (days, expected) in [(14, 8), (80, 8), (4, 4), (1, 1)] {
-            let whole = HOUR * 24 * days;
-            let start = Clock::start().now();
-            let mut teller = Teller::default();
-            let mut told = 0;
-            for hour in 0..24 * days {
-                let remaining = whole.saturating_sub(HOUR * hour);
-                let warmth = Warmth::Cold { missed: Missed::Everything, remaining, whole };
-                told += usize::from(teller.is_worth_telling(warmth, start.after(HOUR * hour)));
+fn upstream_settings(site: &config::Site) -> UpstreamSettings {
+    let (balance, health) = (site.balance(), site.health());
+    let server = |server: &config::Server| ServerSettings {
+        address: match &server.upstream {
+            config::Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
             }
-            assert_eq!(told, expected, "{days} days");
-            assert!(teller.is_worth_telling(Warmth::Warm, start.after(whole)));
-            assert!(!teller.is_worth_telling(Warmth::Warm, start.after(whole * 9)));
-        }
+            config::Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        weight: server.weight,
+    };
+    let check = health.path.clone().map(|target| CheckSettings {
+        target,
+        host: health.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
+    });
+    UpstreamSettings {
+        servers: site.servers().iter().map(server).collect(),
+        method: match balance.method {
+            config::Method::RoundRobin => Method::RoundRobin,
+            config::Method::LeastConnections => Method::LeastConnections,
+        },
+        rules: Rules {
+            eject_after: balance.eject_after,
+            eject_for: balance.eject_for,
+            slow_start: balance.slow_start,
+            return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
+        },
+        check,
     }
 }

@@ -76,7 +76,7 @@ fn a_request_reaches_the_application_as_one_of_http_1_1() {
 fn what_is_malformed_never_reaches_the_application() {
     let application = Application::tcp();
     let proxy = Proxy::before(&application);
-    let long = "x".repeat(9_000);
+    let long = format!("/{}", "x".repeat(9_000));
     let cases: &[(&[(&str, &str)], &str)] = &[
         (&[(":method", "GET / HTTP/1.1\r\nhost: a\r\n\r\nGET")], "reset"),
         (&[(":method", "")], "reset"),
@@ -86,7 +86,7 @@ fn what_is_malformed_never_reaches_the_application() {
         (&[(":path", "/\0")], "reset"),
         (&[(":path", "")], "reset"),
         (&[(":path", "a")], "reset"),
-        (&[(":path", "http://other.example/")], "400"),
+        (&[(":path", "http://other.example/")], "reset"),
         (&[(":path", "*")], "400"),
         (&[(":path", &long)], "414"),
         (&[(":scheme", "")], "reset"),
@@ -249,8 +249,9 @@ fn more_headers_than_allowed_are_refused() {
     assert_eq!(values(&wire.head(), "cookie")[0].matches("; ").count(), 199);
     wire.send(OK);
     assert_eq!(client.answer(3).status, "200");
-    let long = "x".repeat(4_090);
-    client.get(5, &[("a", &*long), ("b", &*long), ("c", &*long), ("d", &*long)]);
+    let long = "x".repeat(160);
+    let fields: Vec<_> = (0..90).map(|_| ("y", &*long)).collect();
+    client.get(5, &fields);
     let answer = client.answer(5);
     assert_eq!(answer.status, "431");
     assert!(application.is_left_alone());

@@ -16,9 +16,11 @@ use socket2::SockRef;
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::failure::Failure;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Http2Limits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Settings, SiteSettings,
+    UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -40,12 +42,14 @@ pub struct Proxy {
 
 /// What an application on a free port would be called with.
 pub fn settings(upstream: Address) -> Single {
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let address = DoorAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let shell = Settings {
         doors: vec![Door { address, kind: DoorKind::Plain }],
+        unix_mode: 0o660,
         trusted_proxies: Vec::new(),
         cores: 1,
         drain_timeout: DEADLINE,
+        save_interval: DEADLINE,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -67,13 +71,16 @@ pub fn settings(upstream: Address) -> Single {
         },
     };
     let site = SiteSettings {
-        upstream,
+        upstream: UpstreamSettings::single(upstream),
         hold_time: DEADLINE,
         upstream_limits: UpstreamLimits {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             idle_connections: 64,
+            connections: 0,
+            queue: 0,
+            queue_timeout: Duration::ZERO,
         },
     };
     Single { shell, site }
@@ -99,7 +106,7 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
-        let running = Bound::new(app).unwrap().start().unwrap();
+        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
         Self { running: Some(running), upstream_host, failures }
     }
 
@@ -109,7 +116,7 @@ impl Proxy {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.running().addresses()[0]
+        self.running().addresses()[0].tcp().unwrap()
     }
 
     /// What the upstream is called in `Host` where the client calls it nothing.
@@ -194,6 +201,11 @@ impl Application {
         self.accepted.recv_timeout(DEADLINE).expect("the proxy connects")
     }
 
+    /// A connection that has been made already.
+    pub fn accept_more(&self) -> Option<Wire> {
+        self.accepted.try_recv().ok()
+    }
+
     /// Whether no further connection was made.
     pub fn is_left_alone(&self) -> bool {
         self.accepted.try_recv().is_err()
@@ -226,7 +238,7 @@ impl Wire {
         Self { stream: Stream::Tcp(stream), read: Vec::new() }
     }
 
-    fn unix(stream: UnixStream) -> Self {
+    pub fn unix(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { stream: Stream::Unix(stream), read: Vec::new() }

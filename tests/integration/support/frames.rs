@@ -18,9 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Errors of RFC 9113, 7.
 pub const NO_ERROR: u64 = 0;
 pub const PROTOCOL_ERROR: u64 = 1;
-pub const REFUSED_STREAM: u64 = 7;
 pub const CANCEL: u64 = 8;
-pub const ENHANCE_YOUR_CALM: u64 = 11;
 
 /// One connection.
 pub struct Frames {
@@ -93,11 +91,16 @@ impl Frames {
 
     /// A number of requests, taken back at once; how many could be sent.
     pub fn resets(&mut self, first: u32, count: u32, fields: &[(&str, &str)]) -> u64 {
+        self.resets_on(first, count, fields);
+        self.await_event("sent")["times"].as_u64().expect("a number")
+    }
+
+    /// The same, without waiting until they are sent.
+    pub fn resets_on(&mut self, first: u32, count: u32, fields: &[(&str, &str)]) {
         let fields = request(fields);
         self.order(&json!({
             "do": "resets", "first": first, "count": count, "fields": fields, "end": true
         }));
-        self.await_event("sent")["times"].as_u64().expect("a number")
     }
 
     pub fn data(&mut self, stream: u32, data: &str, end: bool) {
@@ -118,9 +121,14 @@ impl Frames {
 
     /// Sends bytes again and again; how often it could.
     pub fn flood(&mut self, frame: &[u8], times: u64) -> u64 {
+        self.flood_on(frame, times);
+        self.await_event("sent")["times"].as_u64().expect("a number")
+    }
+
+    /// The same, without waiting until they are sent.
+    pub fn flood_on(&mut self, frame: &[u8], times: u64) {
         let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
         self.order(&json!({ "do": "raw", "hex": hex, "times": times }));
-        self.await_event("sent")["times"].as_u64().expect("a number")
     }
 
     /// The next event, whatever it is.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use floodwall::config::{Config, Overrides};
 use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -44,14 +45,15 @@ impl Inside {
             Single { shell: start::settings(&config), site: start::site_settings(site) };
         set(&mut settings);
         let app = settings.app(clock, Arc::clone(&shield), |_| {});
-        let bound = Bound::new(app).expect("a free port");
+        let bound = Bound::new(app, Passed::none()).expect("a free port");
         let running = bound.start().expect("it starts");
         Self { running: Some(running), shield }
     }
 
     pub fn target(&self) -> Target {
         let running = self.running.as_ref().expect("it runs");
-        Target::new(running.addresses()[0]).expect("it listens on loopback")
+        let address = running.addresses()[0].tcp().expect("it has an address");
+        Target::new(address).expect("it listens on loopback")
     }
 
     /// Waits until no exchange holds anything any more: neither a budget, nor a key, nor a spare.
