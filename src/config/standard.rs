@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Balance, Config, DownstreamLimits, Health, Http2, Listen, Log, LogFormat, LogLevel, Method,
-    Profile, Server, Site, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2, Listen, Log,
+    LogFormat, LogLevel, Method, Profile, Server, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -73,6 +73,7 @@ impl Default for Config {
                 connections_per_client: 1_024,
             },
             http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
+use super::account::{self, Account};
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -171,6 +172,11 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -179,7 +185,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request).await;
+                let response = exchange(&core, in_force, &arrival, request, account).await;
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -206,7 +212,7 @@ impl Connection {
     pub(super) fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
-            Overdue::Head => self.core.failed(&Failure::HeadTimeout, None),
+            Overdue::Head => self.unread(&Failure::HeadTimeout),
             Overdue::Send => {
                 self.taken.seat().break_off();
                 self.core.failed(&Failure::SendStalled, None);
@@ -218,13 +224,19 @@ impl Connection {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
-            self.core.failed(&Failure::HeadTooLarge(error), None);
+            self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
-            self.core.failed(&Failure::Head(error), None);
+            self.unread(&Failure::Head(error));
         } else if let Some(failure) = http2::failure(error) {
             self.core.failed(&failure, None);
         }
         // Everything else is a client that hung up.
+    }
+
+    /// Tells of a request that no exchange has seen.
+    fn unread(&self, failure: &Failure) {
+        self.core.failed(failure, None);
+        account::unread(&self.core, self.peer.ip(), failure);
     }
 }
 

@@ -20,6 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
+use super::account::Account;
 use super::connection::{Arrival, Connection, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
@@ -53,6 +54,11 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let (core, places) = (Arc::clone(core), Arc::clone(&places));
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             let mut arrival = arrival.clone();
             async move {
                 let stream = Stream::current();
@@ -67,7 +73,7 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let head = request.method() == Method::HEAD;
-                let mut response = exchange(&core, in_force, &arrival, request).await;
+                let mut response = exchange(&core, in_force, &arrival, request, account).await;
                 let bodiless = head || matches!(response.status().as_u16(), 204 | 304);
                 // hyper leaves both to HTTP/1: the length that a body would have, and no body.
                 if head
