@@ -45,7 +45,15 @@ Exit codes:
   0  stopped by a signal, after running exchanges were done
   1  failed: an address is taken, the state cannot be written, ...
   2  the configuration or the command line is wrong; all mistakes are told")]
-    Run(Source),
+    Run {
+        #[command(flatten)]
+        source: Source,
+
+        /// Replace the process at the control socket: take its listening sockets and what it knows,
+        /// and have it drain and end; `floodwall upgrade` starts such a process
+        #[arg(long)]
+        take_over: bool,
+    },
 
     /// Say what is wrong with a configuration, or what it puts in force
     ///
