@@ -5,7 +5,9 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,9 +26,12 @@ use super::exchange::exchange;
 use super::failure::Failure;
 use super::http2;
 use super::in_force::InForce;
+use super::introduction::{self, Refusal};
+use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::preface::{self, Spoken};
+use super::replies;
 use super::seat::{Overdue, Phase, Seat};
 use super::seats::Taken;
 use super::settings::{DoorKind, DownstreamLimits, Settings};
@@ -36,6 +41,9 @@ use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
+/// How long connections that are idle stay, when this process is replaced, for their clients to send
+/// another request.
+const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 /// How long an idle client may take to acknowledge that no other request is taken.
@@ -45,6 +53,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Arrival {
     pub peer: Peer,
+    /// What it has connected to, where that is known.
+    pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
     /// One of those that its connection has, where several exchanges run on it at once.
@@ -54,24 +64,32 @@ pub struct Arrival {
 /// A place among the exchanges of one connection, until the last copy is dropped.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
-/// Whether to stop, told once.
-pub(super) struct Stop {
-    told: bool,
-    stop: watch::Receiver<()>,
+/// Whether a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Not,
+    /// With the exchange that runs; at once if none does.
+    Now,
+    /// With the next response, which says so: whoever is just sending a request on an idle
+    /// connection would else find it closed.
+    Gently,
 }
 
 impl Stop {
-    fn new(stop: watch::Receiver<()>) -> Self {
-        Self { told: false, stop }
+    /// Waits until the connection is to end, gently or not.
+    pub(super) async fn anyhow(stop: &mut watch::Receiver<Self>) {
+        let _ = stop.wait_for(|stop| *stop != Self::Not).await;
     }
+}
 
-    /// Waits until asked to stop, which it is once.
-    pub(super) async fn asked(&mut self) {
-        if self.told {
-            return std::future::pending().await;
-        }
-        let _ = self.stop.changed().await;
-        self.told = true;
+/// Ready when the connection is to take no further request. Until then, where it is to end gently,
+/// `closing` has each response say that it is the last.
+async fn stop_asked(stop: &mut watch::Receiver<Stop>, closing: &AtomicBool, grace: Duration) {
+    // An error says that nobody is there any more who could say it.
+    let gently = stop.wait_for(|stop| *stop != Stop::Not).await;
+    if gently.is_ok_and(|stop| *stop == Stop::Gently) {
+        closing.store(true, Ordering::Relaxed);
+        tokio::time::sleep(grace).await;
     }
 }
 
@@ -95,6 +113,7 @@ pub struct Connection {
     protocols: Protocols,
     kind: DoorKind,
     peer: Peer,
+    local: Option<SocketAddr>,
     pub(super) taken: Taken,
     _running: Token,
 }
@@ -111,18 +130,23 @@ impl Connection {
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, kind, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
+    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<Stop>) {
         let limits = &self.in_force.settings.downstream_limits;
+        self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer, https: false, place: None };
-        let stop = Stop::new(stop);
+        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
+            && self.introduce(&mut stream, &mut stop).await.is_none()
+        {
+            return;
+        }
+        let arrival = Arrival { peer: self.peer, local: self.local, https: false, place: None };
         match self.kind {
             DoorKind::Plain if self.in_force.settings.http2.enabled => {
                 self.serve_either(stream, arrival, stop).await;
@@ -132,9 +156,15 @@ impl Connection {
     }
 
     /// Serves what the client speaks.
-    async fn serve_either(&self, mut stream: Downstream, arrival: Arrival, mut stop: Stop) {
+    async fn serve_either(
+        &self,
+        mut stream: Downstream,
+        arrival: Arrival,
+        mut stop: watch::Receiver<Stop>,
+    ) {
         let seat = self.taken.seat();
         let mut watch = self.watch();
+        let mut stopping = false;
         let spoken = {
             let reading = preface::read(&mut stream);
             tokio::pin!(reading);
@@ -142,7 +172,12 @@ impl Connection {
                 tokio::select! {
                     biased;
                     spoken = reading.as_mut() => break spoken,
-                    () = stop.asked() => if matches!(seat.phase(), Phase::Silent(_)) { return },
+                    _ = stop.wait_for(|stop| *stop == Stop::Now), if !stopping => {
+                        if matches!(seat.phase(), Phase::Silent(_)) {
+                            return;
+                        }
+                        stopping = true;
+                    }
                     overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                         return self.cut_off(overdue);
                     }
@@ -163,12 +198,54 @@ impl Connection {
         Watch::new(&self.core, &self.in_force.settings.downstream_limits, self.taken.seat())
     }
 
-    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
+    /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
+    async fn introduce(
+        &mut self,
+        stream: &mut Downstream,
+        stop: &mut watch::Receiver<Stop>,
+    ) -> Option<()> {
+        let settings = &self.in_force.settings;
+        let mut watch = self.watch();
+        let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
+        let outcome = tokio::select! {
+            biased;
+            outcome = reading => outcome,
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                self.cut_off(overdue);
+                return None;
+            }
+        };
+        let named = match outcome {
+            Ok(named) => named,
+            Err(Refusal::Gone) => return None,
+            Err(refusal) => {
+                self.core.failed(&Failure::Introduction(refusal), None);
+                return None;
+            }
+        };
+        if let Some(named) = named {
+            self.peer = Peer::Tcp(named.source);
+            self.local = Some(named.destination);
+        }
+        if !stream.holds() {
+            self.taken.seat().greeted();
+        }
+        let group = listen::group(&self.in_force, self.peer);
+        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+            self.core.failed(&Failure::Refused(full), None);
+            return None;
+        }
+        Some(())
+    }
+
+    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: watch::Receiver<Stop>)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let arrival = &arrival;
         let (core, seat) = (&self.core, self.taken.seat());
+        let closing = &AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
@@ -186,17 +263,23 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let response = exchange(&core, in_force, &arrival, request, account).await;
+                let last = closing.load(Ordering::Relaxed);
+                let response = if last { replies::closing(response) } else { response };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
         let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let mut watch = self.watch();
+        let mut stopping = false;
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                () = stop.asked() => serving.as_mut().graceful_shutdown(),
+                () = stop_asked(&mut stop, closing, self.grace()), if !stopping => {
+                    stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
                 // After the others: it sees what they have just done.
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);
@@ -206,6 +289,11 @@ impl Connection {
         if let Err(error) = outcome {
             self.failed(error);
         }
+    }
+
+    /// How long an idle connection stays when this process is replaced.
+    fn grace(&self) -> Duration {
+        (self.in_force.settings.drain_timeout / 2).min(GRACE)
     }
 
     /// Tells why, and breaks off. Its socket is closed when the caller returns.

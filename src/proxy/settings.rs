@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
+use super::proxy_header::Version;
 
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
@@ -30,6 +31,7 @@ pub struct Settings {
     pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
     pub http2: Http2Limits,
+    pub proxy_protocol: ProxyProtocol,
 }
 
 /// HTTP/2 with clients, and what one connection of it may take.
@@ -45,6 +47,24 @@ pub struct Http2Limits {
     /// Unanswered requests that a client may reset on one connection. Each that is answered gives one
     /// back.
     pub resets: u32,
+}
+
+/// Whose PROXY headers are read.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// Whether those peers that may send a PROXY header must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    #[default]
+    Off,
+    Optional,
+    Required,
 }
 
 /// Where connections come in, and what is spoken there.
@@ -149,6 +169,8 @@ pub struct UpstreamSettings {
     pub rules: Rules,
     /// Where they are checked.
     pub check: Option<CheckSettings>,
+    /// Of the PROXY headers that connections begin with, if they do.
+    pub header: Option<Version>,
 }
 
 impl UpstreamSettings {
@@ -169,6 +191,7 @@ impl UpstreamSettings {
                 return_by: ReturnBy::Trial,
             },
             check: None,
+            header: None,
         }
     }
 }
