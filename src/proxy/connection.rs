@@ -6,8 +6,8 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Sleep;
 
 use super::account::{self, Account};
 use super::core::Core;
@@ -64,9 +65,9 @@ pub struct Arrival {
 /// A place among the exchanges of one connection, until the last copy is dropped.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
-/// Whether a connection is to end.
+/// Whether connections are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stop {
+pub enum Ending {
     Not,
     /// With the exchange that runs; at once if none does.
     Now,
@@ -75,21 +76,47 @@ pub enum Stop {
     Gently,
 }
 
-impl Stop {
-    /// Waits until the connection is to end, gently or not.
-    pub(super) async fn anyhow(stop: &mut watch::Receiver<Self>) {
-        let _ = stop.wait_for(|stop| *stop != Self::Not).await;
-    }
+/// Whether one is to end, told once.
+pub(super) struct Stop {
+    told: bool,
+    ending: watch::Receiver<Ending>,
+    /// How long it stays when it is to end gently, for its client to send another request.
+    grace: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
-/// Ready when the connection is to take no further request. Until then, where it is to end gently,
-/// `closing` has each response say that it is the last.
-async fn stop_asked(stop: &mut watch::Receiver<Stop>, closing: &AtomicBool, grace: Duration) {
-    // An error says that nobody is there any more who could say it.
-    let gently = stop.wait_for(|stop| *stop != Stop::Not).await;
-    if gently.is_ok_and(|stop| *stop == Stop::Gently) {
-        closing.store(true, Ordering::Relaxed);
-        tokio::time::sleep(grace).await;
+impl Stop {
+    fn new(ending: watch::Receiver<Ending>, grace: Duration) -> Self {
+        Self { told: false, ending, grace, pause: None }
+    }
+
+    /// Waits until asked to stop, which it is once.
+    pub(super) async fn asked(&mut self) {
+        if self.told {
+            return std::future::pending().await;
+        }
+        self.ending().await;
+        self.told = true;
+    }
+
+    /// The same, but where it may end gently so much later.
+    async fn asked_gently(&mut self) {
+        if self.told {
+            return std::future::pending().await;
+        }
+        if self.ending().await == Ending::Gently {
+            let grace = self.grace;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+            pause.as_mut().await;
+        }
+        self.told = true;
+    }
+
+    /// How it is to end, once it is.
+    async fn ending(&mut self) -> Ending {
+        // An error says that nobody is there any more who could say it.
+        let ending = self.ending.wait_for(|ending| *ending != Ending::Not).await;
+        ending.map_or(Ending::Now, |ending| *ending)
     }
 }
 
@@ -135,12 +162,13 @@ impl Connection {
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<Stop>) {
+    pub async fn serve(mut self, stream: Socket, stop: watch::Receiver<Ending>) {
         let limits = &self.in_force.settings.downstream_limits;
         self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        let mut stop = Stop::new(stop, self.grace());
         if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
             && self.introduce(&mut stream, &mut stop).await.is_none()
         {
@@ -155,62 +183,15 @@ impl Connection {
         }
     }
 
-    /// Serves what the client speaks.
-    async fn serve_either(
-        &self,
-        mut stream: Downstream,
-        arrival: Arrival,
-        mut stop: watch::Receiver<Stop>,
-    ) {
-        let seat = self.taken.seat();
-        let mut watch = self.watch();
-        let mut stopping = false;
-        let spoken = {
-            let reading = preface::read(&mut stream);
-            tokio::pin!(reading);
-            loop {
-                tokio::select! {
-                    biased;
-                    spoken = reading.as_mut() => break spoken,
-                    _ = stop.wait_for(|stop| *stop == Stop::Now), if !stopping => {
-                        if matches!(seat.phase(), Phase::Silent(_)) {
-                            return;
-                        }
-                        stopping = true;
-                    }
-                    overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
-                        return self.cut_off(overdue);
-                    }
-                }
-            }
-        };
-        drop(watch);
-        match spoken {
-            Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
-            Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
-            // A client that hung up.
-            Err(_) => {}
-        }
-    }
-
-    /// What cuts it off when its client takes too long.
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch::new(&self.core, &self.in_force.settings.downstream_limits, self.taken.seat())
-    }
-
     /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
-    async fn introduce(
-        &mut self,
-        stream: &mut Downstream,
-        stop: &mut watch::Receiver<Stop>,
-    ) -> Option<()> {
+    async fn introduce(&mut self, stream: &mut Downstream, stop: &mut Stop) -> Option<()> {
         let settings = &self.in_force.settings;
-        let mut watch = self.watch();
+        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
         let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
         let outcome = tokio::select! {
             biased;
             outcome = reading => outcome,
-            _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
+            () = stop.asked_gently() => return None,
             overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                 self.cut_off(overdue);
                 return None;
@@ -239,13 +220,49 @@ impl Connection {
         Some(())
     }
 
-    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: watch::Receiver<Stop>)
+    /// Serves what the client speaks.
+    async fn serve_either(&self, mut stream: Downstream, arrival: Arrival, mut stop: Stop) {
+        let seat = self.taken.seat();
+        let mut watch = self.watch();
+        let spoken = {
+            let reading = preface::read(&mut stream);
+            tokio::pin!(reading);
+            loop {
+                tokio::select! {
+                    biased;
+                    spoken = reading.as_mut() => break spoken,
+                    () = stop.asked_gently() => {
+                        if matches!(seat.phase(), Phase::Silent(_)) {
+                            return;
+                        }
+                    }
+                    overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                        return self.cut_off(overdue);
+                    }
+                }
+            }
+        };
+        drop(watch);
+        match spoken {
+            Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
+            Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
+            // A client that hung up.
+            Err(_) => {}
+        }
+    }
+
+    /// What cuts it off when its client takes too long.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch::new(&self.core, &self.in_force.settings.downstream_limits, self.taken.seat())
+    }
+
+    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let arrival = &arrival;
         let (core, seat) = (&self.core, self.taken.seat());
-        let closing = &AtomicBool::new(false);
+        let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
@@ -263,23 +280,21 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let response = exchange(&core, in_force, &arrival, request, account).await;
-                let last = closing.load(Ordering::Relaxed);
-                let response = if last { replies::closing(response) } else { response };
+                let response = match *ending.borrow() {
+                    Ending::Gently => replies::closing(response),
+                    Ending::Not | Ending::Now => response,
+                };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
         let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let mut watch = self.watch();
-        let mut stopping = false;
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                () = stop_asked(&mut stop, closing, self.grace()), if !stopping => {
-                    stopping = true;
-                    serving.as_mut().graceful_shutdown();
-                }
+                () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
                 // After the others: it sees what they have just done.
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);

@@ -18,7 +18,7 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 
 use super::account::Account;
 use super::connection::{Arrival, Connection, Stop};
@@ -41,12 +41,8 @@ const SEND_BUFFER: usize = 64 << 10;
 
 impl Connection {
     /// Serves HTTP/2 until the client has gone, or has been told to.
-    pub(super) async fn serve_http2<S>(
-        &self,
-        stream: S,
-        arrival: Arrival,
-        mut stop: watch::Receiver<Stop>,
-    ) where
+    pub(super) async fn serve_http2<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
+    where
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let (core, seat) = (&self.core, self.taken.seat());
@@ -96,14 +92,11 @@ impl Connection {
             builder(limits, streams.clone()).serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
         let mut watch = self.watch();
-        let mut stopping = false;
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                // Gently or not: GOAWAY loses no request that is just being sent.
-                () = Stop::anyhow(&mut stop), if !stopping => {
-                    stopping = true;
+                () = stop.asked() => {
                     serving.as_mut().graceful_shutdown();
                     watch.told();
                 }

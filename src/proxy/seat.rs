@@ -143,6 +143,14 @@ impl Seat {
         }
     }
 
+    /// What has come was no head, but went before one: nothing of a request is there yet.
+    pub fn greeted(&self) {
+        let phase = self.phase();
+        if let Phase::Head(_) = phase {
+            self.change(phase, Phase::Silent(self.clock.now()));
+        }
+    }
+
     /// HTTP/2 is spoken from here on. What has come so far was no request: only a request ends the
     /// silence, or the idle time, whatever other frames come.
     pub fn multiplex(&self) {
@@ -173,14 +181,6 @@ impl Seat {
     /// Waits until there is something to look at.
     pub async fn called(&self) {
         self.called.notified().await;
-    }
-
-    /// What has come was no head, but went before one: nothing of a request is there yet.
-    pub fn greeted(&self) {
-        let phase = self.phase();
-        if let Phase::Head(_) = phase {
-            self.change(phase, Phase::Silent(self.clock.now()));
-        }
     }
 
     /// A head is whole: an exchange runs until all copies of what this returns are dropped. `None`
