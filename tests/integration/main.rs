@@ -16,6 +16,7 @@ mod django_restarts;
 mod django_rig;
 mod django_spares;
 mod django_trouble;
+mod django_upstreams;
 mod django_warmth;
 mod explaining;
 mod forged;
