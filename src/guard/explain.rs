@@ -13,8 +13,8 @@ use super::admit::Route;
 use super::budget::{Debtor, Left, Refused};
 use super::challenge::Challenged;
 use super::cookie::Presented;
-use super::exchange::Request;
-use super::fact::{Refusal, Warmth};
+use super::exchange::{Facts, Request};
+use super::fact::{Refusal, RouteId, Warmth};
 use super::key::SessionKey;
 use super::learned::{self, Page};
 use super::ledger::{self, Patience};
@@ -81,6 +81,8 @@ pub enum WhyRemoved {
 pub enum WhyForwarded {
     /// `session.unknown` says so.
     Configured,
+    /// Another process serves the same site, and may have issued it.
+    Handover,
     /// The ledger does not know every live session.
     NotWarm(Warmth),
 }
@@ -178,6 +180,14 @@ impl Guard {
         }
     }
 
+    /// What is known of the path class of a request that no rule names.
+    pub fn class(&self, request: &Request<'_>, facts: &Facts, now: Moment) -> Option<&'static str> {
+        let Request { method, path, .. } = *request;
+        let page = Page::new(method, facts.standing(), path);
+        let unnamed = facts.route() == RouteId::Unnamed;
+        unnamed.then(|| self.learned.look(&page, 0, now).word())
+    }
+
     /// As `Guard::standing` does; and of a living key whether it is paid, `None` where it is busy.
     fn look_up(&self, request: &Request<'_>, now: Moment) -> (Route<'_>, Session, Option<bool>) {
         let route = |word| self.route(request, word);
@@ -223,6 +233,9 @@ impl Guard {
     fn unknown(&self, now: Moment) -> Session {
         match self.policy.session.unknown {
             Unknown::Forward => Session::Forwarded(WhyForwarded::Configured),
+            Unknown::Auto | Unknown::Drop if self.is_shared() => {
+                Session::Forwarded(WhyForwarded::Handover)
+            }
             Unknown::Drop => Session::Removed(WhyRemoved::Configured),
             Unknown::Auto if self.drops_unknown(now) => Session::Removed(WhyRemoved::Warm),
             Unknown::Auto => Session::Forwarded(WhyForwarded::NotWarm(self.warmth(now))),

@@ -84,7 +84,13 @@ impl Gcra {
     /// though each of the site's users then makes a record anew. One that reaches farther already,
     /// from a time of larger bursts, gets no smaller.
     pub fn force(&self, arrival: Moment, now: Moment) -> Moment {
-        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(self.period));
+        self.force_all(arrival, 1, now)
+    }
+
+    /// The same after so many.
+    pub fn force_all(&self, arrival: Moment, count: u32, now: Moment) -> Moment {
+        let span = self.period.saturating_mul(u64::from(count));
+        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(span));
         late.min(now.after(self.deepest()).max(arrival))
     }
 
@@ -178,5 +184,9 @@ mod tests {
         let debt = gcra.force(cell, now);
         assert_eq!(gcra.take(debt, now), Err(Short(Duration::from_secs(20))));
         assert!(gcra.take(debt, now.after(Duration::from_secs(20))).is_ok());
+        // From a time of larger bursts: no charge makes it smaller.
+        let deep = now.after(Duration::from_secs(86_400));
+        assert_eq!(gcra.force(deep, now), deep);
+        assert_eq!(gcra.force_all(now, 3, now), now.after(Duration::from_secs(30)));
     }
 }
