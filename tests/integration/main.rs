@@ -18,6 +18,7 @@ mod django_rig;
 mod django_sites;
 mod django_spares;
 mod django_trouble;
+mod django_upstreams;
 mod django_warmth;
 mod explaining;
 mod forged;
