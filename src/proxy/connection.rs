@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::Request;
+use http::{Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -17,6 +18,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
 use super::account::{self, Account};
+use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -26,6 +28,7 @@ use super::introduction::{self, Refusal};
 use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
+use super::replies;
 use super::seat::{Overdue, Seat};
 use super::seats::Taken;
 use super::settings::{DoorKind, DownstreamLimits, Settings};
@@ -171,7 +174,9 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
+                let version = request.version();
                 let response = exchange(&core, in_force, &arrival, request, account).await;
+                let response = ending(response, version);
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -226,6 +231,15 @@ impl Connection {
         self.core.failed(failure, None);
         account::unread(&self.core, self.peer.ip(), failure);
     }
+}
+
+/// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would
+/// like. hyper closes it, but says that it is kept.
+fn ending(response: Response<DownstreamBody>, version: Version) -> Response<DownstreamBody> {
+    if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
+        return replies::closing(response);
+    }
+    response
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.

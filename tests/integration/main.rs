@@ -24,6 +24,7 @@ mod framing;
 mod leaps;
 mod limits;
 mod limits_descriptors;
+mod odds;
 mod patch;
 mod proxy_protocol;
 mod proxying;
