@@ -7,7 +7,9 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Request, Response, Version};
 use http_body::Body;
@@ -38,6 +40,9 @@ use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
+/// How long connections that are idle stay, when this process is replaced, for their clients to send
+/// another request.
+const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 
@@ -49,6 +54,28 @@ pub struct Arrival {
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
+}
+
+/// Whether a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Not,
+    /// With the exchange that runs; at once if none does.
+    Now,
+    /// With the next response, which says so: whoever is just sending a request on an idle
+    /// connection would else find it closed.
+    Gently,
+}
+
+/// Ready when the connection is to take no further request. Until then, where it is to end gently,
+/// `closing` has each response say that it is the last.
+async fn stop_asked(stop: &mut watch::Receiver<Stop>, closing: &AtomicBool, grace: Duration) {
+    // An error says that nobody is there any more who could say it.
+    let gently = stop.wait_for(|stop| *stop != Stop::Not).await;
+    if gently.is_ok_and(|stop| *stop == Stop::Gently) {
+        closing.store(true, Ordering::Relaxed);
+        tokio::time::sleep(grace).await;
+    }
 }
 
 /// What can be spoken on a connection, made once for each configuration.
@@ -93,7 +120,7 @@ impl Connection {
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<()>) {
+    pub async fn serve(mut self, stream: Socket, mut stop: watch::Receiver<Stop>) {
         let limits = &self.in_force.settings.downstream_limits;
         self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
@@ -114,7 +141,7 @@ impl Connection {
     async fn introduce(
         &mut self,
         stream: &mut Downstream,
-        stop: &mut watch::Receiver<()>,
+        stop: &mut watch::Receiver<Stop>,
     ) -> Option<()> {
         let settings = &self.in_force.settings;
         let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
@@ -122,7 +149,7 @@ impl Connection {
         let outcome = tokio::select! {
             biased;
             outcome = reading => outcome,
-            _ = stop.changed() => return None,
+            _ = stop.wait_for(|stop| *stop == Stop::Now) => return None,
             overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                 self.cut_off(overdue);
                 return None;
@@ -155,9 +182,10 @@ impl Connection {
         &self,
         stream: Downstream,
         arrival: Arrival,
-        mut stop: watch::Receiver<()>,
+        mut stop: watch::Receiver<Stop>,
     ) {
         let (core, seat) = (&self.core, self.taken.seat());
+        let closing = &AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
@@ -176,7 +204,8 @@ impl Connection {
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let version = request.version();
                 let response = exchange(&core, in_force, &arrival, request, account).await;
-                let response = ending(response, version);
+                let last = closing.load(Ordering::Relaxed) || is_endless(&response, version);
+                let response = if last { replies::closing(response) } else { response };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -188,7 +217,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                _ = stop.changed(), if !stopping => {
+                () = stop_asked(&mut stop, closing, self.grace()), if !stopping => {
                     stopping = true;
                     serving.as_mut().graceful_shutdown();
                 }
@@ -201,6 +230,11 @@ impl Connection {
         if let Err(error) = outcome {
             self.failed(error);
         }
+    }
+
+    /// How long an idle connection stays when this process is replaced.
+    fn grace(&self) -> Duration {
+        (self.in_force.settings.drain_timeout / 2).min(GRACE)
     }
 
     /// Tells why, and breaks off. Its socket is closed when the caller returns.
@@ -235,11 +269,8 @@ impl Connection {
 
 /// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would
 /// like. hyper closes it, but says that it is kept.
-fn ending(response: Response<DownstreamBody>, version: Version) -> Response<DownstreamBody> {
-    if version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
-        return replies::closing(response);
-    }
-    response
+fn is_endless(response: &Response<DownstreamBody>, version: Version) -> bool {
+    version == Version::HTTP_10 && response.body().size_hint().exact().is_none()
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.
