@@ -55,6 +55,7 @@ pub struct Config {
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
+    http2: Http2,
     log: Log,
     access_log: AccessLog,
     save_interval: Duration,
@@ -158,6 +159,19 @@ pub struct DownstreamLimits {
     pub connections: usize,
     /// Connections of one client. 16 to 1,000,000.
     pub connections_per_client: usize,
+}
+
+/// HTTP/2 with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Otherwise clients are spoken to in HTTP/1.1 only.
+    pub enabled: bool,
+    /// Requests at once on one connection. 1 to 1,024.
+    pub streams: u32,
+    /// The header list of a request. 8 KiB to 1 MiB.
+    pub header_list_bytes: usize,
+    /// Unanswered requests that a client may reset on one connection. 16 to 100,000.
+    pub resets: u32,
 }
 
 /// What is logged, and how.
@@ -295,6 +309,10 @@ impl Config {
 
     pub fn downstream_limits(&self) -> &DownstreamLimits {
         &self.downstream_limits
+    }
+
+    pub fn http2(&self) -> &Http2 {
+        &self.http2
     }
 
     pub fn log(&self) -> &Log {

@@ -9,7 +9,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{Empty, boolean, duration, integer, size, text, word};
 use super::{
-    AcceptHeader, AccessFormat, AccessLog, DownstreamLimits, Log, LogFormat, LogLevel,
+    AcceptHeader, AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel,
     ProxyProtocol, SendHeader, UpstreamLimits,
 };
 use super::{address, clients, pattern};
@@ -145,6 +145,15 @@ pub(super) fn proxy_protocol(
     let place = from.or(accept).unwrap_or_else(|| table.span());
     table.finish(faults);
     place
+}
+
+pub(super) fn http2(mut table: Table<'_, '_>, http2: &mut Http2, faults: &mut Faults) {
+    table.read("enabled", &mut http2.enabled, faults, boolean);
+    table.read("streams", &mut http2.streams, faults, integer(1..=1_024));
+    let list = size(8 << 10..=1 << 20);
+    table.read("header_list_bytes", &mut http2.header_list_bytes, faults, list);
+    table.read("resets", &mut http2.resets, faults, integer(16..=100_000));
+    table.finish(faults);
 }
 
 pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log,
-    LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site, Upstream,
-    UpstreamLimits,
+    AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
+    Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
+    Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -75,6 +75,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,

@@ -147,7 +147,9 @@ impl AsyncRead for Downstream {
         }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before && !self.seat.arrived() {
+        let came = buf.filled().len() - before;
+        self.seat.heard(came);
+        if came > 0 && !self.seat.arrived() {
             // An end: a request that came when the connection was given up is not begun.
             buf.set_filled(before);
         }

@@ -123,17 +123,21 @@ async fn story(
     let request = Request::from_parts(parts, body);
     // It goes with whoever sees the exchange to its end.
     let going = std::mem::take(account);
-    let forwarding = Observed::new(
-        &core.detached,
-        forward(
-            Arc::clone(core),
-            Arc::clone(&site),
-            named(&origin, arrival),
-            admitted,
-            request,
-            going,
-        ),
+    let forwarding = forward(
+        Arc::clone(core),
+        Arc::clone(&site),
+        named(&origin, arrival),
+        admitted,
+        request,
+        going,
     );
+    // Its place is taken for as long as the application works for it, whatever its client does.
+    let place = arrival.place.clone();
+    let forwarding = Observed::new(&core.detached, async move {
+        let outcome = forwarding.await;
+        drop(place);
+        outcome
+    });
     let (outcome, back) = forwarding.await;
     *account = back;
     match outcome {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Protocols, Stop};
+use super::connection::{Connection, Ending, Protocols};
 use super::core::Core;
 use super::failure::Failure;
 use super::forwarded;
@@ -94,7 +94,7 @@ pub async fn accept(
     core: Arc<Core>,
     kind: DoorKind,
     listener: Listener,
-    stop: watch::Receiver<Stop>,
+    stop: watch::Receiver<Ending>,
 ) {
     let mut in_force = core.in_force();
     let mut protocols = Protocols::new(&in_force.settings);
@@ -129,7 +129,7 @@ fn begin(
     kind: DoorKind,
     socket: Socket,
     peer: Peer,
-    stop: &watch::Receiver<Stop>,
+    stop: &watch::Receiver<Ending>,
 ) {
     let now = core.clock.now();
     // Whose it is comes out later, where a PROXY header is expected.

@@ -33,7 +33,8 @@ use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
     AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
-    ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
+    Http2Limits, ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits,
+    UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -322,7 +323,7 @@ fn announce(config: &Config) {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let down = config.downstream_limits();
+    let (down, http2) = (config.downstream_limits(), config.http2());
     let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
@@ -344,6 +345,12 @@ pub fn settings(config: &Config) -> Settings {
             body_bytes: down.body_bytes as u64,
             connections: down.connections,
             connections_per_client: down.connections_per_client,
+        },
+        http2: Http2Limits {
+            enabled: http2.enabled,
+            streams: http2.streams,
+            header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
+            resets: http2.resets,
         },
     }
 }

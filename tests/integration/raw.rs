@@ -19,8 +19,8 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, ProxyProtocol, Settings, SiteSettings,
-    UpstreamLimits, UpstreamSettings,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, ProxyProtocol, Settings,
+    SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -63,6 +63,12 @@ pub fn settings(upstream: Address) -> Single {
             body_bytes: 1 << 30,
             connections: 1_000,
             connections_per_client: 1_000,
+        },
+        http2: Http2Limits {
+            enabled: true,
+            streams: 100,
+            header_list_bytes: 64 * 1024,
+            resets: 200,
         },
     };
     let site = SiteSettings {
@@ -199,6 +205,11 @@ impl Application {
     /// The next connection.
     pub fn accept(&self) -> Wire {
         self.accepted.recv_timeout(DEADLINE).expect("the proxy connects")
+    }
+
+    /// A connection that has been made already.
+    pub fn accept_more(&self) -> Option<Wire> {
+        self.accepted.try_recv().ok()
     }
 
     /// Whether no further connection was made.
