@@ -260,8 +260,13 @@ impl Floodwall {
     }
 
     /// SIGTERM, and the exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// The exit status, once it has ended.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("it can be waited for")
     }
 
