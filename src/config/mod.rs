@@ -10,6 +10,7 @@ mod address;
 mod budgets;
 mod clients;
 mod fault;
+mod listen;
 mod pattern;
 mod profile;
 mod quantity;
@@ -22,28 +23,31 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
+mod upstreams;
 mod value;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use address::{Authority, Upstream, listen};
+pub use address::{Authority, Upstream};
 pub use fault::{Mistakes, nearest};
+pub use listen::{Listen, listen};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
+pub use upstreams::{Balance, Health, Method, Server};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
 /// mistakes or from the defaults, so none is invalid.
 #[derive(Clone, Debug)]
 pub struct Config {
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
+    unix_mode: u32,
     sites: Vec<Site>,
     control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
@@ -51,6 +55,7 @@ pub struct Config {
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
     log: Log,
+    access_log: AccessLog,
     save_interval: Duration,
 }
 
@@ -64,8 +69,15 @@ pub struct UpstreamLimits {
     pub response_timeout: Duration,
     /// After which a pooled connection is closed. 100 milliseconds to 1 hour.
     pub idle_timeout: Duration,
-    /// Idle connections kept for each core; 0 keeps none. At most 65,536.
+    /// Idle connections to each server kept for each core; 0 keeps none. At most 65,536.
     pub idle_connections: usize,
+    /// Connections to each server, all cores together, idle ones included; 0: any number. At most
+    /// 65,536.
+    pub connections: usize,
+    /// Requests that wait for a connection to a server. At most 65,536.
+    pub queue: usize,
+    /// How long a request waits so. 10 milliseconds to 5 minutes.
+    pub queue_timeout: Duration,
 }
 
 /// Limits on the clients' side.
@@ -130,6 +142,40 @@ impl LogFormat {
     }
 }
 
+/// One line for each exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// There is a file unless this is [`AccessFormat::Off`].
+    pub format: AccessFormat,
+    /// `-` is standard output. A relative path is relative to the working directory.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    Off,
+    /// The Common Log Format.
+    Common,
+    /// The same with referer and user agent.
+    Combined,
+    Json,
+}
+
+impl AccessFormat {
+    pub const ALL: [Self; 4] = [Self::Off, Self::Common, Self::Combined, Self::Json];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Common => "common",
+            Self::Combined => "combined",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// The least important lines that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -155,8 +201,13 @@ impl LogLevel {
 
 impl Config {
     /// Where to listen: at least one address, none twice.
-    pub fn listen(&self) -> &[SocketAddr] {
+    pub fn listen(&self) -> &[Listen] {
         &self.listen
+    }
+
+    /// The permissions of the Unix sockets that are listened on. At most 0777.
+    pub fn unix_mode(&self) -> u32 {
+        self.unix_mode
     }
 
     /// What is protected: at least one site, no two with the same requests.
@@ -193,6 +244,10 @@ impl Config {
         &self.log
     }
 
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
+    }
+
     /// How much of the budgets' history may be lost in a crash. 100 milliseconds to 1 hour.
     pub fn save_interval(&self) -> Duration {
         self.save_interval
@@ -203,7 +258,7 @@ impl Config {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// In place of all addresses of the file, unless empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     pub upstream: Option<Upstream>,
     /// `Some(None)` keeps nothing.
     pub state: Option<Option<PathBuf>>,
@@ -285,8 +340,8 @@ impl Config {
         let mut config = Self::default();
         let mut site = config.sites.swap_remove(0);
         config.put(overrides, &mut site, None);
-        if config.circle(&site).is_some() {
-            return Err(Error::Circle { upstream: site.upstream });
+        if let Some((_, upstream)) = config.circle(&site) {
+            return Err(Error::Circle { upstream: upstream.clone() });
         }
         config.sites.push(site);
         Ok(config)
@@ -299,15 +354,19 @@ impl Config {
         if !listen.is_empty() {
             self.listen = listen;
             let mut seen = std::collections::BTreeSet::new();
-            self.listen.retain(|address| seen.insert(*address));
+            self.listen.retain(|address| seen.insert(address.clone()));
         }
-        site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
+        if let Some(upstream) = upstream {
+            site.servers = vec![Server { upstream, weight: 1 }];
+        }
         site.state = state.unwrap_or_else(|| site.state.take());
         self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
     }
 
-    /// The address that a site's upstream shares with a listener, if it does.
-    fn circle(&self, site: &Site) -> Option<SocketAddr> {
-        self.listen.iter().copied().find(|&listen| site.upstream.is(listen))
+    /// The address that one of a site's servers shares with a listener, if one does.
+    fn circle<'a>(&self, site: &'a Site) -> Option<(&Listen, &'a Upstream)> {
+        let all = site.servers.iter().map(|server| &server.upstream);
+        let of = |listen: &Listen| all.clone().find(|one| one.is(listen));
+        self.listen.iter().find_map(|listen| of(listen).map(|upstream| (listen, upstream)))
     }
 }

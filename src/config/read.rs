@@ -11,7 +11,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
-use super::{CIRCLE_REMEDY, Config, Overrides, address, clients, sections};
+use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -67,8 +67,9 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let mut top = Table::new("", 0..0, Some(root));
     let before = faults.len();
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
-        value::list(entry, faults, Empty::Refused("name at least one address"), text(listen))
+        value::list(entry, faults, Empty::Refused("name at least one address"), text(address))
     });
+    top.read("unix_mode", &mut config.unix_mode, faults, text(listen::mode));
     let mut base = Config::default().sites.swap_remove(0);
     top.read("state", &mut base.state, faults, text(site::state));
     let mut control = None;
@@ -91,6 +92,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         faults,
     );
     sections::log(top.table("log", faults), &mut config.log, faults);
+    sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
 
     // Sites inherit what the command line says.
@@ -111,7 +113,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
             let what = format!("two sites have the state file {}", state.display());
             faults.add(Fault::new(0..0, what).remedy("give each a file of its own"));
         }
-        if let Some(address) = config.circle(site).filter(|_| addresses_are_good) {
+        if let Some((address, _)) = config.circle(site).filter(|_| addresses_are_good) {
             let what = format!("upstream: Floodwall itself listens on {address}");
             let place = places.upstream.clone().or(upstream.clone());
             let place = place.or(listen.clone()).unwrap_or(0..0);
@@ -121,6 +123,6 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     config.sites = sites.into_iter().map(|(site, _)| site).collect();
 }
 
-fn listen(text: &str) -> Result<std::net::SocketAddr, Unfit> {
-    address::listen(text).map_err(Unfit::new)
+fn address(text: &str) -> Result<Listen, Unfit> {
+    listen::listen(text).map_err(Unfit::new)
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
+    LogLevel, Method, Profile, Server, Site, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -18,12 +19,27 @@ impl Default for Config {
     fn default() -> Self {
         let profile = Profile::Django;
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            unix_mode: 0o660,
             sites: vec![Site {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),
                 paths: Vec::new(),
-                upstream: Upstream::standard(),
+                servers: vec![Server { upstream: Upstream::standard(), weight: 1 }],
+                balance: Balance {
+                    method: Method::RoundRobin,
+                    slow_start: Duration::from_secs(10),
+                    eject_after: 5,
+                    eject_for: Duration::from_secs(10),
+                },
+                health: Health {
+                    path: None,
+                    host: None,
+                    interval: Duration::from_secs(5),
+                    timeout: Duration::from_secs(2),
+                    healthy: 2,
+                    unhealthy: 3,
+                },
                 state: Some(PathBuf::from("floodwall.state")),
                 profile,
                 policy: policy(profile),
@@ -32,6 +48,9 @@ impl Default for Config {
                     response_timeout: Duration::from_secs(60),
                     idle_timeout: Duration::from_secs(30),
                     idle_connections: 64,
+                    connections: 0,
+                    queue: 256,
+                    queue_timeout: Duration::from_secs(5),
                 },
                 own_rules: Vec::new(),
                 profile_rules: true,
@@ -53,6 +72,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, HostPattern, Site, Written};
+use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Written};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -21,6 +21,11 @@ impl fmt::Display for Summary<'_> {
         let config = self.0;
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
+        if let AccessLog { format, file: Some(file) } = &config.access_log
+            && *format != AccessFormat::Off
+        {
+            writeln!(f, "  access    {} into {}", format.word(), file.display())?;
+        }
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;
@@ -42,7 +47,23 @@ impl fmt::Display for Summary<'_> {
 
 fn of_site(site: &Site, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let policy = &site.policy;
-    writeln!(f, "  upstream  {}", site.upstream)?;
+    let servers: Vec<String> = site.servers.iter().map(ToString::to_string).collect();
+    writeln!(f, "  upstream  {}", servers.join(", "))?;
+    if servers.len() > 1 {
+        writeln!(f, "  balance   {}", site.balance)?;
+    }
+    if servers.len() > 1 || site.health.path.is_some() {
+        writeln!(f, "  health    {}", site.health)?;
+    }
+    let limits = &site.upstream_limits;
+    if limits.connections > 0 {
+        let (connections, queue) = (limits.connections, limits.queue);
+        let patience = Written(limits.queue_timeout);
+        writeln!(
+            f,
+            "  limit     {connections} connections to each server; {queue} wait {patience}"
+        )?;
+    }
     match &site.state {
         Some(path) => writeln!(f, "  state     {}", path.display())?,
         None => writeln!(f, "  state     none: a restart forgets every session")?,

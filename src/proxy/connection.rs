@@ -5,7 +5,6 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,9 +13,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::account::{self, Account};
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -26,7 +25,8 @@ use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::seat::{Overdue, Seat};
 use super::seats::Taken;
-use super::settings::{Door, DoorKind, DownstreamLimits, Settings};
+use super::settings::{DoorKind, DownstreamLimits, Settings};
+use super::socket::{Peer, Socket};
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -38,8 +38,7 @@ const SMALLEST_BUFFER: usize = 8192;
 /// How a connection came in: what its exchanges must know of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// The other end of the socket.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// Whether it speaks TLS.
     pub https: bool,
 }
@@ -62,8 +61,8 @@ pub struct Connection {
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
     in_force: Arc<InForce>,
     protocols: Protocols,
-    door: Door,
-    peer: SocketAddr,
+    kind: DoorKind,
+    peer: Peer,
     taken: Taken,
     _running: Token,
 }
@@ -74,24 +73,24 @@ impl Connection {
         core: &Arc<Core>,
         in_force: Arc<InForce>,
         protocols: Protocols,
-        door: Door,
-        peer: SocketAddr,
+        kind: DoorKind,
+        peer: Peer,
         taken: Taken,
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, door, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: TcpStream, stop: watch::Receiver<()>) {
+    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
         let limits = &self.in_force.settings.downstream_limits;
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer.ip(), https: false };
-        match self.door.kind {
+        let arrival = Arrival { peer: self.peer, https: false };
+        match self.kind {
             DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
         }
     }
@@ -106,6 +105,11 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -114,7 +118,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request).await;
+                let response = exchange(&core, in_force, &arrival, request, account).await;
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -145,7 +149,7 @@ impl Connection {
     fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
-            Overdue::Head => self.core.failed(&Failure::HeadTimeout, None),
+            Overdue::Head => self.unread(&Failure::HeadTimeout),
             Overdue::Send => {
                 self.taken.seat().break_off();
                 self.core.failed(&Failure::SendStalled, None);
@@ -157,11 +161,17 @@ impl Connection {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
-            self.core.failed(&Failure::HeadTooLarge(error), None);
+            self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
-            self.core.failed(&Failure::Head(error), None);
+            self.unread(&Failure::Head(error));
         }
         // Everything else is a client that hung up.
+    }
+
+    /// Tells of a request that no exchange has seen.
+    fn unread(&self, failure: &Failure) {
+        self.core.failed(failure, None);
+        account::unread(&self.core, self.peer.ip(), failure);
     }
 }
 

@@ -7,10 +7,11 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::body::{self, DownstreamBody, UpstreamBody};
 use super::challenge::Visit;
 use super::connection::Arrival;
@@ -24,25 +25,42 @@ use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::upload::Upload;
+use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
-use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
+use crate::guard::exchange::{self as guarded, Facts, Outcome, RelayCookie, SendCookie};
 use crate::guard::key::SessionKey;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
+use crate::telemetry::access::Verdict;
 
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
-/// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
-/// relay.
+/// One exchange, from the head of its request to the head of its response; its line in the access
+/// log is written when the response's body is dropped.
 pub async fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
     arrival: &Arrival,
     request: Request<Upload>,
+    mut account: Account,
+) -> Response<DownstreamBody> {
+    let response = story(core, in_force, arrival, request, &mut account).await;
+    account.responds(response.status(), response.body().is_end_stream());
+    response.map(|body| body.told_in(account))
+}
+
+/// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
+/// relay.
+async fn story(
+    core: &Arc<Core>,
+    in_force: Arc<InForce>,
+    arrival: &Arrival,
+    request: Request<Upload>,
+    account: &mut Account,
 ) -> Response<DownstreamBody> {
     let (mut parts, body) = request.into_parts();
     let accepts = Accepts::of(&parts.headers);
@@ -51,15 +69,19 @@ pub async fn exchange(
     // Before the headers are cleaned: `Connection` must not take the client's address away.
     let origin =
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
+    account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
     let cleaned = headers::clean_request(&mut parts, &unread.body, limits);
     let site = match cleaned.and_then(|()| site_of(&in_force, &mut parts)) {
         Ok(site) => site,
         Err(fault) => {
-            core.failed(&Failure::Request(fault), None);
+            let failure = Failure::Request(fault);
+            core.failed(&failure, None);
+            account.failed(&failure);
             return unread.refuse(replies::status(fault.status(), &accepts));
         }
     };
+    account.site(&site);
     forwarded::announce(&mut parts.headers, &origin);
 
     let shield = &site.shield;
@@ -69,10 +91,12 @@ pub async fn exchange(
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
     let visit = Visit::take(shield, &mut parts, &unread.body, client, limits.target_bytes);
     if let Some(reply) = visit.home(&accepts) {
+        account.replied(Verdict::Challenged);
         return unread.refuse(reply);
     }
 
-    let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms).await;
+    let (decision, cookie, facts) = decide(shield, &parts, &unread.body, &visit, terms).await;
+    account.verdict(&facts);
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { retry_after } => {
@@ -92,17 +116,26 @@ pub async fn exchange(
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
+    let _attended = upload.attended();
     let request = Request::from_parts(parts, body);
+    // It goes with whoever sees the exchange to its end.
+    let going = std::mem::take(account);
     let forwarding = Observed::new(
         &core.detached,
-        forward(Arc::clone(core), Arc::clone(&site), admitted, request),
+        forward(Arc::clone(core), Arc::clone(&site), admitted, request, going),
     );
-    match forwarding.await {
+    let (outcome, back) = forwarding.await;
+    *account = back;
+    match outcome {
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),
         Err(failure) => {
             core.failed(&failure, Some(&site));
-            let reply = replies::status(failure.status(), &accepts);
+            account.failed(&failure);
+            let mut reply = replies::status(failure.status(), &accepts);
+            if failure.is_passing() {
+                reply = replies::soon(reply);
+            }
             // Of an upload that was cut short nobody knows where the next request would begin.
             if uploads { replies::closing(reply) } else { reply }
         }
@@ -130,7 +163,7 @@ async fn decide(
     body: &Upload,
     visit: &Visit,
     terms: Terms,
-) -> (Decision, CookieLine) {
+) -> (Decision, CookieLine, Facts) {
     let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
@@ -145,14 +178,14 @@ async fn decide(
         authorization: parts.headers.contains_key(AUTHORIZATION),
         cookies: &cookies,
     };
-    let decision = shield.admit(&request).await;
+    let (decision, facts) = shield.admit(&request).await;
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
         Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
             CookieLine::AsCame
         }
     };
-    (decision, line)
+    (decision, line, facts)
 }
 
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
@@ -161,17 +194,23 @@ async fn forward(
     site: Arc<Site>,
     mut admitted: Admitted,
     request: Request<UpstreamBody>,
-) -> Result<Response<DownstreamBody>, Failure> {
-    let again = admitted.may_want_proof().then(|| copy_of(&core, &request));
-    let mut response = match send(&core, &site, &mut admitted, request).await {
+    mut account: Account,
+) -> (Result<Response<DownstreamBody>, Failure>, Account) {
+    let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
+    account.sent_on();
+    let sent = send(&core, &site, &mut admitted, request).await;
+    account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
+    let mut response = match sent {
         Ok(response) => response,
         Err(failure) => {
             let outcome = match failure.stage() {
                 Stage::Request | Stage::Connect => Outcome::Unsent,
                 Stage::Forward | Stage::Relay => Outcome::NoAnswer,
             };
-            admitted.settle(outcome);
-            return Err(failure);
+            if let Some(settlement) = admitted.settle(outcome) {
+                account.settled(&settlement.facts);
+            }
+            return (Err(failure), account);
         }
     };
     let evidence = observe(&site.shield, &response);
@@ -180,6 +219,9 @@ async fn forward(
         None => None,
     };
     let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
+    if let Some(settlement) = &settled {
+        account.settled(&settlement.facts);
+    }
     match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
         RelayCookie::Keep => {}
         RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
@@ -188,7 +230,7 @@ async fn forward(
             add_deletion(&site.shield, response.headers_mut());
         }
     }
-    Ok(response)
+    (Ok(response), account)
 }
 
 /// Sends a request. What is held for it is charged when it takes too long.
@@ -198,7 +240,12 @@ async fn send(
     admitted: &mut Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
-    let sending = site.upstream.send(core.index, request);
+    let replayable = admitted.is_replayable() && request.body().is_end_stream();
+    let replay = match request.method() {
+        &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
+        _ => Replay::Never,
+    };
+    let sending = site.upstream.send(Sending { core: core.index, client: None, replay }, request);
     if !admitted.holds() {
         return sending.await;
     }
@@ -212,18 +259,9 @@ async fn send(
     }
 }
 
-fn observe(shield: &Shield, response: &Response<DownstreamBody>) -> Evidence {
+pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
     let lines = response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
     Evidence::read(response.status().as_u16(), lines, &shield.guard.policy().session)
-}
-
-/// A request without content, to be sent a second time.
-fn copy_of(core: &Core, request: &Request<UpstreamBody>) -> Request<UpstreamBody> {
-    let mut copy = Request::new(UpstreamBody::empty(core.clock));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Sends a request again, with the session key that its answer brought: a view that flushes gives
@@ -240,19 +278,20 @@ async fn prove(
     let line =
         Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
     CookieLine::from(line).put(request.headers_mut());
-    let response = timeout(PROOF_TIME, site.upstream.send(core.index, request)).await.ok()?.ok()?;
+    let sending = Sending { core: core.index, client: None, replay: Replay::Never };
+    let response = timeout(PROOF_TIME, site.upstream.send(sending, request)).await.ok()?.ok()?;
     Some(observe(&site.shield, &response))
 }
 
 /// What goes upstream as the request's cookies: exactly one line, or none.
-enum CookieLine {
+pub(super) enum CookieLine {
     AsCame,
     None,
     One(HeaderValue),
 }
 
 impl CookieLine {
-    fn of(admitted: &Admitted, cookies: &Cookies<'_>, name: &str) -> Self {
+    pub(super) fn of(admitted: &Admitted, cookies: &Cookies<'_>, name: &str) -> Self {
         match admitted.cookie() {
             None => Self::AsCame,
             Some(SendCookie::Keep) if cookies.as_came() => Self::AsCame,
@@ -263,7 +302,7 @@ impl CookieLine {
         }
     }
 
-    fn put(self, headers: &mut HeaderMap) {
+    pub(super) fn put(self, headers: &mut HeaderMap) {
         match self {
             Self::AsCame => {}
             Self::None => {

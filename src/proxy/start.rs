@@ -3,7 +3,6 @@
 mod reload;
 
 use std::error::Error;
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,13 +10,16 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 
 use self::reload::Reload;
+use super::balance::Method;
 use super::clock::Clock;
 use super::control::Control;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
+use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
@@ -25,17 +27,19 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, ServerSettings,
+    Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
-use super::upstream::Upstream;
-use crate::config::{self, Config, HostPattern};
+use super::upstream::{Told, Upstream};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
 
@@ -61,9 +65,12 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
     let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
+    let access = AccessLog::off();
+    put_access_log(&access, &config)?;
     let app = Arc::new(App {
         clock,
         seats,
+        access,
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
@@ -91,12 +98,24 @@ pub fn run(
     let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
+    app.access.finish(clock.now());
     let retired = reload.into_retired();
     for site in app.in_force.load().sites.all().iter().chain(&retired) {
         close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// Puts the access log of a configuration in force, or leaves all as it was.
+fn put_access_log(access: &AccessLog, config: &Config) -> Result<(), OpenError> {
+    let format = match config.access_log().format {
+        AccessFormat::Off => Format::Off,
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    };
+    access.put(format, config.access_log().file.as_deref())
 }
 
 /// Tells and saves what there is to tell and to save of a site at its end.
@@ -120,18 +139,32 @@ fn begin(
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let shield = Arc::new(shield(config, site, clock)?);
     let settings = site_settings(site);
-    let upstream = upstream(&settings, cores, clock, seats);
+    let upstream = upstream(&settings, cores, seats, &shield, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
 }
 
+/// The way to the application of a site, with what is known of its servers since `before`.
 fn upstream(
     settings: &SiteSettings,
     cores: usize,
-    clock: Clock,
     seats: &Arc<Seats>,
+    shield: &Arc<Shield>,
+    before: Option<&Upstream>,
 ) -> Arc<Upstream> {
-    let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
-    Arc::new(Upstream::new(address, limits, cores, clock, Arc::clone(seats)))
+    let (clock, told) = (shield.clock, told(shield));
+    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, before))
+}
+
+/// What is told when a server goes down, or is back.
+pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
+    let shield = Arc::clone(shield);
+    Arc::new(move |server, change| {
+        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
+        match change {
+            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
+            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+        }
+    })
 }
 
 /// The requests that a site is for.
@@ -150,7 +183,8 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
+    let name = (site.name() != config::Site::ONLY).then(|| site.name());
+    let telemetry = Telemetry::of_site(name, names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -212,7 +246,9 @@ fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
-        tracing::info!(site = name, upstream = %site.upstream(), mode = mode.word(), "site");
+        let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();
+        let upstream = servers.join(", ");
+        tracing::info!(site = name, upstream, mode = mode.word(), "site");
         if mode == Mode::Observe {
             tracing::warn!(
                 site = name,
@@ -248,9 +284,10 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let down = config.downstream_limits();
-    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
+    let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
+        unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
@@ -271,22 +308,61 @@ pub fn settings(config: &Config) -> Settings {
     }
 }
 
+fn door_address(listen: &Listen) -> DoorAddress {
+    match listen {
+        Listen::Tcp(address) => DoorAddress::Tcp(*address),
+        Listen::Unix(path) => DoorAddress::Unix(path.clone()),
+    }
+}
+
 /// What the shell must know of a site.
 pub fn site_settings(site: &config::Site) -> SiteSettings {
     let up = site.upstream_limits();
     SiteSettings {
-        upstream: match site.upstream() {
-            config::Upstream::Tcp(authority) => {
-                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
-            }
-            config::Upstream::Unix(path) => Address::Unix(path.clone()),
-        },
+        upstream: upstream_settings(site),
         hold_time: HOLD_TIME,
         upstream_limits: UpstreamLimits {
             connect_timeout: up.connect_timeout,
             response_timeout: up.response_timeout,
             idle_timeout: up.idle_timeout,
             idle_connections: up.idle_connections,
+            connections: up.connections,
+            queue: up.queue,
+            queue_timeout: up.queue_timeout,
         },
+    }
+}
+
+fn upstream_settings(site: &config::Site) -> UpstreamSettings {
+    let (balance, health) = (site.balance(), site.health());
+    let server = |server: &config::Server| ServerSettings {
+        address: match &server.upstream {
+            config::Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
+            }
+            config::Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        weight: server.weight,
+    };
+    let check = health.path.clone().map(|target| CheckSettings {
+        target,
+        host: health.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
+    });
+    UpstreamSettings {
+        servers: site.servers().iter().map(server).collect(),
+        method: match balance.method {
+            config::Method::RoundRobin => Method::RoundRobin,
+            config::Method::LeastConnections => Method::LeastConnections,
+        },
+        rules: Rules {
+            eject_after: balance.eject_after,
+            eject_for: balance.eject_for,
+            slow_start: balance.slow_start,
+            return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
+        },
+        check,
     }
 }

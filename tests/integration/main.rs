@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
+mod access_log;
 mod attacks;
 mod challenges;
 mod django_attacks;
@@ -30,3 +31,4 @@ mod stopping;
 mod streaming;
 mod support;
 mod trouble;
+mod unix_sockets;

@@ -14,8 +14,10 @@ use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
+use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
+use floodwall::telemetry::access::AccessLog;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -35,18 +37,13 @@ impl Single {
         let Self { shell: settings, site } = self;
         let limits = &settings.downstream_limits;
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-        let upstream = Upstream::new(
-            site.upstream.clone(),
-            site.upstream_limits,
-            settings.cores(),
-            clock,
-            Arc::clone(&seats),
-        );
+        let (cores, told) = (settings.cores(), start::told(&shield));
+        let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
-        Arc::new(App { clock, seats, pulses, in_force, failed })
+        Arc::new(App { clock, seats, pulses, access: AccessLog::off(), in_force, failed })
     }
 }
 
