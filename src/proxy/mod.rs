@@ -19,6 +19,7 @@ pub mod descriptors;
 pub mod detached;
 pub mod downstream;
 pub mod exchange;
+pub mod explain;
 pub mod failure;
 pub mod forwarded;
 pub mod headers;

@@ -20,7 +20,7 @@ use super::passed::Passed;
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
-use super::{listen, status, supervisor};
+use super::{explain, listen, status, supervisor};
 
 /// Orders that wait to be obeyed.
 const ORDERS: usize = 16;
@@ -128,8 +128,19 @@ fn obey(order: Order, app: &App, orders: &Orders<'_>) {
             let (text, json) = status::of(app);
             tokio::spawn(async move { order.answer(&text, json).await });
         }
+        "explain" => {
+            let in_force = app.in_force.load();
+            let limits = &in_force.settings.downstream_limits;
+            let outcome = explain::explain(&in_force.sites, limits, app.clock, &order.order);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok((text, json)) => order.answer(&text, json).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
         _ => {
-            tokio::spawn(order.refuse("not an order; there are reload and status"));
+            tokio::spawn(order.refuse("not an order; there are reload, status and explain"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod offline;
 mod reload;
 
 use std::error::Error;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 
+pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 use super::balance::Method;
 use super::clock::Clock;
@@ -39,9 +41,9 @@ use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
-use crate::telemetry::{self, Telemetry};
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -262,23 +264,6 @@ fn announce(config: &Config) {
             );
         }
     }
-}
-
-/// What `floodwall check` says of the state that a start would find.
-pub fn state_summary(site: &config::Site) -> Option<String> {
-    let path = site.state()?;
-    let clock = Clock::start();
-    Some(match state::peek(path, site.policy().clone(), clock) {
-        Ok(None) => "none yet: no session is known at the first start".to_owned(),
-        Ok(Some(guard)) => {
-            let now = clock.now();
-            let warmth = guard.warmth(now);
-            let (keys, _) = guard.sizes();
-            let warm_at = clock.unix(now.after(warmth.span().0));
-            format!("{keys} keys, {}", telemetry::warmth::describe(warmth, warm_at))
-        }
-        Err(error) => error.to_string(),
-    })
 }
 
 /// What the shell must know of a configuration.

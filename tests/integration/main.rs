@@ -17,6 +17,7 @@ mod django_rig;
 mod django_spares;
 mod django_trouble;
 mod django_warmth;
+mod explaining;
 mod forged;
 mod framing;
 mod leaps;
