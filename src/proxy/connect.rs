@@ -84,7 +84,7 @@ where
     H: Send + 'static,
 {
     let wire = Arc::new(Wire::default());
-    let stream = Attentive { stream, wire: Arc::clone(&wire), broken: None };
+    let stream = Attentive { stream, wire: Arc::clone(&wire), is_broken: false };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -99,25 +99,22 @@ where
 }
 
 /// A stream that hears its other end out. An application may answer before it has read the
-/// request (413), and close: writing fails then, while the answer is there to be read. So what
-/// went wrong in writing is told in reading, behind everything that could be read.
+/// request (413), and close: writing fails then, while the answer is there to be read. So nothing
+/// is said of writing that fails; reading will come to the end, behind everything that is there.
 struct Attentive<S> {
     stream: S,
     wire: Arc<Wire>,
-    /// Why nothing can be written any more.
-    broken: Option<io::Error>,
+    /// Nothing can be written any more.
+    is_broken: bool,
 }
 
 impl<S> Attentive<S> {
-    fn written(
-        &mut self,
-        outcome: Poll<io::Result<usize>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(Err(error)) = outcome else { return outcome };
-        self.broken = Some(error);
-        // Reading is what goes on; it was asked before writing was.
-        cx.waker().wake_by_ref();
+    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if !matches!(outcome, Poll::Ready(Err(_))) {
+            return outcome;
+        }
+        self.is_broken = true;
+        // What wakes the task is the end of reading.
         Poll::Pending
     }
 }
@@ -133,10 +130,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
         if buf.filled().len() > before {
             self.wire.answered.store(true, Ordering::Relaxed);
         }
-        match self.broken.take_if(|_| outcome.is_pending()) {
-            Some(error) => Poll::Ready(Err(error)),
-            None => outcome,
-        }
+        outcome
     }
 }
 
@@ -146,11 +140,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn poll_write_vectored(
@@ -158,11 +152,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -170,14 +164,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         // Of a stream that buffers, writing fails here.
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => self.written(Poll::Ready(Err(error)), cx).map_ok(drop),
-            outcome => outcome,
-        }
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

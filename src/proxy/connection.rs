@@ -6,7 +6,9 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::Request;
 use hyper::body::Incoming;
@@ -23,6 +25,7 @@ use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
+use super::replies;
 use super::seat::{Overdue, Seat};
 use super::seats::Taken;
 use super::settings::{DoorKind, DownstreamLimits, Settings};
@@ -32,6 +35,9 @@ use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
+/// How long connections that are idle stay, when this process is replaced, for their clients to send
+/// another request.
+const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 
@@ -41,6 +47,28 @@ pub struct Arrival {
     pub peer: Peer,
     /// Whether it speaks TLS.
     pub https: bool,
+}
+
+/// Whether a connection is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Not,
+    /// With the exchange that runs; at once if none does.
+    Now,
+    /// With the next response, which says so: whoever is just sending a request on an idle
+    /// connection would else find it closed.
+    Gently,
+}
+
+/// Ready when the connection is to take no further request. Until then, where it is to end gently,
+/// `closing` has each response say that it is the last.
+async fn stop_asked(stop: &mut watch::Receiver<Stop>, closing: &AtomicBool, grace: Duration) {
+    // An error says that nobody is there any more who could say it.
+    let gently = stop.wait_for(|stop| *stop != Stop::Not).await;
+    if gently.is_ok_and(|stop| *stop == Stop::Gently) {
+        closing.store(true, Ordering::Relaxed);
+        tokio::time::sleep(grace).await;
+    }
 }
 
 /// What can be spoken on a connection, made once for each configuration.
@@ -84,7 +112,7 @@ impl Connection {
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
+    pub async fn serve(self, stream: Socket, stop: watch::Receiver<Stop>) {
         let limits = &self.in_force.settings.downstream_limits;
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
@@ -99,9 +127,10 @@ impl Connection {
         &self,
         stream: Downstream,
         arrival: Arrival,
-        mut stop: watch::Receiver<()>,
+        mut stop: watch::Receiver<Stop>,
     ) {
         let (core, seat) = (&self.core, self.taken.seat());
+        let closing = &AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
@@ -119,6 +148,8 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let response = exchange(&core, in_force, &arrival, request, account).await;
+                let last = closing.load(Ordering::Relaxed);
+                let response = if last { replies::closing(response) } else { response };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -130,7 +161,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                _ = stop.changed(), if !stopping => {
+                () = stop_asked(&mut stop, closing, self.grace()), if !stopping => {
                     stopping = true;
                     serving.as_mut().graceful_shutdown();
                 }
@@ -143,6 +174,11 @@ impl Connection {
         if let Err(error) = outcome {
             self.failed(error);
         }
+    }
+
+    /// How long an idle connection stays when this process is replaced.
+    fn grace(&self) -> Duration {
+        (self.in_force.settings.drain_timeout / 2).min(GRACE)
     }
 
     /// Tells why, and breaks off. Its socket is closed when the caller returns.

@@ -29,7 +29,7 @@ use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
-use crate::guard::exchange::{self as guarded, Facts, Outcome, RelayCookie, SendCookie};
+use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::key::SessionKey;
 use crate::guard::path;
 use crate::guard::policy::Terms;
@@ -95,8 +95,7 @@ async fn story(
         return unread.refuse(reply);
     }
 
-    let (decision, cookie, facts) = decide(shield, &parts, &unread.body, &visit, terms).await;
-    account.verdict(&facts);
+    let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms, account).await;
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { retry_after } => {
@@ -163,29 +162,44 @@ async fn decide(
     body: &Upload,
     visit: &Visit,
     terms: Terms,
-) -> (Decision, CookieLine, Facts) {
+    account: &mut Account,
+) -> (Decision, CookieLine) {
     let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
-    let request = guarded::Request {
-        client: visit.client(),
-        terms,
-        challenged: visit.challenged(),
-        method: parts.method.as_str(),
-        path: &path::decode(parts.uri.path()),
-        query: parts.uri.query(),
-        body: !body.is_end_stream(),
-        authorization: parts.headers.contains_key(AUTHORIZATION),
-        cookies: &cookies,
-    };
+    let decoded = path::decode(parts.uri.path());
+    let request = asked(parts, body, visit, terms, &decoded, &cookies);
     let (decision, facts) = shield.admit(&request).await;
+    account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
         Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
             CookieLine::AsCame
         }
     };
-    (decision, line, facts)
+    (decision, line)
+}
+
+/// A request, as far as the guard needs it.
+pub(super) fn asked<'a>(
+    parts: &'a Parts,
+    body: &Upload,
+    visit: &Visit,
+    terms: Terms,
+    path: &'a [u8],
+    cookies: &'a Cookies<'a>,
+) -> guarded::Request<'a> {
+    guarded::Request {
+        client: visit.client(),
+        terms,
+        challenged: visit.challenged(),
+        method: parts.method.as_str(),
+        path,
+        query: parts.uri.query(),
+        body: !body.is_end_stream(),
+        authorization: parts.headers.contains_key(AUTHORIZATION),
+        cookies,
+    }
 }
 
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Protocols};
+use super::connection::{Connection, Protocols, Stop};
 use super::core::Core;
 use super::failure::Failure;
 use super::forwarded;
@@ -93,7 +93,7 @@ pub async fn accept(
     core: Arc<Core>,
     kind: DoorKind,
     listener: Listener,
-    stop: watch::Receiver<()>,
+    stop: watch::Receiver<Stop>,
 ) {
     let mut in_force = core.in_force();
     let mut protocols = Protocols::new(&in_force.settings);
@@ -128,7 +128,7 @@ fn begin(
     kind: DoorKind,
     socket: Socket,
     peer: Peer,
-    stop: &watch::Receiver<()>,
+    stop: &watch::Receiver<Stop>,
 ) {
     let now = core.clock.now();
     match core.seats.take(group(in_force, peer), Seat::new(core.clock, now), now) {

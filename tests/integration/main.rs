@@ -33,3 +33,5 @@ mod streaming;
 mod support;
 mod trouble;
 mod unix_sockets;
+mod upgrading;
+mod upstreams;
