@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
+use super::proxy_header::Header;
 use super::settings::Address;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
@@ -31,9 +32,11 @@ pub struct Link {
     pub wire: Arc<Wire>,
 }
 
-/// What was seen on a connection.
+/// What was said, and seen, on a connection.
 #[derive(Debug, Default)]
 pub struct Wire {
+    /// What it began with, where connections belong to one client each.
+    pub header: Option<Header>,
     answered: AtomicBool,
 }
 
@@ -49,21 +52,46 @@ impl Wire {
     }
 }
 
-/// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Link, Failure>
+/// A new connection, within `limit`, which begins with `header`. `held` is dropped when it has been closed.
+pub async fn connect<H>(
+    address: &Address,
+    header: Option<Header>,
+    limit: Duration,
+    held: H,
+) -> Result<Link, Failure>
 where
     H: Send + 'static,
 {
     match address {
         Address::Tcp { host, port } => {
-            let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-            // Without it a body's last piece may wait for an acknowledgement.
-            stream.set_nodelay(true).map_err(Failure::Connect)?;
-            handshake(stream, held).await
+            let connecting = async {
+                let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+                // Without it a body's last piece may wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Unix(path) => {
-            handshake(in_time(limit, UnixStream::connect(path)).await?, held).await
+            let connecting = async {
+                let mut stream = UnixStream::connect(path).await?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
+    }
+}
+
+/// Says whose connection it is, before anything else.
+async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
+    header: Option<Header>,
+) -> io::Result<()> {
+    match header {
+        Some(header) => stream.write_all(&header.bytes()).await,
+        None => Ok(()),
     }
 }
 
@@ -78,12 +106,12 @@ async fn in_time<T>(
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.
-async fn handshake<S, H>(stream: S, held: H) -> Result<Link, Failure>
+async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Send + 'static,
 {
-    let wire = Arc::new(Wire::default());
+    let wire = Arc::new(Wire { header, ..Wire::default() });
     let stream = Attentive { stream, wire: Arc::clone(&wire), is_broken: false };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)

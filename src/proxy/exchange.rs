@@ -1,5 +1,6 @@
 //! The story of a request, told by one function.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,15 @@ use super::connection::Arrival;
 use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
+use super::forwarded::Origin;
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
+use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
+use super::socket::Peer;
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers};
@@ -119,10 +123,21 @@ async fn story(
     let request = Request::from_parts(parts, body);
     // It goes with whoever sees the exchange to its end.
     let going = std::mem::take(account);
-    let forwarding = Observed::new(
-        &core.detached,
-        forward(Arc::clone(core), Arc::clone(&site), admitted, request, going),
+    let forwarding = forward(
+        Arc::clone(core),
+        Arc::clone(&site),
+        named(&origin, arrival),
+        admitted,
+        request,
+        going,
     );
+    // Its place is taken for as long as the application works for it, whatever its client does.
+    let place = arrival.place.clone();
+    let forwarding = Observed::new(&core.detached, async move {
+        let outcome = forwarding.await;
+        drop(place);
+        outcome
+    });
     let (outcome, back) = forwarding.await;
     *account = back;
     match outcome {
@@ -153,6 +168,18 @@ fn site_of(in_force: &InForce, parts: &mut Parts) -> Result<Arc<Site>, Fault> {
         parts.headers.insert(HOST, site.nameless.clone());
     }
     Ok(site)
+}
+
+/// Whose request it is, as far as a PROXY header can say: a forwarded address has no port, and who
+/// stands in for others is nobody of them.
+fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
+    let source = match arrival.peer {
+        _ if origin.stands_in => return None,
+        Peer::Tcp(peer) if arrival.peer.ip() == origin.client => peer,
+        Peer::Tcp(_) | Peer::Unix => SocketAddr::new(origin.client, 0),
+    };
+    let unknown = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
+    Some(Named { source, destination: arrival.local.unwrap_or(unknown) })
 }
 
 /// Cleans the cookies, finds out who has a session, and asks the guard.
@@ -206,13 +233,14 @@ pub(super) fn asked<'a>(
 async fn forward(
     core: Arc<Core>,
     site: Arc<Site>,
+    client: Option<Named>,
     mut admitted: Admitted,
     request: Request<UpstreamBody>,
     mut account: Account,
 ) -> (Result<Response<DownstreamBody>, Failure>, Account) {
     let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
     account.sent_on();
-    let sent = send(&core, &site, &mut admitted, request).await;
+    let sent = send(&core, &site, client, &mut admitted, request).await;
     account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
     let mut response = match sent {
         Ok(response) => response,
@@ -229,7 +257,7 @@ async fn forward(
     };
     let evidence = observe(&site.shield, &response);
     let second = match admitted.proof_wanted(&evidence).zip(again) {
-        Some((key, request)) => prove(&core, &site, &key, request).await,
+        Some((key, request)) => prove(&core, &site, client, &key, request).await,
         None => None,
     };
     let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
@@ -251,6 +279,7 @@ async fn forward(
 async fn send(
     core: &Core,
     site: &Site,
+    client: Option<Named>,
     admitted: &mut Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
@@ -259,7 +288,7 @@ async fn send(
         &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
         _ => Replay::Never,
     };
-    let sending = site.upstream.send(Sending { core: core.index, client: None, replay }, request);
+    let sending = site.upstream.send(Sending { core: core.index, client, replay }, request);
     if !admitted.holds() {
         return sending.await;
     }
@@ -283,6 +312,7 @@ pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
 async fn prove(
     core: &Core,
     site: &Site,
+    client: Option<Named>,
     key: &SessionKey,
     mut request: Request<UpstreamBody>,
 ) -> Option<Evidence> {
@@ -292,7 +322,7 @@ async fn prove(
     let line =
         Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
     CookieLine::from(line).put(request.headers_mut());
-    let sending = Sending { core: core.index, client: None, replay: Replay::Never };
+    let sending = Sending { core: core.index, client, replay: Replay::Never };
     let response = timeout(PROOF_TIME, site.upstream.send(sending, request)).await.ok()?.ok()?;
     Some(observe(&site.shield, &response))
 }

@@ -7,6 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use super::headers::Fault;
+use super::introduction::Refusal;
 use super::seats::Full;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
@@ -16,12 +17,18 @@ pub enum Failure {
     Refused(Full),
     /// A connection could not be accepted.
     Accept(io::Error),
+    /// A peer that introduces its clients did not do it well; its connection was closed.
+    Introduction(Refusal),
     /// The head of a request did not come in time; its connection was closed.
     HeadTimeout,
     /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
     HeadTooLarge(hyper::Error),
     /// The head of a request could not be parsed; hyper has answered it with 400.
     Head(hyper::Error),
+    /// A client broke the rules of HTTP/2; h2 has told it which.
+    Frames(hyper::Error),
+    /// A client reset more requests than it may; its connection was closed.
+    Resets,
     /// The request is not taken as it is.
     Request(Fault),
     /// The client broke off, or framed its body wrongly, while uploading.
@@ -91,9 +98,12 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_)
             | Self::Upload(_)
             | Self::UploadStalled
@@ -118,9 +128,12 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_) => Stage::Request,
             Self::Connect(_)
             | Self::ConnectTimeout
@@ -145,10 +158,13 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::Introduction(_) | Self::Head(_) | Self::Frames(_) | Self::Upload(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
                 StatusCode::REQUEST_TIMEOUT
             }
+            Self::Resets => StatusCode::TOO_MANY_REQUESTS,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
             | Self::Accept(_)
@@ -181,19 +197,23 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
-            | Self::Request(Fault::TargetBytes | Fault::BodyBytes)
+            | Self::Request(Fault::TargetBytes | Fault::BodyBytes | Fault::Headers)
+            | Self::Resets
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::SendStalled => true,
             Self::Head(_)
+            | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
                 | Fault::Target
                 | Fault::Host
                 | Fault::TransferCoding
                 | Fault::Length
+                | Fault::Field
                 | Fault::UnknownHost
                 | Fault::UnknownPath,
             )
@@ -218,9 +238,12 @@ impl Failure {
             Self::Refused(Full::All) => "connections",
             Self::Refused(Full::Client(_)) => "client-connections",
             Self::Accept(_) => "accept",
+            Self::Introduction(_) => "proxy-header",
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
+            Self::Frames(_) => "http2",
+            Self::Resets => "resets",
             Self::Request(fault) => fault.word(),
             Self::Upload(_) => "upload",
             Self::UploadTooLarge => Fault::BodyBytes.word(),
@@ -246,9 +269,12 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Refused(full) => return fmt::Display::fmt(full, f),
             Self::Accept(error) => return write!(f, "connections cannot be accepted: {error}"),
+            Self::Introduction(refusal) => return fmt::Display::fmt(refusal, f),
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
+            Self::Frames(_) => "a client broke the rules of HTTP/2",
+            Self::Resets => "a client resets more requests than allowed",
             Self::Request(fault) => return fmt::Display::fmt(fault, f),
             Self::Upload(_) => "the client broke off while uploading",
             Self::UploadStalled => "the client uploads too slowly",
@@ -279,13 +305,16 @@ impl Error for Failure {
         match self {
             Self::HeadTooLarge(error)
             | Self::Head(error)
+            | Self::Frames(error)
             | Self::Upload(error)
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
             Self::Accept(error) | Self::Connect(error) => Some(error),
             Self::Refused(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
+            | Self::Resets
             | Self::Request(_)
             | Self::UploadStalled
             | Self::UploadTooLarge

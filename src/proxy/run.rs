@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::checks;
-use super::connection::Stop;
+use super::connection::Ending;
 use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
 use super::handover::predecessor::Predecessor;
@@ -475,7 +475,7 @@ async fn serve(
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
-    let (stop, stopped) = watch::channel(Stop::Not);
+    let (stop, stopped) = watch::channel(Ending::Not);
     let mut accepting = JoinSet::new();
     for (kind, listener) in listeners {
         accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
@@ -486,8 +486,8 @@ async fn serve(
     }
     // An error says that the `Running` was dropped: that is a stop, too.
     let how = match phase.wait_for(|phase| *phase != Phase::Serving).await.as_deref() {
-        Ok(Phase::Yielding) => Stop::Gently,
-        Ok(Phase::Serving | Phase::Draining | Phase::Aborted) | Err(_) => Stop::Now,
+        Ok(Phase::Yielding) => Ending::Gently,
+        Ok(Phase::Serving | Phase::Draining | Phase::Aborted) | Err(_) => Ending::Now,
     };
     // First the sockets, so that who is sent away finds the port closed and not this process again.
     accepting.shutdown().await;

@@ -2,6 +2,7 @@
 //!
 //! What both kinds have in common stands here, so that nobody else asks which it is.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,6 +30,15 @@ impl Peer {
         match self {
             Self::Tcp(address) => address.ip().to_canonical(),
             Self::Unix => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        }
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_) => self.ip().fmt(f),
+            Self::Unix => f.write_str("a peer on a Unix socket"),
         }
     }
 }
@@ -125,6 +135,14 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// What the client has connected to, if that is an address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Has what is still to be sent thrown away when it is closed.
     pub fn throw_away(&self) -> io::Result<()> {
         match self {

@@ -27,12 +27,14 @@ use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::proxy_header::Version;
 use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, ServerSettings,
-    Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
+    AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
+    Http2Limits, ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits,
+    UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -40,7 +42,7 @@ use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
-use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
 use crate::guard::image::Image;
@@ -321,12 +323,13 @@ fn announce(config: &Config) {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let down = config.downstream_limits();
+    let (down, http2) = (config.downstream_limits(), config.http2());
     let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
+        proxy_protocol: proxy_protocol(config.proxy_protocol()),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
         save_interval: config.save_interval(),
@@ -343,7 +346,22 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+        http2: Http2Limits {
+            enabled: http2.enabled,
+            streams: http2.streams,
+            header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
+            resets: http2.resets,
+        },
     }
+}
+
+fn proxy_protocol(settings: &config::ProxyProtocol) -> ProxyProtocol {
+    let accept = match settings.accept {
+        config::AcceptHeader::Off => AcceptHeader::Off,
+        config::AcceptHeader::Optional => AcceptHeader::Optional,
+        config::AcceptHeader::Required => AcceptHeader::Required,
+    };
+    ProxyProtocol { accept, from: settings.from.clone() }
 }
 
 fn door_address(listen: &Listen) -> DoorAddress {
@@ -402,5 +420,10 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
         },
         check,
+        header: match site.send_header() {
+            SendHeader::Off => None,
+            SendHeader::V1 => Some(Version::V1),
+            SendHeader::V2 => Some(Version::V2),
+        },
     }
 }
