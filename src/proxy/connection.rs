@@ -186,7 +186,7 @@ impl Connection {
     /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
     async fn introduce(&mut self, stream: &mut Downstream, stop: &mut Stop) -> Option<()> {
         let settings = &self.in_force.settings;
-        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
+        let mut watch = self.watch();
         let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
         let outcome = tokio::select! {
             biased;

@@ -76,6 +76,7 @@ impl Rig {
             settings.downstream_limits.header_timeout = Duration::from_secs(5);
             settings.site.upstream_limits.response_timeout = Duration::from_secs(5);
             settings.downstream_limits.body_timeout = Duration::from_secs(5);
+            settings.http2.enabled = false;
         });
         let rig = Self { proxy, recorder, connections: AtomicU32::new(0) };
         let spent = rig.converse(
