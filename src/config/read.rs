@@ -91,6 +91,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         &mut config.downstream_limits,
         faults,
     );
+    sections::upgrades(top.table("upgrades", faults), &mut config.upgrades, faults);
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
 

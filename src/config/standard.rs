@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, Upstream,
-    UpstreamLimits,
+    Config, DownstreamLimits, Listen, Log, LogFormat, LogLevel, Profile, Site, UpgradeProtocols,
+    Upgrades, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -54,6 +54,12 @@ impl Default for Config {
                 body_bytes: 1 << 30,
                 connections: 4_096,
                 connections_per_client: 1_024,
+            },
+            upgrades: Upgrades {
+                protocols: UpgradeProtocols::Named(vec!["websocket".to_owned()]),
+                idle_timeout: Duration::from_secs(300),
+                tunnels: 2_048,
+                tunnels_per_client: 256,
             },
             log: Log {
                 format: LogFormat::Auto,

@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 65] = [
+const OTHERS: [(&str, &str); 69] = [
     ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
     ("unix_mode", "\"0666\""),
@@ -233,6 +233,10 @@ const OTHERS: [(&str, &str); 65] = [
     ("downstream_limits.connections_per_client", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
+    ("upgrades.protocols", "[\"*\"]"),
+    ("upgrades.idle_timeout", "\"1d\""),
+    ("upgrades.tunnels", "1"),
+    ("upgrades.tunnels_per_client", "1_000_000"),
     ("log.format", "\"json\""),
     ("log.level", "\"debug\""),
     ("log.flood_interval", "\"1d\""),
@@ -256,6 +260,7 @@ fn every_key_has_an_effect() {
             "challenge_cookie",
             "challenge_cookie.budget",
             "downstream_limits",
+            "upgrades",
             "log",
             "save",
             "rule",

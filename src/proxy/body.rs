@@ -24,6 +24,7 @@ use super::headers;
 use super::live::Token;
 use super::pool::Lease;
 use super::seat::Running;
+use super::tunnel::Tunnel;
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -171,6 +172,8 @@ pub struct DownstreamBody {
 enum Source {
     Own(Bytes),
     Relayed(Relayed),
+    /// None: what follows the head is another protocol's.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// The body of the application's response.
@@ -194,6 +197,27 @@ impl DownstreamBody {
         let mut relayed = Relayed { incoming, stall: Stall::new(limit), lease: Some(lease) };
         relayed.give_back_at_end();
         Self { source: Source::Relayed(relayed), exchange: None }
+    }
+
+    /// The tunnel that begins behind the head.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self { source: Source::Tunnel(Some(Box::new(tunnel))), exchange: None }
+    }
+
+    /// That tunnel, where there is one.
+    pub fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
+        match &mut self.source {
+            Source::Tunnel(tunnel) => tunnel.as_deref_mut(),
+            Source::Own(_) | Source::Relayed(_) => None,
+        }
+    }
+
+    /// Takes that tunnel away, which is run by whoever has both connections.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.source {
+            Source::Tunnel(tunnel) => tunnel.take(),
+            Source::Own(_) | Source::Relayed(_) => None,
+        }
     }
 
     /// Counts the exchange as running, for a stop and for its connection, until this body is
@@ -257,6 +281,7 @@ impl Body for DownstreamBody {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
+            Source::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -264,6 +289,7 @@ impl Body for DownstreamBody {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
             Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -271,6 +297,7 @@ impl Body for DownstreamBody {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relayed(relayed) => relayed.incoming.size_hint(),
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

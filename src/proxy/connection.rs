@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use http::Request;
@@ -101,9 +101,12 @@ impl Connection {
         mut stop: watch::Receiver<()>,
     ) {
         let (core, seat) = (&self.core, self.taken.seat());
+        // What the connection becomes when it is no longer HTTP's.
+        let upgraded = Mutex::new(None);
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            let upgraded = &upgraded;
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -112,11 +115,17 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request).await;
+                let mut response = exchange(&core, in_force, &arrival, request).await;
+                if let Some(tunnel) = response.body_mut().take_tunnel() {
+                    let kept = Some((tunnel, (counted, running)));
+                    *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+                    return Ok(response);
+                }
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
-        let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
+        let serving =
+            self.protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(serving);
         let mut watch = Watch::new(core.as_ref(), &self.in_force.settings.downstream_limits, seat);
         let mut stopping = false;
@@ -135,7 +144,14 @@ impl Connection {
             }
         };
         if let Err(error) = outcome {
-            self.failed(error);
+            return self.failed(error);
+        }
+        let kept = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((tunnel, exchange)) = kept else { return };
+        tokio::select! {
+            biased;
+            () = tunnel.run(core, exchange, Some(seat)) => {}
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
     }
 

@@ -12,6 +12,7 @@ use super::live::Live;
 use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
+use super::tunnels::Tunnels;
 use crate::telemetry::Telemetry;
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
@@ -22,6 +23,8 @@ pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    /// The tunnels of all cores.
+    pub tunnels: Arc<Tunnels>,
     pub pulses: Pulses,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,

@@ -9,6 +9,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::body::{self, DownstreamBody, UpstreamBody};
@@ -20,9 +21,13 @@ use super::failure::{Failure, Stage};
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
 use super::replies::{self, Accepts};
+use super::settings::Settings;
 use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
+use super::tunnel::{Near, Patience};
+use super::tunnels::NoTunnel;
+use super::upgrade::Wish;
 use super::upload::Upload;
 use super::{forwarded, headers};
 use crate::guard::client::Client;
@@ -52,6 +57,7 @@ pub async fn exchange(
     let origin =
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
     let limits = &in_force.settings.downstream_limits;
+    let upgrade = Upgrade::take(&mut parts, &unread.body, &in_force.settings);
     let cleaned = headers::clean_request(&mut parts, &unread.body, limits);
     let site = match cleaned.and_then(|()| site_of(&in_force, &mut parts)) {
         Ok(site) => site,
@@ -61,6 +67,9 @@ pub async fn exchange(
         }
     };
     forwarded::announce(&mut parts.headers, &origin);
+    if let Some(upgrade) = &upgrade {
+        upgrade.wish.put(&mut parts.headers);
+    }
 
     let shield = &site.shield;
     let policy = &shield.guard.policy().client;
@@ -71,6 +80,16 @@ pub async fn exchange(
     if let Some(reply) = visit.home(&accepts) {
         return unread.refuse(reply);
     }
+
+    let near = match upgrade.map(|upgrade| upgrade.near(core, &site, client, &in_force.settings)) {
+        None => None,
+        Some(Ok(near)) => Some(near),
+        Some(Err(full)) => {
+            let failure = Failure::NoTunnel(full);
+            core.failed(&failure, Some(&site));
+            return replies::status(failure.status(), &accepts);
+        }
+    };
 
     let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms).await;
     let admitted = match decision {
@@ -98,6 +117,12 @@ pub async fn exchange(
         forward(Arc::clone(core), Arc::clone(&site), admitted, request),
     );
     match forwarding.await {
+        Ok(mut response) if near.is_some() => {
+            if let Some((tunnel, near)) = response.body_mut().tunnel_mut().zip(near) {
+                tunnel.meet(near);
+            }
+            response
+        }
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),
         Err(failure) => {
@@ -340,5 +365,35 @@ impl Unread {
         let keep = body::discardable(&self.body);
         tokio::spawn(body::discard(self.body));
         if keep { reply } else { replies::closing(reply) }
+    }
+}
+
+/// What a client wants to speak instead of HTTP, and its connection, once it is told that it may.
+struct Upgrade {
+    wish: Wish,
+    switched: OnUpgrade,
+}
+
+impl Upgrade {
+    /// Before the headers are cleaned, which is the end of any other upgrade.
+    fn take(parts: &mut Parts, body: &Upload, settings: &Settings) -> Option<Self> {
+        let wish = Wish::of(parts, body, &settings.upgrades.protocols)?;
+        let switched = parts.extensions.remove()?;
+        Some(Self { wish, switched })
+    }
+
+    /// The client's end of the tunnel that it may become, if there is a place for one.
+    fn near(
+        self,
+        core: &Core,
+        site: &Arc<Site>,
+        client: Client,
+        settings: &Settings,
+    ) -> Result<Near, NoTunnel> {
+        let upgrades = &settings.upgrades;
+        let place = core.app.tunnels.take(client, upgrades)?;
+        let send = settings.downstream_limits.send_timeout;
+        let patience = Patience { idle: upgrades.idle_timeout, send };
+        Ok(Near { switched: self.switched, patience, site: Arc::clone(site), place })
     }
 }

@@ -24,7 +24,8 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Protocols, Settings, SiteSettings,
+    Upgrades, UpstreamLimits,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -63,6 +64,7 @@ pub fn run(
     let app = Arc::new(App {
         clock,
         seats,
+        tunnels: Arc::default(),
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
@@ -268,6 +270,19 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+        upgrades: upgrades(config.upgrades()),
+    }
+}
+
+fn upgrades(upgrades: &config::Upgrades) -> Upgrades {
+    Upgrades {
+        protocols: match &upgrades.protocols {
+            config::UpgradeProtocols::Any => Protocols::Any,
+            config::UpgradeProtocols::Named(names) => Protocols::Named(names.clone()),
+        },
+        idle_timeout: upgrades.idle_timeout,
+        tunnels: upgrades.tunnels,
+        tunnels_per_client: upgrades.tunnels_per_client,
     }
 }
 

@@ -21,6 +21,8 @@ use super::headers;
 use super::pool::{Lease, Pool};
 use super::seats::Seats;
 use super::settings::{Address, UpstreamLimits};
+use super::tunnel::Tunnel;
+use super::upgrade::Asked;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -101,9 +103,12 @@ impl Upstream {
         progress: &Progress,
     ) -> Result<Response<DownstreamBody>, Refused> {
         progress.moved(self.clock.now());
+        let asked = Asked::of(request.headers());
         let head = sender.try_send_request(request);
         match self.within_response_timeout(head, progress).await {
-            Some(Ok(response)) => self.received(core, sender, response).map_err(Refused::Failed),
+            Some(Ok(response)) => {
+                self.received(core, sender, asked, response).map_err(Refused::Failed)
+            }
             Some(Err(mut refused)) => Err(match refused.take_message() {
                 Some(request) => Refused::Unsent(Box::new(request), refused.into_error()),
                 None => Refused::Failed(
@@ -143,11 +148,19 @@ impl Upstream {
         &self,
         core: usize,
         sender: Sender,
-        response: Response<Incoming>,
+        asked: Option<Asked>,
+        mut response: Response<Incoming>,
     ) -> Result<Response<DownstreamBody>, Failure> {
+        let far = hyper::upgrade::on(&mut response);
         let (mut parts, body) = response.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::Unrelayable(Unrelayable::Switched));
+            let refused = Failure::Unrelayable(Unrelayable::Switched);
+            let Some(asked) = asked else { return Err(refused) };
+            asked.is_granted(&parts).map_err(Failure::Unrelayable)?;
+            headers::clean_response(&mut parts.headers).map_err(Failure::Unrelayable)?;
+            asked.put(&mut parts.headers);
+            let lease = Lease::new(sender, Arc::clone(self.pool(core)), false);
+            return Ok(Response::from_parts(parts, DownstreamBody::tunnel(Tunnel::to(far, lease))));
         }
         headers::clean_response(&mut parts.headers).map_err(Failure::Unrelayable)?;
         // hyper would speak HTTP/1.0 on a connection that has answered so, and would then drop

@@ -31,3 +31,4 @@ mod streaming;
 mod support;
 mod trouble;
 mod unix_sockets;
+mod upgrades;

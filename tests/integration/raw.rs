@@ -19,7 +19,8 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Protocols, Settings, SiteSettings,
+    Upgrades, UpstreamLimits,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -61,6 +62,12 @@ pub fn settings(upstream: Address) -> Single {
             body_bytes: 1 << 30,
             connections: 1_000,
             connections_per_client: 1_000,
+        },
+        upgrades: Upgrades {
+            protocols: Protocols::Named(vec!["websocket".to_owned(), "echo/1".to_owned()]),
+            idle_timeout: Duration::from_secs(60),
+            tunnels: 1_000,
+            tunnels_per_client: 1_000,
         },
     };
     let site = SiteSettings {
