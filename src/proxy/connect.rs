@@ -5,7 +5,9 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
@@ -22,11 +24,33 @@ use super::settings::Address;
 /// this at most.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// Sends requests on one connection, which is closed when this is dropped.
-pub type Sender = http1::SendRequest<UpstreamBody>;
+/// A connection to the application. Dropped, it is closed by the core that it belongs to.
+#[derive(Debug)]
+pub struct Link {
+    pub sender: http1::SendRequest<UpstreamBody>,
+    pub wire: Arc<Wire>,
+}
+
+/// What was seen on a connection.
+#[derive(Debug, Default)]
+pub struct Wire {
+    answered: AtomicBool,
+}
+
+impl Wire {
+    /// A request is about to be written.
+    pub fn ask(&self) {
+        self.answered.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether as much as a byte has come since.
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+}
 
 /// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Sender, Failure>
+pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Link, Failure>
 where
     H: Send + Unpin + 'static,
 {
@@ -54,47 +78,101 @@ async fn in_time<T>(
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.
-async fn handshake<S, H>(stream: S, held: H) -> Result<Sender, Failure>
+async fn handshake<S, H>(stream: S, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Send + Unpin + 'static,
 {
+    let wire = Arc::new(Wire::default());
+    let stream =
+        Attentive { stream, wire: Arc::clone(&wire), broken: None, ended: false, _held: held };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
-        .handshake(TokioIo::new(Holding { stream, _held: held }))
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(Failure::Unsent)?;
     tokio::spawn(async move {
-        // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
-        // After an upgrade the stream goes on, in a tunnel.
+        // Its error reaches the exchange that uses it; an idle connection's has no one to tell. The
+        // stream outlives it where it becomes a tunnel.
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    Ok(Link { sender, wire })
 }
 
-/// A stream with what is to be dropped when it is closed: it may outlive HTTP, in a tunnel.
-struct Holding<S, H> {
+/// A stream that hears its other end out. An application may answer before it has read the
+/// request (413), and close: writing fails then, while the answer is there to be read. So what
+/// went wrong in writing is told in reading, behind everything that could be read.
+struct Attentive<S, H> {
     stream: S,
+    wire: Arc<Wire>,
+    /// Why nothing can be written any more.
+    broken: Option<io::Error>,
+    /// Whether there is nothing to be read any more.
+    ended: bool,
+    /// Dropped when it is closed.
     _held: H,
 }
 
-impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Holding<S, H> {
+impl<S, H> Attentive<S, H> {
+    /// Ready, unless what went wrong in writing is still to be told in reading.
+    fn writable(&mut self) -> Poll<io::Result<()>> {
+        match self.broken.take() {
+            None => Poll::Ready(Ok(())),
+            Some(error) if self.ended => Poll::Ready(Err(error)),
+            broken => {
+                self.broken = broken;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn written(
+        &mut self,
+        outcome: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(Err(error)) = outcome else { return outcome };
+        if self.ended {
+            return Poll::Ready(Err(error));
+        }
+        self.broken = Some(error);
+        // Reading is what goes on; it was asked before writing was.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.wire.answered.store(true, Ordering::Relaxed);
+        } else if matches!(outcome, Poll::Ready(Ok(()))) && buf.remaining() > 0 {
+            self.ended = true;
+            // In a tunnel, who writes still has to learn of it.
+            cx.waker().wake_by_ref();
+        }
+        match self.broken.take_if(|_| outcome.is_pending()) {
+            Some(error) => Poll::Ready(Err(error)),
+            None => outcome,
+        }
     }
 }
 
-impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Holding<S, H> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        ready!(self.writable())?;
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -102,7 +180,9 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Holding<S, H> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+        ready!(self.writable())?;
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -110,7 +190,12 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Holding<S, H> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(self.writable())?;
+        // Of a stream that buffers, writing fails here.
+        match Pin::new(&mut self.stream).poll_flush(cx) {
+            Poll::Ready(Err(error)) => self.written(Poll::Ready(Err(error)), cx).map_ok(drop),
+            outcome => outcome,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

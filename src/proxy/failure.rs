@@ -35,6 +35,12 @@ pub enum Failure {
     Connect(io::Error),
     /// No connection to the application within the connect timeout.
     ConnectTimeout,
+    /// The server has as many connections as it may, and as many wait for one as may.
+    QueueFull,
+    /// No connection became free within the queue timeout.
+    QueueTimeout,
+    /// The client hung up while it waited for a connection.
+    Abandoned,
     /// The connection to the application was closed before the request was written to it.
     Unsent(hyper::Error),
     /// The connection ended or broke, or spoke no HTTP, before the head of a response.
@@ -99,10 +105,13 @@ impl Failure {
             | Self::Upload(_)
             | Self::UploadStalled
             | Self::UploadTooLarge
+            | Self::Abandoned
             | Self::SendStalled
             | Self::NoTunnel(_) => Side::Downstream,
             Self::Connect(_)
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::ResponseTimeout
@@ -124,7 +133,12 @@ impl Failure {
             | Self::Head(_)
             | Self::Request(_)
             | Self::NoTunnel(_) => Stage::Request,
-            Self::Connect(_) | Self::ConnectTimeout | Self::Unsent(_) => Stage::Connect,
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
+            | Self::Unsent(_) => Stage::Connect,
             Self::Upload(_)
             | Self::UploadStalled
             | Self::UploadTooLarge
@@ -150,9 +164,12 @@ impl Failure {
                 StatusCode::REQUEST_TIMEOUT
             }
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused(_) | Self::Accept(_) | Self::NoTunnel(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Refused(_)
+            | Self::Accept(_)
+            | Self::NoTunnel(_)
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout
             | Self::ResponseTimeout
             | Self::BodyStalled
@@ -164,6 +181,16 @@ impl Failure {
             | Self::Body(_)
             | Self::TunnelBroken(_) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether trying another server is of no use.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::QueueTimeout | Self::Abandoned)
+    }
+
+    /// Whether the client may try again soon.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout)
     }
 
     /// Whether a client was held to a limit of ours: that is worth a line of the log, now and then.
@@ -191,6 +218,9 @@ impl Failure {
             | Self::Upload(_)
             | Self::Connect(_)
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::ResponseTimeout
@@ -218,6 +248,9 @@ impl Failure {
             Self::UploadStalled => "upload-stalled",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect-timeout",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Abandoned => "abandoned",
             Self::Unsent(_) => "unsent",
             Self::Closed(_) => "closed",
             Self::ResponseTimeout => "response-timeout",
@@ -247,6 +280,9 @@ impl fmt::Display for Failure {
             Self::SendStalled => "the client takes the response too slowly",
             Self::Connect(_) => "no connection to the application",
             Self::ConnectTimeout => "no connection to the application in time",
+            Self::QueueFull => "too many wait for a connection to the application",
+            Self::QueueTimeout => "no connection to the application became free in time",
+            Self::Abandoned => "the client hung up while it waited for the application",
             Self::Unsent(_) => "the application closed connections before they could be used",
             Self::Closed(_) => "the application closed the connection without a response",
             Self::ResponseTimeout => "no response from the application in time",
@@ -282,6 +318,9 @@ impl Error for Failure {
             | Self::UploadTooLarge
             | Self::SendStalled
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::BodyStalled

@@ -22,8 +22,8 @@ use super::core::Core;
 use super::failure::Failure;
 use super::live::Token;
 use super::pace::Alarm;
-use super::pool::Lease;
 use super::seat::{Running, Seat};
+use super::server::Lease;
 use super::site::Site;
 use super::tunnels::Place;
 use crate::guard::moment::Moment;
@@ -105,6 +105,7 @@ impl Tunnel {
         let Self { far, near: Some(near), carried, _lease } = self else { return };
         let Near { switched, patience, site, place: _place } = near;
         let Ok(Ok(near)) = timeout(patience.idle, switched).await else { return };
+        seat.inspect(|seat| seat.switch());
         let near = TokioIo::new(near);
         let outcome = match timeout(patience.idle, far).await {
             Ok(Ok(far)) => {

@@ -16,7 +16,6 @@ use http::{Method, Version, response};
 use http_body::Body;
 use sha1::{Digest, Sha1};
 
-use super::failure::Unrelayable;
 use super::headers::tokens;
 use super::settings::Protocols;
 use crate::guard::protocol::carries_requests;
@@ -83,7 +82,7 @@ impl Asked {
     }
 
     /// Whether a 101 agrees to it, and to nothing else.
-    pub fn is_granted(&self, answer: &response::Parts) -> Result<(), Unrelayable> {
+    pub fn is_granted(&self, answer: &response::Parts) -> bool {
         let headers = &answer.headers;
         let mut named = tokens(headers, &UPGRADE);
         let is_named = named.next().is_some_and(|name| same(name, self.protocol.as_bytes()))
@@ -91,12 +90,7 @@ impl Asked {
         let is_understood = self.accept.as_ref().is_none_or(|accept| {
             one(headers, &SEC_WEBSOCKET_ACCEPT).is_some_and(|shown| shown == accept.as_str())
         });
-        if answer.version == Version::HTTP_11 && says_upgrade(headers) && is_named && is_understood
-        {
-            Ok(())
-        } else {
-            Err(Unrelayable::Switched)
-        }
+        answer.version == Version::HTTP_11 && says_upgrade(headers) && is_named && is_understood
     }
 
     /// Puts the agreement into an answer that has been cleaned.

@@ -19,6 +19,7 @@ mod notice;
 mod reload_tests;
 mod repeat;
 mod routes;
+mod servers;
 pub mod sketch;
 pub mod tally;
 #[cfg(test)]
@@ -27,12 +28,14 @@ pub mod warmth;
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use self::escape::visible;
 use self::failures::Failures;
 use self::flood::{FloodRecord, FloodSettings, Floods};
 use self::notice::Notices;
+use self::servers::{Servers, State};
 use self::tally::SharedTally;
 use crate::guard::fact::{Event, Fact, Notice, Write};
 use crate::guard::moment::Moment;
@@ -57,6 +60,9 @@ pub struct Telemetry {
 struct Life {
     failures: Failures,
     limits: Failures,
+    servers: Servers,
+    /// Whether it was told of the session of the health checks.
+    checks_begin: AtomicBool,
     tally: SharedTally,
     /// Exchanges, in the order of `StandingWord::ALL`.
     standings: [AtomicU64; StandingWord::ALL.len()],
@@ -84,6 +90,8 @@ impl Telemetry {
             life: Arc::new(Life {
                 failures: Failures::of_upstream(site.clone()),
                 limits: Failures::of_limits(site.clone()),
+                servers: Servers::new(site.clone()),
+                checks_begin: AtomicBool::new(false),
                 tally: SharedTally::default(),
                 standings: Default::default(),
                 started: now,
@@ -171,12 +179,36 @@ impl Telemetry {
         self.life.limits.tell(kind, detail, now);
     }
 
+    /// Tells that nothing is sent to a server any more, if another is left: at most one line a
+    /// second for each server.
+    pub fn server_down(&self, server: &str, why: &dyn Display, now: Moment) {
+        self.life.servers.tell(server, State::down(why), now);
+    }
+
+    /// Tells that it is, again.
+    pub fn server_up(&self, server: &str, after: Duration, now: Moment) {
+        self.life.servers.tell(server, State::Up(after), now);
+    }
+
+    /// Tells, once, that the health checks of this path have begun a session.
+    pub fn check_begins_session(&self, path: &str) {
+        if !self.life.checks_begin.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                site = self.site.as_deref(),
+                path = visible(path),
+                remedy = "check a path that needs no session; one record is kept for all checks",
+                "health checks begin a session"
+            );
+        }
+    }
+
     /// Writes what has become due. To be called once a second, by one core.
     pub fn tick(&self, now: Moment) {
         self.log(&self.floods.tick(now));
         self.notices.tick(now);
         self.life.failures.tick(now);
         self.life.limits.tick(now);
+        self.life.servers.tick(now);
     }
 
     /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
@@ -186,6 +218,7 @@ impl Telemetry {
         self.notices.finish(now);
         self.life.failures.finish(now);
         self.life.limits.finish(now);
+        self.life.servers.finish(now);
         self.log_summary(now);
     }
 

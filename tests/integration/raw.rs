@@ -20,7 +20,7 @@ use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
     Address, Door, DoorAddress, DoorKind, DownstreamLimits, Protocols, Settings, SiteSettings,
-    Upgrades, UpstreamLimits,
+    Upgrades, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -71,13 +71,16 @@ pub fn settings(upstream: Address) -> Single {
         },
     };
     let site = SiteSettings {
-        upstream,
+        upstream: UpstreamSettings::single(upstream),
         hold_time: DEADLINE,
         upstream_limits: UpstreamLimits {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             idle_connections: 64,
+            connections: 0,
+            queue: 0,
+            queue_timeout: Duration::ZERO,
         },
     };
     Single { shell, site }
