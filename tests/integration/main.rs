@@ -30,5 +30,6 @@ mod stopping;
 mod streaming;
 mod support;
 mod trouble;
+mod tunnels;
 mod unix_sockets;
 mod upgrades;

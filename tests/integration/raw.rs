@@ -15,6 +15,7 @@ use socket2::SockRef;
 
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
@@ -36,6 +37,7 @@ pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// A proxy within the test's process.
 pub struct Proxy {
     running: Option<Running>,
+    pub app: Arc<App>,
     upstream_host: String,
     failures: Receiver<&'static str>,
 }
@@ -106,8 +108,8 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
-        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
-        Self { running: Some(running), upstream_host, failures }
+        let running = Bound::new(Arc::clone(&app), Passed::none()).unwrap().start().unwrap();
+        Self { running: Some(running), app, upstream_host, failures }
     }
 
     /// In front of an application, with what is usual.

@@ -8,18 +8,18 @@ use crate::raw::{Application, HangUp, OK, Proxy, Wire, has, settings, values};
 use crate::support::attack::bounded;
 
 /// The handshake of RFC 6455, 1.3.
-const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
+pub const HANDSHAKE: &str = "GET /chat HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\n\
     Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 /// What a server makes of its key.
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// Another protocol, of which nothing is known.
-const ECHO: &str =
+pub const ECHO: &str =
     "GET /echo HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: echo/1\r\n\r\n";
-const ECHO_AGREED: &str =
+pub const ECHO_AGREED: &str =
     "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo/1\r\n\r\n";
 
-fn agreed() -> String {
+pub fn agreed() -> String {
     format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: WebSocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {ACCEPT}\r\n\r\n"
@@ -27,7 +27,7 @@ fn agreed() -> String {
 }
 
 /// A tunnel that stands: the client's end and the application's.
-fn tunnel(proxy: &Proxy, application: &Application) -> (Wire, Wire) {
+pub fn tunnel(proxy: &Proxy, application: &Application) -> (Wire, Wire) {
     let mut client = proxy.connect();
     client.send(ECHO);
     let mut wire = application.accept();
