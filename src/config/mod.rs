@@ -56,6 +56,7 @@ pub struct Config {
     downstream_limits: DownstreamLimits,
     upgrades: Upgrades,
     log: Log,
+    access_log: AccessLog,
     save_interval: Duration,
 }
 
@@ -163,6 +164,40 @@ impl LogFormat {
     }
 }
 
+/// One line for each exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// There is a file unless this is [`AccessFormat::Off`].
+    pub format: AccessFormat,
+    /// `-` is standard output. A relative path is relative to the working directory.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    Off,
+    /// The Common Log Format.
+    Common,
+    /// The same with referer and user agent.
+    Combined,
+    Json,
+}
+
+impl AccessFormat {
+    pub const ALL: [Self; 4] = [Self::Off, Self::Common, Self::Combined, Self::Json];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Common => "common",
+            Self::Combined => "combined",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// The least important lines that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -233,6 +268,10 @@ impl Config {
 
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// How much of the budgets' history may be lost in a crash. 100 milliseconds to 1 hour.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat, LogLevel, Method, Profile,
-    Server, Site, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
+    LogLevel, Method, Profile, Server, Site, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -78,6 +78,7 @@ impl Default for Config {
                 tunnels: 2_048,
                 tunnels_per_client: 256,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Config, HostPattern, Site, Written};
+use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Written};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -21,6 +21,11 @@ impl fmt::Display for Summary<'_> {
         let config = self.0;
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
+        if let AccessLog { format, file: Some(file) } = &config.access_log
+            && *format != AccessFormat::Off
+        {
+            writeln!(f, "  access    {} into {}", format.word(), file.display())?;
+        }
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;

@@ -16,6 +16,7 @@
 //! exchanges that began under the old ones settle with those.
 
 mod line;
+mod look;
 mod open;
 mod reload;
 mod table;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::line::{Level, Line, Lines};
+pub use self::look::{CellWord, Left};
 use self::open::{Open, Spots};
 use self::table::{Blocked, Cell, Found, Place, Section, Shard, SiteCells, Tag};
 use super::client::Client;

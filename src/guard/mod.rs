@@ -12,6 +12,7 @@ pub mod challenge;
 pub mod client;
 pub mod cookie;
 pub mod exchange;
+pub mod explain;
 pub mod fact;
 pub mod footprint;
 pub mod gcra;

@@ -47,6 +47,16 @@ pub enum Lane {
     Busy,
 }
 
+/// The lane that an exchange would get, for whoever only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    Spare,
+    Placeholder,
+    Prove,
+    Gate,
+    Busy,
+}
+
 /// A slot in use by one exchange.
 #[derive(Debug)]
 #[must_use = "a slot that is not given back is out of use"]
@@ -184,11 +194,27 @@ impl Spares {
 
     /// Finds a sessionless exchange its lane.
     pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
+        self.enter_in(&mut self.table.lock(), asking, now)
+    }
+
+    /// The lane that it would find. Changes nothing: it is found in a copy.
+    pub fn look(&self, asking: Asking<'_>, now: Moment) -> Looked {
+        let mut copy = self.table.lock().clone();
+        match self.enter_in(&mut copy, asking, now) {
+            Lane::Spare(lease) if copy.keys.contains(&self.secret.key(lease.key())) => {
+                Looked::Spare
+            }
+            Lane::Spare(_) => Looked::Placeholder,
+            Lane::Prove(_) => Looked::Prove,
+            Lane::Gate => Looked::Gate,
+            Lane::Busy => Looked::Busy,
+        }
+    }
+
+    fn enter_in(&self, table: &mut Table, asking: Asking<'_>, now: Moment) -> Lane {
         if !asking.eligible || asking.path.len() > Self::LONGEST_PATH {
             return Lane::Gate;
         }
-        let mut table = self.table.lock();
-        let table = &mut *table;
         table.trim(now, self.secret);
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
         let has_slot = self.has_slot(table, now);

@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::sync::watch;
 
+use super::account::{self, Account};
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -107,6 +108,11 @@ impl Connection {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
             let upgraded = &upgraded;
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -115,7 +121,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let mut response = exchange(&core, in_force, &arrival, request).await;
+                let mut response = exchange(&core, in_force, &arrival, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));
                     *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
@@ -159,7 +165,7 @@ impl Connection {
     fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
-            Overdue::Head => self.core.failed(&Failure::HeadTimeout, None),
+            Overdue::Head => self.unread(&Failure::HeadTimeout),
             Overdue::Send => {
                 self.taken.seat().break_off();
                 self.core.failed(&Failure::SendStalled, None);
@@ -171,11 +177,17 @@ impl Connection {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
-            self.core.failed(&Failure::HeadTooLarge(error), None);
+            self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
-            self.core.failed(&Failure::Head(error), None);
+            self.unread(&Failure::Head(error));
         }
         // Everything else is a client that hung up.
+    }
+
+    /// Tells of a request that no exchange has seen.
+    fn unread(&self, failure: &Failure) {
+        self.core.failed(failure, None);
+        account::unread(&self.core, self.peer.ip(), failure);
     }
 }
 

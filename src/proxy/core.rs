@@ -14,6 +14,7 @@ use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::{AccessLog, Lane};
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -25,6 +26,7 @@ pub struct App {
     pub seats: Arc<Seats>,
     /// The tunnels of all cores.
     pub tunnels: Arc<Tunnels>,
+    pub access: AccessLog,
     pub pulses: Pulses,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
@@ -46,6 +48,8 @@ pub struct Core {
     pub index: usize,
     pub app: Arc<App>,
     pub clock: Clock,
+    /// Its place in the access log.
+    pub access: Arc<Lane>,
     /// Shared by all cores.
     pub seats: Arc<Seats>,
     /// Connections of clients.
@@ -62,6 +66,7 @@ impl Core {
         let (clock, seats) = (app.clock, Arc::clone(&app.seats));
         Self {
             index,
+            access: app.access.lane(),
             app,
             clock,
             seats,

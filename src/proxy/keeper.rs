@@ -55,6 +55,9 @@ pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
         let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;
+        if tick {
+            app.access.tick(now);
+        }
         for site in app.in_force.load().sites.all() {
             let shield = &site.shield;
             if let Some(missed) = missed {

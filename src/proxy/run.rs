@@ -20,7 +20,7 @@ use super::passed::Passed;
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
-use super::{listen, status, supervisor};
+use super::{explain, listen, status, supervisor};
 
 /// Orders that wait to be obeyed.
 const ORDERS: usize = 16;
@@ -39,7 +39,7 @@ pub struct Orders<'a> {
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
-/// stands.
+/// stands, and the access log opened anew.
 pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
     let control = runtime()?;
     let mut signals = {
@@ -61,7 +61,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         }
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.hup.recv() => {
                     let _ = reload(orders);
                 }
@@ -76,7 +79,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         running.stop();
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.term.recv() => running.abort(),
                 _ = signals.int.recv() => running.abort(),
                 () = running.ended() => return Ok(()),
@@ -122,8 +128,19 @@ fn obey(order: Order, app: &App, orders: &Orders<'_>) {
             let (text, json) = status::of(app);
             tokio::spawn(async move { order.answer(&text, json).await });
         }
+        "explain" => {
+            let in_force = app.in_force.load();
+            let limits = &in_force.settings.downstream_limits;
+            let outcome = explain::explain(&in_force.sites, limits, app.clock, &order.order);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok((text, json)) => order.answer(&text, json).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
         _ => {
-            tokio::spawn(order.refuse("not an order; there are reload and status"));
+            tokio::spawn(order.refuse("not an order; there are reload, status and explain"));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod offline;
 mod reload;
 
 use std::error::Error;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 
+pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 use super::balance::Method;
 use super::clock::Clock;
@@ -35,12 +37,13 @@ use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::upstream::{Told, Upstream};
-use crate::config::{self, Config, HostPattern, Listen};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::telemetry::Telemetry;
+use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
-use crate::telemetry::{self, Telemetry};
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -64,10 +67,13 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
     let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
+    let access = AccessLog::off();
+    put_access_log(&access, &config)?;
     let app = Arc::new(App {
         clock,
         seats,
         tunnels: Arc::default(),
+        access,
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites }),
         failed: Box::new(move |failure, telemetry| {
@@ -95,12 +101,24 @@ pub fn run(
     let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
+    app.access.finish(clock.now());
     let retired = reload.into_retired();
     for site in app.in_force.load().sites.all().iter().chain(&retired) {
         close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// Puts the access log of a configuration in force, or leaves all as it was.
+fn put_access_log(access: &AccessLog, config: &Config) -> Result<(), OpenError> {
+    let format = match config.access_log().format {
+        AccessFormat::Off => Format::Off,
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    };
+    access.put(format, config.access_log().file.as_deref())
 }
 
 /// Tells and saves what there is to tell and to save of a site at its end.
@@ -168,7 +186,8 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
+    let name = (site.name() != config::Site::ONLY).then(|| site.name());
+    let telemetry = Telemetry::of_site(name, names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -246,23 +265,6 @@ fn announce(config: &Config) {
             );
         }
     }
-}
-
-/// What `floodwall check` says of the state that a start would find.
-pub fn state_summary(site: &config::Site) -> Option<String> {
-    let path = site.state()?;
-    let clock = Clock::start();
-    Some(match state::peek(path, site.policy().clone(), clock) {
-        Ok(None) => "none yet: no session is known at the first start".to_owned(),
-        Ok(Some(guard)) => {
-            let now = clock.now();
-            let warmth = guard.warmth(now);
-            let (keys, _) = guard.sizes();
-            let warm_at = clock.unix(now.after(warmth.span().0));
-            format!("{keys} keys, {}", telemetry::warmth::describe(warmth, warm_at))
-        }
-        Err(error) => error.to_string(),
-    })
 }
 
 /// What the shell must know of a configuration.

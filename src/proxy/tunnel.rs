@@ -17,13 +17,14 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::clock::Clock;
 use super::core::Core;
 use super::failure::Failure;
 use super::live::Token;
 use super::pace::Alarm;
 use super::seat::{Running, Seat};
-use super::server::Lease;
+use super::server::{Lease, Server};
 use super::site::Site;
 use super::tunnels::Place;
 use crate::guard::moment::Moment;
@@ -36,9 +37,9 @@ const BUFFER_BYTES: usize = 8 * 1024;
 pub struct Tunnel {
     far: OnUpgrade,
     near: Option<Near>,
-    carried: Arc<Carried>,
+    carried: Carried,
     /// The connection counts as used until the tunnel ends.
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// The client's end.
@@ -61,27 +62,23 @@ pub struct Patience {
     pub send: Duration,
 }
 
-/// How many bytes have gone through, so far.
+/// What has gone through, so far; told in the access log when the tunnel has ended, however it does.
 #[derive(Debug, Default)]
-pub struct Carried {
+struct Carried {
     to_client: AtomicU64,
-    to_application: AtomicU64,
+    account: Account,
 }
 
-impl Carried {
-    pub fn to_client(&self) -> u64 {
-        self.to_client.load(Ordering::Relaxed)
-    }
-
-    pub fn to_application(&self) -> u64 {
-        self.to_application.load(Ordering::Relaxed)
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.account.relayed(self.to_client.load(Ordering::Relaxed));
     }
 }
 
 impl Tunnel {
     /// The application has agreed, on the connection of `lease`.
     pub fn to(far: OnUpgrade, lease: Lease) -> Self {
-        Self { far, near: None, carried: Arc::default(), _lease: lease }
+        Self { far, near: None, carried: Carried::default(), lease }
     }
 
     /// The client's end, which is switched when the client has been told.
@@ -89,9 +86,14 @@ impl Tunnel {
         self.near = Some(near);
     }
 
-    /// How much has gone through; also after its end.
-    pub fn carried(&self) -> Arc<Carried> {
-        Arc::clone(&self.carried)
+    /// The server at the application's end.
+    pub(super) fn server(&self) -> &Arc<Server> {
+        self.lease.server()
+    }
+
+    /// Tells this account how much goes through, and ends it when the tunnel has ended.
+    pub(super) fn told_in(&mut self, account: Account) {
+        self.carried.account = account;
     }
 
     /// Passes bytes on until both sides have ended, or the tunnel is cut, and tells of a failure. A
@@ -102,20 +104,24 @@ impl Tunnel {
     /// off, so that what was cut does not look whole.
     pub async fn run(self, core: &Core, exchange: (Token, Running), seat: Option<&Seat>) {
         let _exchange = exchange;
-        let Self { far, near: Some(near), carried, _lease } = self else { return };
+        let Self { far, near: Some(near), mut carried, lease: _lease } = self else { return };
         let Near { switched, patience, site, place: _place } = near;
         let Ok(Ok(near)) = timeout(patience.idle, switched).await else { return };
         seat.inspect(|seat| seat.switch());
         let near = TokioIo::new(near);
         let outcome = match timeout(patience.idle, far).await {
             Ok(Ok(far)) => {
-                pass(near, TokioIo::new(far), core.clock, patience, &carried, seat).await
+                pass(near, TokioIo::new(far), core.clock, patience, &carried.to_client, seat).await
             }
             Ok(Err(error)) => Err(Failure::Closed(error)),
             Err(_) => Err(Failure::ResponseTimeout),
         };
-        if let Err(failure) = outcome {
-            core.failed(&failure, Some(&site));
+        match outcome {
+            Ok(()) => carried.account.ended(),
+            Err(failure) => {
+                core.failed(&failure, Some(&site));
+                carried.account.failed(&failure);
+            }
         }
     }
 }
@@ -126,12 +132,12 @@ async fn pass(
     far: impl AsyncRead + AsyncWrite + Unpin,
     clock: Clock,
     patience: Patience,
-    carried: &Carried,
+    to_client: &AtomicU64,
     seat: Option<&Seat>,
 ) -> Result<(), Failure> {
     let (near_side, far_side) = (Side::new(clock), Side::new(clock));
-    let mut near = Metered::new(near, &near_side, &carried.to_client);
-    let mut far = Metered::new(far, &far_side, &carried.to_application);
+    let mut near = Metered { stream: near, side: &near_side, taken: Some(to_client) };
+    let mut far = Metered { stream: far, side: &far_side, taken: None };
     let copying = copy_bidirectional_with_sizes(&mut near, &mut far, BUFFER_BYTES, BUFFER_BYTES);
     let mut copying = pin!(copying);
     let mut alarm = Alarm::new(clock.now(), patience.idle.min(patience.send));
@@ -222,18 +228,16 @@ impl Side {
 struct Metered<'a, S> {
     stream: S,
     side: &'a Side,
-    /// How much it has taken.
-    taken: &'a AtomicU64,
+    /// How much it has taken, where that is told.
+    taken: Option<&'a AtomicU64>,
 }
 
-impl<'a, S> Metered<'a, S> {
-    fn new(stream: S, side: &'a Side, taken: &'a AtomicU64) -> Self {
-        Self { stream, side, taken }
-    }
-
+impl<S> Metered<'_, S> {
     fn written(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = &outcome {
-            self.taken.fetch_add(*bytes as u64, Ordering::Relaxed);
+            self.taken.inspect(|taken| {
+                taken.fetch_add(*bytes as u64, Ordering::Relaxed);
+            });
             self.side.note_moved();
         }
         self.side.note_taken(outcome)

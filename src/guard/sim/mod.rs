@@ -8,6 +8,7 @@ mod challenges;
 mod crowd;
 mod directed;
 mod django;
+mod explained;
 mod filled;
 mod floods;
 mod meter;

@@ -9,7 +9,7 @@ use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
 use super::Asking;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Table {
     pub(super) paths: Vec<Path>,
     /// Slots that there may be at most.
@@ -24,6 +24,7 @@ pub(super) struct Table {
     pub(super) deletes: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Path {
     pub(super) path: Box<[u8]>,
     /// Gated whatever was proved, until then.
@@ -33,6 +34,7 @@ pub(super) struct Path {
     pub(super) stage: Stage,
 }
 
+#[derive(Clone)]
 pub(super) enum Stage {
     Unproved {
         busy: bool,
@@ -55,7 +57,7 @@ impl Stage {
     pub(super) const UNPROVED: Self = Self::Unproved { busy: false, clean: 0, quiet: false };
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Slot {
     pub(super) leased: bool,
     pub(super) spare: Option<(SessionKey, Moment)>,

@@ -5,7 +5,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{announce, begin, fit, floods, names, place, settings, site_settings, upstream};
+use super::{
+    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, upstream,
+};
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
@@ -48,23 +50,26 @@ impl<'a> Reload<'a> {
         settings.doors.clone_from(&before.settings.doors);
         settings.cores = before.settings.cores;
         fit(&mut settings);
-        let mut sites = Vec::new();
-        for site in config.sites() {
+        let old = |site: &config::Site| {
             let mut old = before.sites.all().iter().chain(&state.retired);
-            let old = old.find(|old| old.name == site.name());
-            let made = match old {
-                Some(old) => self.again(&config, site, old),
-                None => {
-                    let (cores, clock) = (settings.cores(), self.app.clock);
-                    let made = begin(&config, site, cores, clock, &self.app.seats);
-                    made.map_err(|error| format!("site {}: {error}", site.name()))?
-                }
-            };
-            sites.push(made);
+            old.find(|old| old.name == site.name())
+        };
+        let mut new = Vec::new();
+        for site in config.sites().iter().filter(|site| old(site).is_none()) {
+            let (cores, clock) = (settings.cores(), self.app.clock);
+            let made = begin(&config, site, cores, clock, &self.app.seats);
+            new.push(made.map_err(|error| format!("site {}: {error}", site.name()))?);
         }
+        put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;
         let unchanged = unchanged(&state.config, &config, &before);
 
-        // Nothing fails from here on.
+        // Nothing fails from here on: what is made anew changes what is remembered.
+        let mut new = new.into_iter();
+        let sites = config.sites().iter().filter_map(|site| match old(site) {
+            Some(old) => Some(self.again(&config, site, old)),
+            None => new.next(),
+        });
+        let sites = sites.collect();
         let limits = &settings.downstream_limits;
         self.app.seats.resize(limits.connections, limits.connections_per_client);
         let sites = Sites::new(sites);

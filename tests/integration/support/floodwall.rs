@@ -171,6 +171,16 @@ impl Floodwall {
         kib.parse::<u64>().expect("a number") * 1024
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it can be waited for")
+    }
+
     /// Writes another configuration, which is not in force yet.
     pub fn configure(&self, configuration: &str) {
         let file = self.folder.join("floodwall.toml");
