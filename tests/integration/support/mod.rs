@@ -18,3 +18,4 @@ pub mod sending;
 pub mod single;
 pub mod strict;
 pub mod warm;
+pub mod websockets;

@@ -1,0 +1,87 @@
+//! WebSocket between a client and a server of another language.
+
+use std::process::Command;
+
+use crate::support::inside::{Inside, await_that};
+use crate::support::websockets::Program;
+
+/// A server, Floodwall in front of it, and where clients go.
+fn served() -> (Program, Inside, String) {
+    let (server, address) = Program::server();
+    let inside = Inside::start(&format!("http://{address}"), "");
+    let front = inside.target().to_string();
+    (server, inside, front)
+}
+
+/// Waits until nothing of a tunnel is held any more.
+fn await_none(inside: &Inside) {
+    await_that("something is left of a tunnel", || {
+        inside.app.tunnels.number() == 0 && inside.app.seats.taken() == 0
+    });
+    inside.await_rest();
+}
+
+#[test]
+fn messages_pings_and_close_codes_pass_both_ways() {
+    let (server, inside, front) = served();
+    let (mut client, shaken) = Program::client(&front, "/chat", None);
+    assert_eq!(shaken["status"], 101);
+    assert_eq!(shaken["protocol"], "chat", "subprotocols pass");
+    assert!(shaken["extensions"].as_str().unwrap().starts_with("permessage-deflate"));
+    let opened = server.said();
+    assert_eq!(opened["forwarded"][0], "127.0.0.1");
+    assert_eq!(client.ask("volley 1000")["whole"], 1_000);
+    assert_eq!(client.ask("large 3")["whole"], 3);
+    assert_eq!(client.ask("ping")["pong"], true);
+    assert_eq!(client.ask("close 4001")["code"], 4001);
+    let closed = server.said();
+    assert_eq!((&closed["code"], &closed["reason"]), (&4001.into(), &"bye".into()));
+    drop(client);
+    await_none(&inside);
+
+    let (mut client, _) = Program::client(&front, "/close/4002", None);
+    let ended = client.ask("end");
+    assert_eq!((&ended["code"], &ended["reason"]), (&4002.into(), &"as asked".into()));
+    drop(client);
+
+    let (_client, refused) = Program::client(&front, "/refuse", None);
+    assert_eq!((&refused["status"], &refused["body"]), (&403.into(), &"not here\n".into()));
+}
+
+#[test]
+fn a_side_that_is_killed_ends_the_other() {
+    let (server, inside, front) = served();
+    let (client, _) = Program::client(&front, "/", None);
+    assert_eq!(server.said()["event"], "open");
+    assert_eq!(inside.app.tunnels.number(), 1);
+    client.kill();
+    let closed = server.said();
+    assert_eq!((&closed["event"], &closed["code"]), (&"closed".into(), &1006.into()));
+    await_none(&inside);
+
+    let (mut client, _) = Program::client(&front, "/", None);
+    assert_eq!(client.ask("echo hello")["echo"], "hello");
+    server.kill();
+    assert_eq!(client.ask("end")["code"], 1006);
+    await_none(&inside);
+}
+
+#[test]
+fn curl_asks_for_another_protocol_and_reads_what_comes() {
+    let (_server, inside, front) = served();
+    let output = Command::new("curl")
+        .args(["--silent", "--include", "--no-buffer", "--http1.1", "--max-time", "20"])
+        .args(["--header", "Connection: Upgrade", "--header", "Upgrade: websocket"])
+        .args(["--header", "Sec-WebSocket-Version: 13", "--header", "Sec-WebSocket-Protocol: chat"])
+        .args(["--header", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="])
+        .arg(format!("http://{front}/close/4003"))
+        .output()
+        .expect("curl runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{said}");
+    assert!(said.contains("sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"), "{said}");
+    // The frame of a close: final, opcode 8, its code, and the reason.
+    let frame = [&[0x88, 10][..], &4003_u16.to_be_bytes(), b"as asked"].concat();
+    assert!(output.stdout.ends_with(&frame), "{:?}", output.stdout);
+    await_none(&inside);
+}
