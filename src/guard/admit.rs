@@ -167,6 +167,8 @@ impl Guard {
     pub(super) fn drops_unknown(&self, now: Moment) -> bool {
         match self.policy.session.unknown {
             Unknown::Forward => false,
+            // The other process may have issued it just now.
+            Unknown::Auto | Unknown::Drop if self.is_shared() => false,
             Unknown::Drop => true,
             Unknown::Auto => self.warmth(now) == Warmth::Warm,
         }

@@ -81,6 +81,8 @@ pub enum WhyRemoved {
 pub enum WhyForwarded {
     /// `session.unknown` says so.
     Configured,
+    /// Another process serves the same site, and may have issued it.
+    Handover,
     /// The ledger does not know every live session.
     NotWarm(Warmth),
 }
@@ -223,6 +225,9 @@ impl Guard {
     fn unknown(&self, now: Moment) -> Session {
         match self.policy.session.unknown {
             Unknown::Forward => Session::Forwarded(WhyForwarded::Configured),
+            Unknown::Auto | Unknown::Drop if self.is_shared() => {
+                Session::Forwarded(WhyForwarded::Handover)
+            }
             Unknown::Drop => Session::Removed(WhyRemoved::Configured),
             Unknown::Auto if self.drops_unknown(now) => Session::Removed(WhyRemoved::Warm),
             Unknown::Auto => Session::Forwarded(WhyForwarded::NotWarm(self.warmth(now))),

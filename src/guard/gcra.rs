@@ -84,7 +84,13 @@ impl Gcra {
     /// though each of the site's users then makes a record anew. One that reaches farther already,
     /// from a time of larger bursts, gets no smaller.
     pub fn force(&self, arrival: Moment, now: Moment) -> Moment {
-        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(self.period));
+        self.force_all(arrival, 1, now)
+    }
+
+    /// The same after so many.
+    pub fn force_all(&self, arrival: Moment, count: u32, now: Moment) -> Moment {
+        let span = self.period.saturating_mul(u64::from(count));
+        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(span));
         late.min(now.after(self.deepest()).max(arrival))
     }
 

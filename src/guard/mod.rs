@@ -16,6 +16,7 @@ pub mod explain;
 pub mod fact;
 pub mod footprint;
 pub mod gcra;
+pub mod handover;
 pub mod image;
 pub mod key;
 pub mod learned;
@@ -77,6 +78,8 @@ pub struct Guard {
     tokens: Tokens,
     challenges: bool,
     warm_up: Arc<Locked<WarmUp>>,
+    /// Another process serves the same site, see [`handover`].
+    shared: Arc<AtomicBool>,
     dress: Arc<Locked<Dress>>,
     habits: Arc<Habits>,
 }
@@ -122,6 +125,7 @@ impl Guard {
             challenges: policy.challenges(),
             tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),
             warm_up: Arc::new(Locked::new(WarmUp::cold(now, policy.session.lifetime))),
+            shared: Arc::default(),
             dress: Arc::new(Locked::new(Dress::configured(&policy.session))),
             habits: Arc::default(),
             secret,

@@ -222,6 +222,9 @@ impl Spares {
         if path.gated.is_some_and(|until| now < until) {
             return Lane::Gate;
         }
+        if table.handed {
+            return Lane::Gate;
+        }
         path.gated = None;
         path.used = now;
         match &mut path.stage {
@@ -360,6 +363,51 @@ impl Spares {
             if let Stage::Proved { share, .. } = &mut path.stage {
                 *share += Table::share_of(*limit, promised);
             }
+        }
+    }
+
+    /// Proved paths, and the spares that no exchange uses, which are another process's from now on.
+    /// What exchanges under way bring back is handed over by the next call; meanwhile nothing
+    /// recycles here, until [`Self::keep_spares`].
+    pub fn hand_over(&self, now: Moment) -> Vec<Saved> {
+        let mut table = self.table.lock();
+        let Table { paths, keys, handed, .. } = &mut *table;
+        *handed = true;
+        let mut saved = Vec::new();
+        for path in paths {
+            let Stage::Proved { slots, deletes, .. } = &mut path.stage else { continue };
+            let idle = slots.iter_mut().filter(|slot| !slot.leased);
+            let spares: Vec<_> = idle.filter_map(|slot| slot.spare.take()).collect();
+            for (key, _) in &spares {
+                keys.remove(&self.secret.key(key));
+            }
+            let spares = spares.into_iter().filter(|(_, expires)| *expires > now).collect();
+            saved.push(Saved { path: path.path.to_vec(), deletes: *deletes, spares });
+        }
+        saved
+    }
+
+    /// What has come back since, if the spares were handed over.
+    pub fn handed_late(&self, now: Moment) -> Vec<Saved> {
+        let handed = self.table.lock().handed;
+        if handed { self.hand_over(now) } else { Vec::new() }
+    }
+
+    /// The other process is gone: paths recycle here.
+    pub fn keep_spares(&self) {
+        self.table.lock().handed = false;
+    }
+
+    /// Takes in what another process handed over late: spares that find an empty slot of their
+    /// path. Records of others are left behind.
+    pub fn take(&self, saved: Saved, now: Moment) {
+        let mut table = self.table.lock();
+        let Table { paths, keys, .. } = &mut *table;
+        let Some(path) = paths.iter_mut().find(|path| *path.path == *saved.path) else { return };
+        for (key, expires) in saved.spares.into_iter().filter(|(_, expires)| *expires > now) {
+            let Some(slot) = path.empty_slot() else { return };
+            slot.spare = Some((key, expires));
+            keys.insert(self.secret.key(&key));
         }
     }
 

@@ -29,6 +29,9 @@ impl Session {
             Self::Forwarded(WhyForwarded::Configured) => {
                 "not in the ledger: forwarded, as session.unknown says"
             }
+            Self::Forwarded(WhyForwarded::Handover) => {
+                "not in the ledger, while one process takes over from another: forwarded"
+            }
             Self::Forwarded(WhyForwarded::NotWarm(warmth)) => match warmth {
                 // It became so between two looks.
                 Warmth::Warm | Warmth::Cold { .. } => {

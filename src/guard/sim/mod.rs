@@ -11,6 +11,7 @@ mod django;
 mod explained;
 mod filled;
 mod floods;
+mod handovers;
 mod meter;
 mod naive;
 mod people;

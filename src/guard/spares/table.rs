@@ -22,6 +22,8 @@ pub(super) struct Table {
     pub(super) counter: u64,
     /// The application was seen to delete an empty session rather than replace it, wherever.
     pub(super) deletes: bool,
+    /// The spares are another process's.
+    pub(super) handed: bool,
 }
 
 #[derive(Clone)]
@@ -184,6 +186,19 @@ impl Path {
                 slots.len() - 1
             })
         })
+    }
+
+    /// A slot of a proved path that no exchange uses and that holds no spare.
+    pub(super) fn empty_slot(&mut self) -> Option<&mut Slot> {
+        let Stage::Proved { share, slots, .. } = &mut self.stage else { return None };
+        let empty = slots.iter().position(|slot| !slot.leased && slot.spare.is_none());
+        let index = empty.or_else(|| {
+            (slots.len() < *share).then(|| {
+                slots.push(Slot::default());
+                slots.len() - 1
+            })
+        })?;
+        slots.get_mut(index)
     }
 
     /// One slot more for a proved path.
