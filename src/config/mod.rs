@@ -55,6 +55,7 @@ pub struct Config {
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
     upgrades: Upgrades,
+    http2: Http2,
     log: Log,
     access_log: AccessLog,
     save_interval: Duration,
@@ -127,6 +128,19 @@ pub enum UpgradeProtocols {
     Any,
     /// In lower case, none twice; perhaps none.
     Named(Vec<String>),
+}
+
+/// HTTP/2 with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Otherwise clients are spoken to in HTTP/1.1 only.
+    pub enabled: bool,
+    /// Requests at once on one connection. 1 to 1,024.
+    pub streams: u32,
+    /// The header list of a request. 8 KiB to 1 MiB.
+    pub header_list_bytes: usize,
+    /// Unanswered requests that a client may reset on one connection. 16 to 100,000.
+    pub resets: u32,
 }
 
 /// What is logged, and how.
@@ -264,6 +278,10 @@ impl Config {
 
     pub fn upgrades(&self) -> &Upgrades {
         &self.upgrades
+    }
+
+    pub fn http2(&self) -> &Http2 {
+        &self.http2
     }
 
     pub fn log(&self) -> &Log {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, duration, integer, size, text, word};
-use super::{AccessFormat, AccessLog, DownstreamLimits, Log, LogFormat, LogLevel};
+use super::{AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel};
 use super::{UpgradeProtocols, Upgrades, UpstreamLimits};
 use super::{address, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
@@ -159,6 +159,15 @@ fn protocol(text: &str) -> Result<String, Unfit> {
             .remedy("leave it out: HTTP and TLS are never tunnelled"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+pub(super) fn http2(mut table: Table<'_, '_>, http2: &mut Http2, faults: &mut Faults) {
+    table.read("enabled", &mut http2.enabled, faults, boolean);
+    table.read("streams", &mut http2.streams, faults, integer(1..=1_024));
+    let list = size(8 << 10..=1 << 20);
+    table.read("header_list_bytes", &mut http2.header_list_bytes, faults, list);
+    table.read("resets", &mut http2.resets, faults, integer(16..=100_000));
+    table.finish(faults);
 }
 
 pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) {

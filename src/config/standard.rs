@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
-    LogLevel, Method, Profile, Server, Site, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2, Listen, Log,
+    LogFormat, LogLevel, Method, Profile, Server, Site, UpgradeProtocols, Upgrades, Upstream,
+    UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -79,6 +80,7 @@ impl Default for Config {
                 tunnels_per_client: 256,
             },
             access_log: AccessLog { format: AccessFormat::Off, file: None },
+            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

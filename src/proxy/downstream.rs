@@ -36,6 +36,8 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
+    /// What was read to find out what is spoken, to be read again.
+    begun: Vec<u8>,
     /// Once nothing is sent any more.
     linger: Option<Linger>,
 }
@@ -65,7 +67,12 @@ impl Linger {
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace, linger: None }
+        Self { stream, seat, clock, pace, linger: None, begun: Vec::new() }
+    }
+
+    /// What was read is read again.
+    pub fn put_back(&mut self, begun: Vec<u8>) {
+        self.begun = begun;
     }
 
     /// Reads a piece of what nobody wants; its length.
@@ -124,9 +131,21 @@ impl AsyncRead for Downstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun[..length]);
+            if length == self.begun.len() {
+                self.begun = Vec::new();
+            } else {
+                self.begun.drain(..length);
+            }
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before && !self.seat.arrived() {
+        let came = buf.filled().len() - before;
+        self.seat.heard(came);
+        if came > 0 && !self.seat.arrived() {
             // An end: a request that came when the connection was given up is not begun.
             buf.set_filled(before);
         }

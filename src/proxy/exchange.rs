@@ -9,6 +9,7 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
@@ -28,7 +29,7 @@ use super::site::Site;
 use super::sites::Lost;
 use super::tunnel::{Near, Patience};
 use super::tunnels::NoTunnel;
-use super::upgrade::Wish;
+use super::upgrade::{self, Wish};
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers};
@@ -78,9 +79,12 @@ async fn story(
     account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
     let upgrade = Upgrade::take(&mut parts, &unread.body, &in_force.settings);
-    let cleaned = headers::clean_request(&mut parts, &unread.body, limits);
-    let site = match cleaned.and_then(|()| site_of(&in_force, &mut parts)) {
-        Ok(site) => site,
+    let cleaned = upgrade.and_then(|upgrade| {
+        headers::clean_request(&mut parts, &unread.body, limits)?;
+        Ok((site_of(&in_force, &mut parts)?, upgrade))
+    });
+    let (site, upgrade) = match cleaned {
+        Ok(cleaned) => cleaned,
         Err(fault) => {
             let failure = Failure::Request(fault);
             core.failed(&failure, None);
@@ -105,6 +109,7 @@ async fn story(
         return unread.refuse(reply);
     }
 
+    let streamed = upgrade.as_ref().is_some_and(|upgrade| upgrade.streamed);
     let near = match upgrade.map(|upgrade| upgrade.near(core, &site, client, &in_force.settings)) {
         None => None,
         Some(Ok(near)) => Some(near),
@@ -141,10 +146,14 @@ async fn story(
     let request = Request::from_parts(parts, body);
     // It goes with whoever sees the exchange to its end.
     let going = std::mem::take(account);
-    let forwarding = Observed::new(
-        &core.detached,
-        forward(Arc::clone(core), Arc::clone(&site), admitted, request, going),
-    );
+    let forwarding = forward(Arc::clone(core), Arc::clone(&site), admitted, request, going);
+    // Its place is taken for as long as the application works for it, whatever its client does.
+    let place = arrival.place.clone();
+    let forwarding = Observed::new(&core.detached, async move {
+        let outcome = forwarding.await;
+        drop(place);
+        outcome
+    });
     let (outcome, back) = forwarding.await;
     *account = back;
     match outcome {
@@ -152,6 +161,9 @@ async fn story(
             if let Some((tunnel, near)) = response.body_mut().tunnel_mut().zip(near) {
                 account.tunnelled();
                 tunnel.meet(near);
+                if streamed {
+                    upgrade::to_connect(&mut response);
+                }
             }
             response
         }
@@ -414,14 +426,22 @@ impl Unread {
 struct Upgrade {
     wish: Wish,
     switched: OnUpgrade,
+    /// It is one stream of a connection, of HTTP/2.
+    streamed: bool,
 }
 
 impl Upgrade {
     /// Before the headers are cleaned, which is the end of any other upgrade.
-    fn take(parts: &mut Parts, body: &Upload, settings: &Settings) -> Option<Self> {
-        let wish = Wish::of(parts, body, &settings.upgrades.protocols)?;
-        let switched = parts.extensions.remove()?;
-        Some(Self { wish, switched })
+    fn take(parts: &mut Parts, body: &Upload, settings: &Settings) -> Result<Option<Self>, Fault> {
+        let allowed = &settings.upgrades.protocols;
+        let named = parts.extensions.remove::<Protocol>();
+        let wish = match &named {
+            Some(protocol) => Some(Wish::of_connect(parts, protocol, allowed)?),
+            None => Wish::of(parts, body, allowed),
+        };
+        let Some(wish) = wish else { return Ok(None) };
+        let switched = parts.extensions.remove().ok_or(Fault::Tunnel)?;
+        Ok(Some(Self { wish, switched, streamed: named.is_some() }))
     }
 
     /// The client's end of the tunnel that it may become, if there is a place for one.

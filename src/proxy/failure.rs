@@ -23,6 +23,10 @@ pub enum Failure {
     HeadTooLarge(hyper::Error),
     /// The head of a request could not be parsed; hyper has answered it with 400.
     Head(hyper::Error),
+    /// A client broke the rules of HTTP/2; h2 has told it which.
+    Frames(hyper::Error),
+    /// A client reset more requests than it may; its connection was closed.
+    Resets,
     /// The request is not taken as it is.
     Request(Fault),
     /// The client broke off, or framed its body wrongly, while uploading.
@@ -101,6 +105,8 @@ impl Failure {
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_)
             | Self::Upload(_)
             | Self::UploadStalled
@@ -131,6 +137,8 @@ impl Failure {
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_)
             | Self::NoTunnel(_) => Stage::Request,
             Self::Connect(_)
@@ -159,10 +167,11 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::Head(_) | Self::Frames(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
             Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
                 StatusCode::REQUEST_TIMEOUT
             }
+            Self::Resets => StatusCode::TOO_MANY_REQUESTS,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
             | Self::Accept(_)
@@ -200,18 +209,22 @@ impl Failure {
             | Self::Accept(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
-            | Self::Request(Fault::TargetBytes | Fault::BodyBytes)
+            | Self::Request(Fault::TargetBytes | Fault::BodyBytes | Fault::Headers)
+            | Self::Resets
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::SendStalled
             | Self::NoTunnel(_) => true,
             Self::Head(_)
+            | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
+                | Fault::Protocol
                 | Fault::Target
                 | Fault::Host
                 | Fault::TransferCoding
                 | Fault::Length
+                | Fault::Field
                 | Fault::UnknownHost
                 | Fault::UnknownPath,
             )
@@ -241,6 +254,8 @@ impl Failure {
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
+            Self::Frames(_) => "http2",
+            Self::Resets => "resets",
             Self::Request(fault) => fault.word(),
             Self::Upload(_) => "upload",
             Self::UploadTooLarge => Fault::BodyBytes.word(),
@@ -273,6 +288,8 @@ impl fmt::Display for Failure {
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
+            Self::Frames(_) => "a client broke the rules of HTTP/2",
+            Self::Resets => "a client resets more requests than allowed",
             Self::Request(fault) => return fmt::Display::fmt(fault, f),
             Self::Upload(_) => "the client broke off while uploading",
             Self::UploadStalled => "the client uploads too slowly",
@@ -306,6 +323,7 @@ impl Error for Failure {
         match self {
             Self::HeadTooLarge(error)
             | Self::Head(error)
+            | Self::Frames(error)
             | Self::Upload(error)
             | Self::Unsent(error)
             | Self::Closed(error)
@@ -313,6 +331,7 @@ impl Error for Failure {
             Self::Accept(error) | Self::Connect(error) | Self::TunnelBroken(error) => Some(error),
             Self::Refused(_)
             | Self::HeadTimeout
+            | Self::Resets
             | Self::Request(_)
             | Self::UploadStalled
             | Self::UploadTooLarge

@@ -14,6 +14,7 @@ use http_body::Body;
 
 use super::failure::Unrelayable;
 use super::settings::DownstreamLimits;
+use super::translate;
 
 /// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
 /// only the trailers that it names.
@@ -48,6 +49,8 @@ const PROTECTED: [&str; 14] = [
 pub enum Fault {
     /// `CONNECT` asks for a tunnel.
     Tunnel,
+    /// It asks for a tunnel of a protocol that may not be had, or does so incompletely (RFC 8441).
+    Protocol,
     /// A target that is neither origin-form, nor absolute-form with `http` or `https`, nor `*`
     /// with `OPTIONS` (RFC 9112, 3.2).
     Target,
@@ -61,6 +64,10 @@ pub enum Fault {
     TargetBytes,
     /// A body that is to be longer than allowed.
     BodyBytes,
+    /// More header lines than allowed.
+    Headers,
+    /// A field that HTTP/2 forbids (RFC 9113, 8.2.1).
+    Field,
     /// A host that no site has (RFC 9110, 15.5.20).
     UnknownHost,
     /// A path that no site of its host has.
@@ -68,14 +75,17 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Tunnel,
+        Self::Protocol,
         Self::Target,
         Self::Host,
         Self::TransferCoding,
         Self::Length,
         Self::TargetBytes,
         Self::BodyBytes,
+        Self::Headers,
+        Self::Field,
         Self::UnknownHost,
         Self::UnknownPath,
     ];
@@ -84,9 +94,10 @@ impl Fault {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Target | Self::Host => StatusCode::BAD_REQUEST,
-            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::Target | Self::Host | Self::Field => StatusCode::BAD_REQUEST,
+            Self::TransferCoding | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
+            Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
@@ -97,12 +108,15 @@ impl Fault {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Tunnel => "tunnel",
+            Self::Protocol => "protocol",
             Self::Target => "target",
             Self::Host => "host",
             Self::TransferCoding => "transfer-coding",
             Self::Length => "length",
             Self::TargetBytes => "target-bytes",
             Self::BodyBytes => "body-bytes",
+            Self::Headers => "headers",
+            Self::Field => "field",
             Self::UnknownHost => "unknown-host",
             Self::UnknownPath => "unknown-path",
         }
@@ -113,12 +127,15 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tunnel => "a tunnel was asked for",
+            Self::Protocol => "a tunnel of a protocol that may not be had was asked for",
             Self::Target => "the target of a request is none",
             Self::Host => "the host of a request is none",
             Self::TransferCoding => "a request has a transfer coding that is not supported",
             Self::Length => "the length of a request's body is none",
             Self::TargetBytes => "the target of a request is longer than allowed",
             Self::BodyBytes => "the body of a request is larger than allowed",
+            Self::Headers => "a request has more header lines than allowed",
+            Self::Field => "a header field of a request is none",
             Self::UnknownHost => "no site has the host of a request",
             Self::UnknownPath => "no site has the path of a request",
         })
@@ -137,6 +154,9 @@ pub fn clean_request(
 ) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::Tunnel);
+    }
+    if parts.version == Version::HTTP_2 {
+        translate::to_http1(parts, limits.headers)?;
     }
     if target_length(&parts.uri) > limits.target_bytes {
         return Err(Fault::TargetBytes);
@@ -247,7 +267,7 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
 }
 
 /// What a host with a port is made of (RFC 3986, 3.2.2): no user, no path, no spaces.
-fn is_host_byte(byte: u8) -> bool {
+pub(super) fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
 }
 

@@ -30,6 +30,22 @@ pub struct Settings {
     pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
     pub upgrades: Upgrades,
+    pub http2: Http2Limits,
+}
+
+/// HTTP/2 with clients, and what one connection of it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Otherwise clients are spoken to in HTTP/1.1 only.
+    pub enabled: bool,
+    /// Requests at once on one connection, and as many of its exchanges at most with the application,
+    /// those included that the client has reset.
+    pub streams: u32,
+    /// The header list of a request (RFC 9113, 6.5.2): names, values, and 32 bytes for each line.
+    pub header_list_bytes: u32,
+    /// Unanswered requests that a client may reset on one connection. Each that is answered gives one
+    /// back.
+    pub resets: u32,
 }
 
 /// Where connections come in, and what is spoken there.

@@ -29,7 +29,7 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, Protocols,
+    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols,
     ServerSettings, Settings, SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
@@ -269,7 +269,7 @@ fn announce(config: &Config) {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let down = config.downstream_limits();
+    let (down, http2) = (config.downstream_limits(), config.http2());
     let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: config.listen().iter().map(plain).collect(),
@@ -290,6 +290,12 @@ pub fn settings(config: &Config) -> Settings {
             body_bytes: down.body_bytes as u64,
             connections: down.connections,
             connections_per_client: down.connections_per_client,
+        },
+        http2: Http2Limits {
+            enabled: http2.enabled,
+            streams: http2.streams,
+            header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
+            resets: http2.resets,
         },
         upgrades: upgrades(config.upgrades()),
     }

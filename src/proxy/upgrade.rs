@@ -12,12 +12,14 @@ use http::header::{
     SEC_WEBSOCKET_VERSION, TE, UPGRADE,
 };
 use http::request::Parts;
-use http::{Method, Version, response};
+use http::{Method, Response, StatusCode, Version, response};
 use http_body::Body;
+use hyper::ext::Protocol;
 use sha1::{Digest, Sha1};
 
-use super::headers::tokens;
+use super::headers::{Fault, tokens};
 use super::settings::Protocols;
+use super::state::random;
 use crate::guard::protocol::carries_requests;
 
 /// The one protocol of which we can see whether it was really agreed to.
@@ -53,6 +55,30 @@ impl Wish {
         let protocol = tokens(headers, &UPGRADE).find(|token| is_allowed(token, allowed))?;
         let protocol = HeaderValue::from_bytes(protocol).ok()?;
         (!is_websocket(&protocol) || is_handshake(headers)).then_some(Self { protocol })
+    }
+
+    /// What an extended CONNECT of HTTP/2 asks for (RFC 8441), which is made the GET of HTTP/1.1 that
+    /// it stands for. Of WebSocket the key is ours: over HTTP/2 there is none.
+    pub fn of_connect(
+        parts: &mut Parts,
+        protocol: &Protocol,
+        allowed: &Protocols,
+    ) -> Result<Self, Fault> {
+        let name = protocol.as_str();
+        if !is_allowed(name.as_bytes(), allowed) {
+            return Err(Fault::Protocol);
+        }
+        let protocol = HeaderValue::from_str(name).map_err(|_| Fault::Protocol)?;
+        parts.method = Method::GET;
+        if is_websocket(&protocol) {
+            let key: [u8; KEY_BYTES] = random().map_err(|_| Fault::Protocol)?;
+            let key = HeaderValue::try_from(Base64::encode_string(&key));
+            parts.headers.insert(SEC_WEBSOCKET_KEY, key.map_err(|_| Fault::Protocol)?);
+            if !is_handshake(&parts.headers) {
+                return Err(Fault::Protocol);
+            }
+        }
+        Ok(Self { protocol })
     }
 
     /// Puts it into a request that has been cleaned.
@@ -98,6 +124,14 @@ impl Asked {
         headers.remove(CONTENT_LENGTH);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, self.protocol.clone());
+    }
+}
+
+/// Makes an agreement the one that extended CONNECT has (RFC 8441, 5).
+pub fn to_connect<B>(answer: &mut Response<B>) {
+    *answer.status_mut() = StatusCode::OK;
+    for name in [CONNECTION, UPGRADE, SEC_WEBSOCKET_ACCEPT] {
+        answer.headers_mut().remove(name);
     }
 }
 

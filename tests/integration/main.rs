@@ -21,6 +21,8 @@ mod django_websockets;
 mod explaining;
 mod forged;
 mod framing;
+mod http2;
+mod http2_floods;
 mod leaps;
 mod limits;
 mod limits_descriptors;

@@ -20,8 +20,8 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Protocols, Settings, SiteSettings,
-    Upgrades, UpstreamLimits, UpstreamSettings,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols, Settings,
+    SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -70,6 +70,12 @@ pub fn settings(upstream: Address) -> Single {
             idle_timeout: Duration::from_secs(60),
             tunnels: 1_000,
             tunnels_per_client: 1_000,
+        },
+        http2: Http2Limits {
+            enabled: true,
+            streams: 100,
+            header_list_bytes: 64 * 1024,
+            resets: 200,
         },
     };
     let site = SiteSettings {
@@ -201,6 +207,11 @@ impl Application {
     /// The next connection.
     pub fn accept(&self) -> Wire {
         self.accepted.recv_timeout(DEADLINE).expect("the proxy connects")
+    }
+
+    /// A connection that has been made already.
+    pub fn accept_more(&self) -> Option<Wire> {
+        self.accepted.try_recv().ok()
     }
 
     /// Whether no further connection was made.
