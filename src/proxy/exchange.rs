@@ -27,9 +27,9 @@ use super::settings::Settings;
 use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
+use super::switching::{self, Wish};
 use super::tunnel::{Near, Patience};
 use super::tunnels::NoTunnel;
-use super::upgrade::{self, Wish};
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers};
@@ -162,7 +162,7 @@ async fn story(
                 account.tunnelled();
                 tunnel.meet(near);
                 if streamed {
-                    upgrade::to_connect(&mut response);
+                    switching::to_connect(&mut response);
                 }
             }
             response

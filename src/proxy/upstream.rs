@@ -29,8 +29,8 @@ use super::pool::PoolLimits;
 use super::seats::Seats;
 use super::server::{Burden, Lease, Owner, Server};
 use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
+use super::switching::Asked;
 use super::tunnel::Tunnel;
-use super::upgrade::Asked;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
