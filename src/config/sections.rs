@@ -1,15 +1,18 @@
 //! The tables of fixed keys. Each key stands once, with its bounds.
 
 use std::num::{NonZeroU8, NonZeroU32};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, duration, integer, size, text, word};
-use super::{AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel};
-use super::{UpgradeProtocols, Upgrades, UpstreamLimits};
-use super::{address, pattern};
+use super::{
+    AcceptHeader, AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel,
+    ProxyProtocol, SendHeader, UpgradeProtocols, Upgrades, UpstreamLimits,
+};
+use super::{address, clients, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 use crate::guard::protocol::carries_requests;
 
@@ -159,6 +162,30 @@ fn protocol(text: &str) -> Result<String, Unfit> {
             .remedy("leave it out: HTTP and TLS are never tunnelled"));
     }
     Ok(text.to_ascii_lowercase())
+}
+
+pub(super) fn upstream_proxy_protocol(
+    mut table: Table<'_, '_>,
+    send: &mut SendHeader,
+    faults: &mut Faults,
+) {
+    table.read("send", send, faults, word(&SendHeader::ALL, SendHeader::word));
+    table.finish(faults);
+}
+
+/// Reads `[proxy_protocol]`; where the list stands, if it does.
+pub(super) fn proxy_protocol(
+    mut table: Table<'_, '_>,
+    settings: &mut ProxyProtocol,
+    faults: &mut Faults,
+) -> Range<usize> {
+    let accept = word(&AcceptHeader::ALL, AcceptHeader::word);
+    let accept = table.read("accept", &mut settings.accept, faults, accept);
+    let prefixes = clients::prefixes(Empty::Allowed);
+    let from = table.read("from", &mut settings.from, faults, prefixes);
+    let place = from.or(accept).unwrap_or_else(|| table.span());
+    table.finish(faults);
+    place
 }
 
 pub(super) fn http2(mut table: Table<'_, '_>, http2: &mut Http2, faults: &mut Faults) {

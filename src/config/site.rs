@@ -13,8 +13,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
 use super::{
-    Balance, Health, Profile, Server, UpstreamLimits, budgets, clients, pattern, rules, sections,
-    upstreams,
+    Balance, Health, Profile, SendHeader, Server, UpstreamLimits, budgets, clients, pattern, rules,
+    sections, upstreams,
 };
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
@@ -35,6 +35,7 @@ pub struct Site {
     pub(super) profile: Profile,
     pub(super) policy: Policy,
     pub(super) upstream_limits: UpstreamLimits,
+    pub(super) send_header: SendHeader,
     /// The operator's rules, without the profile's.
     pub(super) own_rules: Vec<Rule>,
     pub(super) profile_rules: bool,
@@ -102,6 +103,11 @@ impl Site {
     pub fn upstream_limits(&self) -> &UpstreamLimits {
         &self.upstream_limits
     }
+
+    /// What connections to the application begin with.
+    pub fn send_header(&self) -> SendHeader {
+        self.send_header
+    }
 }
 
 /// Where something stands in the file that two keys may contradict each other about.
@@ -167,6 +173,8 @@ pub(super) fn keys(
     policy.client.networks.splice(0..0, networks);
     let limits = table.table("upstream_limits", faults);
     sections::upstream_limits(limits, &mut site.upstream_limits, faults);
+    let header = table.table("upstream_proxy_protocol", faults);
+    sections::upstream_proxy_protocol(header, &mut site.send_header, faults);
     all.used.extend(used.into_iter().map(|budget| policy.budgets[budget].name.clone()));
     all.own.push((own, policy.clone()));
     Places { upstream }

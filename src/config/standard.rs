@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2, Listen, Log,
-    LogFormat, LogLevel, Method, Profile, Server, Site, UpgradeProtocols, Upgrades, Upstream,
-    UpstreamLimits,
+    AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
+    Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
+    UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -53,11 +53,13 @@ impl Default for Config {
                     queue: 256,
                     queue_timeout: Duration::from_secs(5),
                 },
+                send_header: SendHeader::Off,
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],
             control: Some(PathBuf::from("floodwall.state.control")),
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol { accept: AcceptHeader::Off, from: Vec::new() },
             cores: None,
             drain_timeout: Duration::from_secs(30),
             downstream_limits: DownstreamLimits {

@@ -182,6 +182,9 @@ const OTHERS: &[(&str, &str)] = &[
     ("profile", "\"django-1.4\""),
     ("profile_rules", "false"),
     ("trusted_proxies", "\"10.0.0.0/8\""),
+    ("proxy_protocol.accept", "\"required\"\nlisten = \"unix:/s\""),
+    ("upstream_proxy_protocol.send", "\"v1\""),
+    ("proxy_protocol.from", "\"10.0.0.5\""),
     ("exempt", "[\"10.0.0.0/8\", \"::1\"]"),
     ("challenge", "\"cookie\""),
     ("challenge_cookie.name", "\"fw\""),
@@ -278,6 +281,8 @@ fn every_key_has_an_effect() {
         let more = [
             "challenge_cookie",
             "challenge_cookie.budget",
+            "proxy_protocol",
+            "upstream_proxy_protocol",
             "downstream_limits",
             "upgrades",
             "http2",

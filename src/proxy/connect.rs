@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
+use super::proxy_header::Header;
 use super::settings::Address;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
@@ -31,9 +32,11 @@ pub struct Link {
     pub wire: Arc<Wire>,
 }
 
-/// What was seen on a connection.
+/// What was said, and seen, on a connection.
 #[derive(Debug, Default)]
 pub struct Wire {
+    /// What it began with, where connections belong to one client each.
+    pub header: Option<Header>,
     answered: AtomicBool,
 }
 
@@ -49,21 +52,46 @@ impl Wire {
     }
 }
 
-/// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Link, Failure>
+/// A new connection, within `limit`, which begins with `header`. `held` is dropped when it has been closed.
+pub async fn connect<H>(
+    address: &Address,
+    header: Option<Header>,
+    limit: Duration,
+    held: H,
+) -> Result<Link, Failure>
 where
     H: Send + Unpin + 'static,
 {
     match address {
         Address::Tcp { host, port } => {
-            let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-            // Without it a body's last piece may wait for an acknowledgement.
-            stream.set_nodelay(true).map_err(Failure::Connect)?;
-            handshake(stream, held).await
+            let connecting = async {
+                let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
+                // Without it a body's last piece may wait for an acknowledgement.
+                stream.set_nodelay(true)?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Unix(path) => {
-            handshake(in_time(limit, UnixStream::connect(path)).await?, held).await
+            let connecting = async {
+                let mut stream = UnixStream::connect(path).await?;
+                introduce(&mut stream, header).await?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
+    }
+}
+
+/// Says whose connection it is, before anything else.
+async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
+    header: Option<Header>,
+) -> io::Result<()> {
+    match header {
+        Some(header) => stream.write_all(&header.bytes()).await,
+        None => Ok(()),
     }
 }
 
@@ -78,66 +106,60 @@ async fn in_time<T>(
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.
-async fn handshake<S, H>(stream: S, held: H) -> Result<Link, Failure>
+async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Send + Unpin + 'static,
 {
-    let wire = Arc::new(Wire::default());
+    let wire = Arc::new(Wire { header, ..Wire::default() });
     let stream =
-        Attentive { stream, wire: Arc::clone(&wire), broken: None, ended: false, _held: held };
+        Attentive { stream, wire: Arc::clone(&wire), is_broken: false, ended: false, _held: held };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(Failure::Unsent)?;
     tokio::spawn(async move {
-        // Its error reaches the exchange that uses it; an idle connection's has no one to tell. The
-        // stream outlives it where it becomes a tunnel.
+        // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
+        // The stream outlives it where it becomes a tunnel.
         let _ = connection.with_upgrades().await;
     });
     Ok(Link { sender, wire })
 }
 
 /// A stream that hears its other end out. An application may answer before it has read the
-/// request (413), and close: writing fails then, while the answer is there to be read. So what
-/// went wrong in writing is told in reading, behind everything that could be read.
+/// request (413), and close: writing fails then, while the answer is there to be read. So nothing
+/// is said of writing that fails; reading will come to the end, behind everything that is there.
 struct Attentive<S, H> {
     stream: S,
     wire: Arc<Wire>,
-    /// Why nothing can be written any more.
-    broken: Option<io::Error>,
-    /// Whether there is nothing to be read any more.
+    /// Nothing can be written any more.
+    is_broken: bool,
+    /// Nothing can be read any more.
     ended: bool,
     /// Dropped when it is closed.
     _held: H,
 }
 
 impl<S, H> Attentive<S, H> {
-    /// Ready, unless what went wrong in writing is still to be told in reading.
-    fn writable(&mut self) -> Poll<io::Result<()>> {
-        match self.broken.take() {
-            None => Poll::Ready(Ok(())),
-            Some(error) if self.ended => Poll::Ready(Err(error)),
-            broken => {
-                self.broken = broken;
-                Poll::Pending
-            }
+    /// Whether it is worth trying to write. It is not said that it failed until all is read.
+    fn writable(&self) -> Poll<io::Result<()>> {
+        match (self.is_broken, self.ended) {
+            (false, _) => Poll::Ready(Ok(())),
+            (true, false) => Poll::Pending,
+            (true, true) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
-    fn written(
-        &mut self,
-        outcome: Poll<io::Result<usize>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(Err(error)) = outcome else { return outcome };
-        if self.ended {
-            return Poll::Ready(Err(error));
+    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if !matches!(outcome, Poll::Ready(Err(_))) {
+            return outcome;
         }
-        self.broken = Some(error);
-        // Reading is what goes on; it was asked before writing was.
-        cx.waker().wake_by_ref();
+        self.is_broken = true;
+        if self.ended {
+            return outcome;
+        }
+        // What wakes the task is the end of reading.
         Poll::Pending
     }
 }
@@ -154,13 +176,10 @@ impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
             self.wire.answered.store(true, Ordering::Relaxed);
         } else if matches!(outcome, Poll::Ready(Ok(()))) && buf.remaining() > 0 {
             self.ended = true;
-            // In a tunnel, who writes still has to learn of it.
+            // In a tunnel, who writes goes on, and has to learn of it.
             cx.waker().wake_by_ref();
         }
-        match self.broken.take_if(|_| outcome.is_pending()) {
-            Some(error) => Poll::Ready(Err(error)),
-            None => outcome,
-        }
+        outcome
     }
 }
 
@@ -172,7 +191,7 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.writable())?;
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn poll_write_vectored(
@@ -182,7 +201,7 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     ) -> Poll<io::Result<usize>> {
         ready!(self.writable())?;
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -192,10 +211,8 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.writable())?;
         // Of a stream that buffers, writing fails here.
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => self.written(Poll::Ready(Err(error)), cx).map_ok(drop),
-            outcome => outcome,
-        }
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

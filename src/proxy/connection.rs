@@ -5,6 +5,8 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Sleep;
 
 use super::account::{self, Account};
 use super::core::Core;
@@ -24,9 +27,12 @@ use super::exchange::exchange;
 use super::failure::Failure;
 use super::http2;
 use super::in_force::InForce;
+use super::introduction::{self, Refusal};
+use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::preface::{self, Spoken};
+use super::replies;
 use super::seat::{Overdue, Phase, Seat};
 use super::seats::Taken;
 use super::settings::{DoorKind, DownstreamLimits, Settings};
@@ -36,6 +42,9 @@ use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
+/// How long connections that are idle stay, when this process is replaced, for their clients to send
+/// another request.
+const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
 /// How long an idle client may take to acknowledge that no other request is taken.
@@ -45,6 +54,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub struct Arrival {
     pub peer: Peer,
+    /// What it has connected to, where that is known.
+    pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
     /// One of those that its connection has, where several exchanges run on it at once.
@@ -54,15 +65,29 @@ pub struct Arrival {
 /// A place among the exchanges of one connection, until the last copy is dropped.
 pub type Place = Arc<OwnedSemaphorePermit>;
 
-/// Whether to stop, told once.
+/// Whether connections are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Not,
+    /// With the exchange that runs; at once if none does.
+    Now,
+    /// With the next response, which says so: whoever is just sending a request on an idle
+    /// connection would else find it closed.
+    Gently,
+}
+
+/// Whether one is to end, told once.
 pub(super) struct Stop {
     told: bool,
-    stop: watch::Receiver<()>,
+    ending: watch::Receiver<Ending>,
+    /// How long it stays when it is to end gently, for its client to send another request.
+    grace: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Stop {
-    fn new(stop: watch::Receiver<()>) -> Self {
-        Self { told: false, stop }
+    fn new(ending: watch::Receiver<Ending>, grace: Duration) -> Self {
+        Self { told: false, ending, grace, pause: None }
     }
 
     /// Waits until asked to stop, which it is once.
@@ -70,8 +95,28 @@ impl Stop {
         if self.told {
             return std::future::pending().await;
         }
-        let _ = self.stop.changed().await;
+        self.ending().await;
         self.told = true;
+    }
+
+    /// The same, but where it may end gently so much later.
+    async fn asked_gently(&mut self) {
+        if self.told {
+            return std::future::pending().await;
+        }
+        if self.ending().await == Ending::Gently {
+            let grace = self.grace;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+            pause.as_mut().await;
+        }
+        self.told = true;
+    }
+
+    /// How it is to end, once it is.
+    async fn ending(&mut self) -> Ending {
+        // An error says that nobody is there any more who could say it.
+        let ending = self.ending.wait_for(|ending| *ending != Ending::Not).await;
+        ending.map_or(Ending::Now, |ending| *ending)
     }
 }
 
@@ -95,6 +140,7 @@ pub struct Connection {
     protocols: Protocols,
     kind: DoorKind,
     peer: Peer,
+    local: Option<SocketAddr>,
     pub(super) taken: Taken,
     _running: Token,
 }
@@ -111,24 +157,67 @@ impl Connection {
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, kind, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
+    pub async fn serve(mut self, stream: Socket, stop: watch::Receiver<Ending>) {
         let limits = &self.in_force.settings.downstream_limits;
+        self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer, https: false, place: None };
-        let stop = Stop::new(stop);
+        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        let mut stop = Stop::new(stop, self.grace());
+        if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
+            && self.introduce(&mut stream, &mut stop).await.is_none()
+        {
+            return;
+        }
+        let arrival = Arrival { peer: self.peer, local: self.local, https: false, place: None };
         match self.kind {
             DoorKind::Plain if self.in_force.settings.http2.enabled => {
                 self.serve_either(stream, arrival, stop).await;
             }
             DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
         }
+    }
+
+    /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
+    async fn introduce(&mut self, stream: &mut Downstream, stop: &mut Stop) -> Option<()> {
+        let settings = &self.in_force.settings;
+        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
+        let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
+        let outcome = tokio::select! {
+            biased;
+            outcome = reading => outcome,
+            () = stop.asked_gently() => return None,
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                self.cut_off(overdue);
+                return None;
+            }
+        };
+        let named = match outcome {
+            Ok(named) => named,
+            Err(Refusal::Gone) => return None,
+            Err(refusal) => {
+                self.core.failed(&Failure::Introduction(refusal), None);
+                return None;
+            }
+        };
+        if let Some(named) = named {
+            self.peer = Peer::Tcp(named.source);
+            self.local = Some(named.destination);
+        }
+        if !stream.holds() {
+            self.taken.seat().greeted();
+        }
+        let group = listen::group(&self.in_force, self.peer);
+        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+            self.core.failed(&Failure::Refused(full), None);
+            return None;
+        }
+        Some(())
     }
 
     /// Serves what the client speaks.
@@ -142,7 +231,11 @@ impl Connection {
                 tokio::select! {
                     biased;
                     spoken = reading.as_mut() => break spoken,
-                    () = stop.asked() => if matches!(seat.phase(), Phase::Silent(_)) { return },
+                    () = stop.asked_gently() => {
+                        if matches!(seat.phase(), Phase::Silent(_)) {
+                            return;
+                        }
+                    }
                     overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                         return self.cut_off(overdue);
                     }
@@ -171,6 +264,7 @@ impl Connection {
         let (core, seat) = (&self.core, self.taken.seat());
         // What the connection becomes when it is no longer HTTP's.
         let upgraded = Mutex::new(None);
+        let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
@@ -194,6 +288,10 @@ impl Connection {
                     *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
                     return Ok(response);
                 }
+                let response = match *ending.borrow() {
+                    Ending::Gently => replies::closing(response),
+                    Ending::Not | Ending::Now => response,
+                };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -205,7 +303,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                () = stop.asked() => serving.as_mut().graceful_shutdown(),
+                () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
                 // After the others: it sees what they have just done.
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);
@@ -222,6 +320,11 @@ impl Connection {
             () = tunnel.run(core, exchange, Some(seat)) => {}
             overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
+    }
+
+    /// How long an idle connection stays when this process is replaced.
+    fn grace(&self) -> Duration {
+        (self.in_force.settings.drain_timeout / 2).min(GRACE)
     }
 
     /// Tells why, and breaks off. Its socket is closed when the caller returns.

@@ -1,5 +1,7 @@
 //! A client's socket, which tells its seat what the client sends and takes.
 //!
+//! What was read of it to find out what is spoken can be given back.
+//!
 //! It closes lingering (RFC 9112, 9.6): a client that is still sending what nobody reads would be
 //! sent a reset, and lose the reply that says why. So the socket is closed in one direction, and
 //! what comes by the other is thrown away until the client closes, within bounds.
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Clock;
@@ -36,8 +39,8 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
-    /// What was read to find out what is spoken, to be read again.
-    begun: Vec<u8>,
+    /// What was given back: it is read first.
+    ahead: Bytes,
     /// Once nothing is sent any more.
     linger: Option<Linger>,
 }
@@ -67,12 +70,18 @@ impl Linger {
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace, linger: None, begun: Vec::new() }
+        Self { stream, seat, clock, pace, ahead: Bytes::new(), linger: None }
     }
 
-    /// What was read is read again.
-    pub fn put_back(&mut self, begun: Vec<u8>) {
-        self.begun = begun;
+    /// Gives back what was read last. What was given back before, and not read since, comes behind it.
+    pub fn unread(&mut self, bytes: Bytes) {
+        let behind = std::mem::take(&mut self.ahead);
+        self.ahead = if behind.is_empty() { bytes } else { [bytes, behind].concat().into() };
+    }
+
+    /// Whether it holds something that was given back.
+    pub fn holds(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     /// Reads a piece of what nobody wants; its length.
@@ -131,14 +140,9 @@ impl AsyncRead for Downstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.begun.is_empty() {
-            let length = self.begun.len().min(buf.remaining());
-            buf.put_slice(&self.begun[..length]);
-            if length == self.begun.len() {
-                self.begun = Vec::new();
-            } else {
-                self.begun.drain(..length);
-            }
+        if !self.ahead.is_empty() {
+            let bytes = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(bytes));
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

@@ -7,6 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use super::headers::Fault;
+use super::introduction::Refusal;
 use super::seats::Full;
 use super::tunnels::NoTunnel;
 
@@ -17,6 +18,8 @@ pub enum Failure {
     Refused(Full),
     /// A connection could not be accepted.
     Accept(io::Error),
+    /// A peer that introduces its clients did not do it well; its connection was closed.
+    Introduction(Refusal),
     /// The head of a request did not come in time; its connection was closed.
     HeadTimeout,
     /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
@@ -102,6 +105,7 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
@@ -134,6 +138,7 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
@@ -167,7 +172,9 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Head(_) | Self::Frames(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::Introduction(_) | Self::Head(_) | Self::Frames(_) | Self::Upload(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
                 StatusCode::REQUEST_TIMEOUT
             }
@@ -207,6 +214,7 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Request(Fault::TargetBytes | Fault::BodyBytes | Fault::Headers)
@@ -251,6 +259,7 @@ impl Failure {
             Self::Refused(Full::All) => "connections",
             Self::Refused(Full::Client(_)) => "client-connections",
             Self::Accept(_) => "accept",
+            Self::Introduction(_) => "proxy-header",
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
@@ -285,6 +294,7 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Refused(full) => return fmt::Display::fmt(full, f),
             Self::Accept(error) => return write!(f, "connections cannot be accepted: {error}"),
+            Self::Introduction(refusal) => return fmt::Display::fmt(refusal, f),
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
@@ -330,6 +340,7 @@ impl Error for Failure {
             | Self::Body(error) => Some(error),
             Self::Accept(error) | Self::Connect(error) | Self::TunnelBroken(error) => Some(error),
             Self::Refused(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::Resets
             | Self::Request(_)

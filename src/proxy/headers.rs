@@ -258,17 +258,31 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
     let mut lines = headers.get_all(HOST).iter();
     match (lines.next(), lines.next()) {
         (None, _) if version == Version::HTTP_11 => Err(Fault::Host),
-        (Some(host), None) if !host.as_bytes().iter().all(|byte| is_host_byte(*byte)) => {
-            Err(Fault::Host)
-        }
+        (Some(host), None) if !is_host(host.as_bytes()) => Err(Fault::Host),
         (Some(_), Some(_)) => Err(Fault::Host),
         _ => Ok(()),
     }
 }
 
-/// What a host with a port is made of (RFC 3986, 3.2.2): no user, no path, no spaces.
-pub(super) fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
+/// Whether this is a host, with a port or without (RFC 3986, 3.2.2 and 3.2.3): no user, no path, no
+/// spaces, and nothing but digits behind the colon, where some would read another host.
+pub(super) fn is_host(host: &[u8]) -> bool {
+    let (name, port, more): (_, _, &[u8]) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            (&rest[..end], &rest[end + 1..], b".:")
+        }
+        None => {
+            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            (&host[..end], &host[end..], b"-._~!$&'()*+,;=%")
+        }
+    };
+    let port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    port && name.iter().all(|byte| byte.is_ascii_alphanumeric() || more.contains(byte))
 }
 
 /// The length of a target as it came, but for a fragment, which it must not have.
@@ -290,7 +304,7 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>,
     if !["http", "https"].contains(&scheme) || host.is_empty() {
         return Err(Fault::Target);
     }
-    if !host.bytes().all(is_host_byte) {
+    if !is_host(host.as_bytes()) {
         return Err(Fault::Target);
     }
     let path = match uri.path_and_query() {

@@ -33,6 +33,6 @@ pub async fn read(stream: &mut Downstream) -> io::Result<Spoken> {
             break Spoken::Http1;
         }
     };
-    stream.put_back(begun);
+    stream.unread(begun.into());
     Ok(spoken)
 }

@@ -146,6 +146,14 @@ impl Seat {
         }
     }
 
+    /// What has come was no head, but went before one: nothing of a request is there yet.
+    pub fn greeted(&self) {
+        let phase = self.phase();
+        if let Phase::Head(_) = phase {
+            self.change(phase, Phase::Silent(self.clock.now()));
+        }
+    }
+
     /// HTTP/2 is spoken from here on. What has come so far was no request: only a request ends the
     /// silence, or the idle time, whatever other frames come.
     pub fn multiplex(&self) {

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
+use super::proxy_header::Version;
 
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
@@ -30,7 +31,26 @@ pub struct Settings {
     pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
     pub upgrades: Upgrades,
+    pub proxy_protocol: ProxyProtocol,
     pub http2: Http2Limits,
+}
+
+/// Whose PROXY headers are read.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// Whether those peers that may send a PROXY header must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    #[default]
+    Off,
+    Optional,
+    Required,
 }
 
 /// HTTP/2 with clients, and what one connection of it may take.
@@ -150,6 +170,8 @@ pub struct UpstreamSettings {
     pub rules: Rules,
     /// Where they are checked.
     pub check: Option<CheckSettings>,
+    /// Of the PROXY headers that connections begin with, if they do.
+    pub header: Option<Version>,
 }
 
 impl UpstreamSettings {
@@ -170,6 +192,7 @@ impl UpstreamSettings {
                 return_by: ReturnBy::Trial,
             },
             check: None,
+            header: None,
         }
     }
 }

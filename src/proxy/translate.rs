@@ -9,7 +9,7 @@ use http::request::Parts;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
-use super::headers::{Fault, is_host_byte};
+use super::headers::{Fault, is_host};
 
 /// Puts `:authority` into `Host`, the target into origin-form, and the crumbs of cookies into one
 /// line; `headers` is the most lines that there may be.
@@ -48,7 +48,7 @@ fn put_host(uri: &Uri, headers: &mut HeaderMap) -> Result<(), Fault> {
     }
     let name = authority.as_str();
     let agrees = host.is_none_or(|host| host.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
-    if !agrees || another.is_some() || !name.bytes().all(is_host_byte) {
+    if !agrees || another.is_some() || !is_host(name.as_bytes()) {
         return Err(Fault::Host);
     }
     let name = HeaderValue::from_str(name).map_err(|_| Fault::Host)?;

@@ -20,8 +20,8 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols, Settings,
-    SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols, ProxyProtocol,
+    Settings, SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -49,6 +49,7 @@ pub fn settings(upstream: Address) -> Single {
         doors: vec![Door { address, kind: DoorKind::Plain }],
         unix_mode: 0o660,
         trusted_proxies: Vec::new(),
+        proxy_protocol: ProxyProtocol::default(),
         cores: 1,
         drain_timeout: DEADLINE,
         save_interval: DEADLINE,
@@ -148,6 +149,11 @@ impl Proxy {
     /// The word of the next failure that is told.
     pub fn failure(&self) -> &'static str {
         self.failures.recv_timeout(DEADLINE).expect("a failure is told")
+    }
+
+    /// How many failures were told that nobody has asked for.
+    pub fn told(&self) -> usize {
+        self.failures.try_iter().count()
     }
 
     /// Waits for the end; how many exchanges were cut.
@@ -258,6 +264,16 @@ impl Wire {
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
         }
         .unwrap();
+    }
+
+    /// Sends bytes to somebody who may have hung up.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("saying is for TCP") };
+        match stream.write_all(bytes) {
+            Ok(()) => {}
+            Err(error) if is_end(error.kind()) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
@@ -428,7 +444,10 @@ impl Wire {
                 true
             }
             Err(error) if is_end(error.kind()) => false,
-            Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
+            Err(error) => {
+                let read = self.read.escape_ascii();
+                panic!("nothing came in time behind \"{read}\", or the connection broke: {error}")
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 //! demo.
 
 pub mod attack;
+pub mod backend;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
