@@ -93,6 +93,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         &mut config.downstream_limits,
         faults,
     );
+    sections::upgrades(top.table("upgrades", faults), &mut config.upgrades, faults);
     sections::http2(top.table("http2", faults), &mut config.http2, faults);
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);

@@ -60,7 +60,7 @@ pub async fn connect<H>(
     held: H,
 ) -> Result<Link, Failure>
 where
-    H: Send + 'static,
+    H: Send + Unpin + 'static,
 {
     match address {
         Address::Tcp { host, port } => {
@@ -109,10 +109,11 @@ async fn in_time<T>(
 async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    H: Send + 'static,
+    H: Send + Unpin + 'static,
 {
     let wire = Arc::new(Wire { header, ..Wire::default() });
-    let stream = Attentive { stream, wire: Arc::clone(&wire), has_ended: false, broken: None };
+    let stream =
+        Attentive { stream, wire: Arc::clone(&wire), has_ended: false, broken: None, _held: held };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -120,8 +121,8 @@ where
         .map_err(Failure::Unsent)?;
     tokio::spawn(async move {
         // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
-        let _ = connection.await;
-        drop(held);
+        // The stream outlives it where it becomes a tunnel.
+        let _ = connection.with_upgrades().await;
     });
     Ok(Link { sender, wire })
 }
@@ -133,12 +134,14 @@ const HEARING: Duration = Duration::from_secs(5);
 /// request (413), and close: writing fails then, while the answer is there to be read. So nothing
 /// is said of writing that fails before reading has come to its end, behind everything that is
 /// there.
-struct Attentive<S> {
+struct Attentive<S, H> {
     stream: S,
     wire: Arc<Wire>,
     /// Nothing more can be read.
     has_ended: bool,
     broken: Option<Broken>,
+    /// Dropped when it is closed.
+    _held: H,
 }
 
 /// Writing has failed.
@@ -148,7 +151,7 @@ struct Broken {
     patience: Pin<Box<Sleep>>,
 }
 
-impl<S> Attentive<S> {
+impl<S, H> Attentive<S, H> {
     /// What is said of writing, where it failed before.
     fn broken(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
         let broken = self.broken.as_mut()?;
@@ -171,7 +174,7 @@ impl<S> Attentive<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
+impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -183,12 +186,14 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
             self.wire.answered.store(true, Ordering::Relaxed);
         } else if outcome.is_ready() {
             self.has_ended = true;
+            // In a tunnel, who writes goes on, and has to learn of it.
+            cx.waker().wake_by_ref();
         }
         outcome
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

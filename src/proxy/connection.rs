@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -260,14 +260,17 @@ impl Connection {
 
     async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let arrival = &arrival;
         let (core, seat) = (&self.core, self.taken.seat());
+        // What the connection becomes when it is no longer HTTP's.
+        let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
                 Some(_) => Account::begin(&core, &arrival, &request),
@@ -282,7 +285,12 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let version = request.version();
-                let response = exchange(&core, in_force, &arrival, request, account).await;
+                let mut response = exchange(&core, in_force, &arrival, request, account).await;
+                if let Some(tunnel) = response.body_mut().take_tunnel() {
+                    let kept = Some((tunnel, (counted, running)));
+                    *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+                    return Ok(response);
+                }
                 let response = match *ending.borrow() {
                     Ending::Gently => replies::closing(response),
                     Ending::Not if is_endless(&response, version) => replies::closing(response),
@@ -291,7 +299,8 @@ impl Connection {
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
-        let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
+        let serving =
+            self.protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(serving);
         let mut watch = self.watch();
         let outcome = loop {
@@ -306,7 +315,14 @@ impl Connection {
             }
         };
         if let Err(error) = outcome {
-            self.failed(error);
+            return self.failed(error);
+        }
+        let kept = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((tunnel, exchange)) = kept else { return };
+        tokio::select! {
+            biased;
+            () = tunnel.run(core, exchange, Some(seat)) => {}
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
     }
 

@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::headers::Fault;
 use super::introduction::Refusal;
 use super::seats::Full;
+use super::tunnels::NoTunnel;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
 #[derive(Debug)]
@@ -61,12 +62,18 @@ pub enum Failure {
     BodyStalled,
     /// The client took the response too slowly, or not at all.
     SendStalled,
+    /// There was no place for a tunnel.
+    NoTunnel(NoTunnel),
+    /// The application's end of a tunnel broke.
+    TunnelBroken(io::Error),
+    /// The application took nothing of what came through a tunnel.
+    TunnelStalled,
 }
 
 /// Why the head of a response cannot be relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrelayable {
-    /// 101, though no upgrade was asked for.
+    /// 101, though no upgrade was asked for, or not this one.
     Switched,
     /// A transfer coding other than `chunked`, though none was asked for.
     TransferCoding,
@@ -109,7 +116,8 @@ impl Failure {
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::Abandoned
-            | Self::SendStalled => Side::Downstream,
+            | Self::SendStalled
+            | Self::NoTunnel(_) => Side::Downstream,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::QueueFull
@@ -119,7 +127,9 @@ impl Failure {
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::Body(_)
-            | Self::BodyStalled => Side::Upstream,
+            | Self::BodyStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => Side::Upstream,
         }
     }
 
@@ -134,7 +144,8 @@ impl Failure {
             | Self::Head(_)
             | Self::Frames(_)
             | Self::Resets
-            | Self::Request(_) => Stage::Request,
+            | Self::Request(_)
+            | Self::NoTunnel(_) => Stage::Request,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::QueueFull
@@ -146,9 +157,12 @@ impl Failure {
             | Self::UploadTooLarge
             | Self::Closed(_)
             | Self::ResponseTimeout => Stage::Forward,
-            Self::Unrelayable(_) | Self::Body(_) | Self::BodyStalled | Self::SendStalled => {
-                Stage::Relay
-            }
+            Self::Unrelayable(_)
+            | Self::Body(_)
+            | Self::BodyStalled
+            | Self::SendStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => Stage::Relay,
         }
     }
 
@@ -168,17 +182,20 @@ impl Failure {
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::NoTunnel(_)
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::Abandoned => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::BodyStalled => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::BodyStalled
+            | Self::TunnelStalled => StatusCode::GATEWAY_TIMEOUT,
             Self::Connect(_)
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::Unrelayable(_)
-            | Self::Body(_) => StatusCode::BAD_GATEWAY,
+            | Self::Body(_)
+            | Self::TunnelBroken(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -204,11 +221,13 @@ impl Failure {
             | Self::Resets
             | Self::UploadStalled
             | Self::UploadTooLarge
-            | Self::SendStalled => true,
+            | Self::SendStalled
+            | Self::NoTunnel(_) => true,
             Self::Head(_)
             | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
+                | Fault::Protocol
                 | Fault::Target
                 | Fault::Host
                 | Fault::TransferCoding
@@ -228,7 +247,9 @@ impl Failure {
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::Body(_)
-            | Self::BodyStalled => false,
+            | Self::BodyStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => false,
         }
     }
 
@@ -260,6 +281,10 @@ impl Failure {
             Self::Unrelayable(_) => "unrelayable",
             Self::Body(_) => "body",
             Self::BodyStalled => "body-stalled",
+            Self::NoTunnel(NoTunnel::All) => "tunnels",
+            Self::NoTunnel(NoTunnel::Client(_)) => "client-tunnels",
+            Self::TunnelBroken(_) => "tunnel-broken",
+            Self::TunnelStalled => "tunnel-stalled",
         }
     }
 }
@@ -289,13 +314,16 @@ impl fmt::Display for Failure {
             Self::Closed(_) => "the application closed the connection without a response",
             Self::ResponseTimeout => "no response from the application in time",
             Self::Unrelayable(Unrelayable::Switched) => {
-                "the application switched protocols, though not asked to"
+                "the application switched to a protocol that was not asked for"
             }
             Self::Unrelayable(Unrelayable::TransferCoding) => {
                 "the application used a transfer coding that was not asked for"
             }
             Self::Body(_) => "the application broke off its response",
             Self::BodyStalled => "the application stopped sending its response",
+            Self::NoTunnel(full) => return fmt::Display::fmt(full, f),
+            Self::TunnelBroken(_) => "the application broke off a tunnel",
+            Self::TunnelStalled => "the application takes nothing of what comes by a tunnel",
         })
     }
 }
@@ -310,7 +338,7 @@ impl Error for Failure {
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
-            Self::Accept(error) | Self::Connect(error) => Some(error),
+            Self::Accept(error) | Self::Connect(error) | Self::TunnelBroken(error) => Some(error),
             Self::Refused(_)
             | Self::Introduction(_)
             | Self::HeadTimeout
@@ -325,7 +353,9 @@ impl Error for Failure {
             | Self::Abandoned
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
-            | Self::BodyStalled => None,
+            | Self::BodyStalled
+            | Self::NoTunnel(_)
+            | Self::TunnelStalled => None,
         }
     }
 }

@@ -29,6 +29,8 @@ use super::proxy_header::{Header, Named};
 use super::seats::Seats;
 use super::server::{Burden, Lease, Owner, Server};
 use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
+use super::switching::Asked;
+use super::tunnel::Tunnel;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -385,10 +387,11 @@ impl Upstream {
         let server = chosen.server;
         progress.moved(self.clock.now());
         link.wire.ask();
+        let asked = Asked::of(request.headers());
         let head = link.sender.try_send_request(request);
         let lost = match self.within_response_timeout(head, progress).await {
             Some(Ok(response)) => {
-                let received = self.received(chosen, link, owner, response);
+                let received = self.received(chosen, link, owner, asked, response);
                 match &received {
                     Ok(_) => self.succeeded(server),
                     Err(failure) => self.failed(server, failure),
@@ -445,20 +448,30 @@ impl Upstream {
         chosen: &mut Chosen<'_>,
         link: Link,
         owner: Owner,
-        response: Response<Incoming>,
+        asked: Option<Asked>,
+        mut response: Response<Incoming>,
     ) -> Result<Response<DownstreamBody>, Failure> {
+        let far = hyper::upgrade::on(&mut response);
         let (mut parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let asked = asked.filter(|asked| switched && asked.is_granted(&parts));
+        if switched && asked.is_none() {
             return Err(Failure::Unrelayable(Unrelayable::Switched));
         }
         headers::clean_response(&mut parts.headers).map_err(Failure::Unrelayable)?;
         // hyper would speak HTTP/1.0 on a connection that has answered so, and would then drop
         // bodies without a length.
-        let again = parts.version == Version::HTTP_11;
+        let again = parts.version == Version::HTTP_11 && !switched;
         parts.version = Version::HTTP_11;
         let (limits, burden) = (self.pool_limits(), chosen.burden.take());
         let lease = Lease::new(link, chosen.server, owner, limits, again, burden);
-        let body = DownstreamBody::relayed(body, self.limits.response_timeout, lease);
+        let body = match asked {
+            Some(asked) => {
+                asked.put(&mut parts.headers);
+                DownstreamBody::tunnel(Tunnel::to(far, lease))
+            }
+            None => DownstreamBody::relayed(body, self.limits.response_timeout, lease),
+        };
         Ok(Response::from_parts(parts, body))
     }
 

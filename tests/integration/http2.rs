@@ -123,7 +123,7 @@ fn what_is_malformed_never_reaches_the_application() {
         (&[("content-length", "+0")], "reset"),
         (&[("content-length", "0"), ("content-length", "1")], "reset"),
         (&[(":method", "CONNECT"), (":scheme", ""), (":path", "")], "405"),
-        (&[(":method", "CONNECT"), (":protocol", "websocket")], "reset"),
+        (&[(":method", "CONNECT"), (":protocol", "websocket")], "501"),
     ];
     for (fields, expected) in cases {
         let mut client = connect(&proxy);

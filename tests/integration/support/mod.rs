@@ -20,3 +20,4 @@ pub mod sending;
 pub mod single;
 pub mod strict;
 pub mod warm;
+pub mod websockets;
