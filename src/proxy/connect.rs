@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
@@ -112,7 +112,7 @@ where
     H: Send + 'static,
 {
     let wire = Arc::new(Wire { header, ..Wire::default() });
-    let stream = Attentive { stream, wire: Arc::clone(&wire), is_broken: false };
+    let stream = Attentive { stream, wire: Arc::clone(&wire), has_ended: false, broken: None };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -126,24 +126,48 @@ where
     Ok(Link { sender, wire })
 }
 
+/// How long reading may take to come to an end after writing has failed.
+const HEARING: Duration = Duration::from_secs(5);
+
 /// A stream that hears its other end out. An application may answer before it has read the
 /// request (413), and close: writing fails then, while the answer is there to be read. So nothing
-/// is said of writing that fails; reading will come to the end, behind everything that is there.
+/// is said of writing that fails before reading has come to its end, behind everything that is
+/// there.
 struct Attentive<S> {
     stream: S,
     wire: Arc<Wire>,
-    /// Nothing can be written any more.
-    is_broken: bool,
+    /// Nothing more can be read.
+    has_ended: bool,
+    broken: Option<Broken>,
+}
+
+/// Writing has failed.
+struct Broken {
+    kind: io::ErrorKind,
+    /// Until that is told, whatever is read.
+    patience: Pin<Box<Sleep>>,
 }
 
 impl<S> Attentive<S> {
-    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if !matches!(outcome, Poll::Ready(Err(_))) {
-            return outcome;
+    /// What is said of writing, where it failed before.
+    fn broken(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
+        let broken = self.broken.as_mut()?;
+        let told = self.has_ended || broken.patience.as_mut().poll(cx).is_ready();
+        Some(if told { Poll::Ready(broken.kind.into()) } else { Poll::Pending })
+    }
+
+    fn written<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = outcome else { return outcome };
+        let patience = Box::pin(tokio::time::sleep(HEARING));
+        self.broken = Some(Broken { kind: error.kind(), patience });
+        match self.broken(cx) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(_)) | None => Poll::Ready(Err(error)),
         }
-        self.is_broken = true;
-        // What wakes the task is the end of reading.
-        Poll::Pending
     }
 }
 
@@ -157,6 +181,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.wire.answered.store(true, Ordering::Relaxed);
+        } else if outcome.is_ready() {
+            self.has_ended = true;
         }
         outcome
     }
@@ -168,11 +194,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -180,11 +206,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -192,12 +218,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         // Of a stream that buffers, writing fails here.
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
