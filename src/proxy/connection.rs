@@ -36,7 +36,7 @@ use super::pace::{Alarm, Pace};
 use super::preface::{self, Spoken};
 use super::replies;
 use super::seat::{Overdue, Phase, Seat};
-use super::seats::Taken;
+use super::seats::{Entered, Taken};
 use super::settings::{DoorKind, DownstreamLimits, Settings};
 use super::socket::{Peer, Socket};
 use super::upload::Upload;
@@ -64,8 +64,8 @@ pub struct Arrival {
     pub place: Option<Place>,
 }
 
-/// A place among the exchanges of one connection, until the last copy is dropped.
-pub type Place = Arc<OwnedSemaphorePermit>;
+/// A place among the exchanges of one connection, and of its client, until the last copy is dropped.
+pub type Place = Arc<(OwnedSemaphorePermit, Entered)>;
 
 /// Whether connections are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

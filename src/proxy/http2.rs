@@ -56,19 +56,22 @@ impl Connection {
             let (core, places) = (Arc::clone(core), Arc::clone(&places));
             let (counted, running) = (core.exchanges.token(), seat.begin());
             let mut arrival = arrival.clone();
+            let entered = self.taken.enter();
             // Here and not below: hyper may drop what it has not polled yet.
-            let account = match running {
-                Some(_) => Account::begin(&core, &arrival, &request),
-                None => Account::default(),
+            let account = match (&running, &entered) {
+                (Some(_), Some(_)) => Account::begin(&core, &arrival, &request),
+                _ => Account::default(),
             };
             async move {
                 let stream = Stream::current();
-                let Some(running) = running else { return Err(refused(&stream)) };
+                let (Some(running), Some(entered)) = (running, entered) else {
+                    return Err(refused(&stream));
+                };
                 // Only exchanges whose clients have reset them can hold places that no stream has.
                 let Ok(place) = places.acquire_owned().await else {
                     return Err(refused(&stream));
                 };
-                let place = Arc::new(place);
+                let place = Arc::new((place, entered));
                 arrival.place = Some(Arc::clone(&place));
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;

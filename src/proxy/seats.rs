@@ -43,6 +43,8 @@ pub struct Seats {
 struct Table {
     groups: HashMap<Group, Sharing>,
     taken: usize,
+    /// Exchanges of connections that may have several at once.
+    exchanges: usize,
     barren_until: Option<Moment>,
 }
 
@@ -50,6 +52,7 @@ struct Table {
 #[derive(Debug, Default)]
 struct Sharing {
     seats: Vec<Arc<Seat>>,
+    exchanges: usize,
     barren_until: Option<Moment>,
 }
 
@@ -180,7 +183,11 @@ impl Table {
 
     /// Forgets a group without connections.
     fn tidy(&mut self, group: Group) {
-        if self.groups.get(&group).is_some_and(|sharing| sharing.seats.is_empty()) {
+        if self
+            .groups
+            .get(&group)
+            .is_some_and(|sharing| sharing.seats.is_empty() && sharing.exchanges == 0)
+        {
             self.groups.remove(&group);
         }
     }
@@ -241,6 +248,24 @@ fn oldest<'a, T>(
     waiting.into_iter().map(|(_, of, seat)| (of, Arc::clone(seat))).collect()
 }
 
+/// An exchange that [`Taken::enter`] has counted, until this is dropped.
+#[derive(Debug)]
+pub struct Entered {
+    seats: Arc<Seats>,
+    group: Group,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut table = self.seats.lock();
+        table.exchanges -= 1;
+        if let Some(sharing) = table.groups.get_mut(&self.group) {
+            sharing.exchanges -= 1;
+        }
+        table.tidy(self.group);
+    }
+}
+
 /// A connection's place. Given back when this is dropped.
 #[derive(Debug)]
 pub struct Taken {
@@ -250,6 +275,25 @@ pub struct Taken {
 }
 
 impl Taken {
+    /// Counts an exchange on a connection that may have many at once: a client may have as many of
+    /// them as connections, and all clients together too. What an exchange takes of memory, and of
+    /// the application, is then bounded as it is in HTTP/1. `None` if there are as many.
+    pub fn enter(&self) -> Option<Entered> {
+        let seats = &self.seats;
+        let most_for_client = seats.most_for_client.load(Ordering::Relaxed);
+        let mut guard = seats.lock();
+        let table = &mut *guard;
+        let sharing = table.groups.entry(self.group).or_default();
+        let client_is_full = self.group.is_some() && sharing.exchanges >= most_for_client;
+        if client_is_full || table.exchanges >= seats.most.load(Ordering::Relaxed) {
+            table.tidy(self.group);
+            return None;
+        }
+        sharing.exchanges += 1;
+        table.exchanges += 1;
+        Some(Entered { seats: Arc::clone(seats), group: self.group })
+    }
+
     /// The state of the connection.
     pub fn seat(&self) -> &Arc<Seat> {
         &self.seat

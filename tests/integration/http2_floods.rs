@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::raw::{Application, OK, Proxy, Wire, settings};
 use crate::support::attack::bounded;
-use crate::support::frames::{CANCEL, Frames, NO_ERROR};
+use crate::support::frames::{CANCEL, Frames, NO_ERROR, REFUSED_STREAM};
 use crate::support::inside::await_that;
 use crate::support::single::Single;
 
@@ -256,6 +256,37 @@ fn resets_get_no_more_into_the_application_than_streams_may_run() {
     wire.head();
     wire.send(OK);
     assert_eq!(client.answer(9_001).status, "200");
+}
+
+/// Streams are no way around the limits of connections.
+#[test]
+fn a_client_has_no_more_exchanges_at_once_than_connections() {
+    const MOST: usize = 16;
+    let application = Application::tcp();
+    let mut settings = patient(&application);
+    settings.downstream_limits.connections_per_client = MOST;
+    let proxy = Proxy::start(settings);
+    let mut clients = [connect(&proxy), connect(&proxy)];
+    let mut running = Vec::new();
+    for number in 0..MOST {
+        clients[number % 2].get(1 + 2 * number as u32, &[]);
+        let mut wire = application.accept();
+        wire.head();
+        running.push(wire);
+    }
+    for client in &mut clients {
+        client.get(1_001, &[]);
+        // It may be sent again: nothing of it was begun.
+        assert_eq!(client.answer(1_001).reset, Some(REFUSED_STREAM));
+    }
+    assert!(application.is_left_alone());
+    running[0].send(OK);
+    assert_eq!(clients[0].answer(1).status, "200");
+    clients[1].get(1_003, &[]);
+    let wire = &mut running[0];
+    wire.head();
+    wire.send(OK);
+    assert_eq!(clients[1].answer(1_003).status, "200");
 }
 
 /// CVE-2023-44487: requests that are reset at once cost the client nothing.

@@ -18,6 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Errors of RFC 9113, 7.
 pub const NO_ERROR: u64 = 0;
 pub const PROTOCOL_ERROR: u64 = 1;
+pub const REFUSED_STREAM: u64 = 7;
 pub const CANCEL: u64 = 8;
 
 /// One connection.
