@@ -29,6 +29,7 @@ mod http2_programs;
 mod leaps;
 mod limits;
 mod limits_descriptors;
+mod odds;
 mod patch;
 mod proxy_protocol;
 mod proxying;
