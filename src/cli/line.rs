@@ -101,8 +101,8 @@ Exit codes:
     /// Say what would become of a request, and why: its site, rule, standing and budget
     ///
     /// Asks the running process, whose ledger and budgets count. Where none runs, and --config names
-    /// a file, that and its state file tell what they can. Nothing is charged, and nothing is sent to
-    /// the application.
+    /// a file, that and its state file tell what they can. Nothing is charged, and nothing is sent
+    /// to the application.
     #[command(after_help = "\
 Other users of this machine can read a command line while it runs: take no session cookie for
 --cookie that somebody still needs.
@@ -156,8 +156,8 @@ pub struct Source {
     #[arg(long, value_name = "URL", group = "source", value_parser = upstream)]
     upstream: Option<Upstream>,
 
-    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80, or unix:/PATH; repeat it for more
-    /// [default: those of the file; 127.0.0.1:8080 where it names none]
+    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80, or unix:/PATH; repeat
+    /// it for more [default: those of the file; 127.0.0.1:8080 where it names none]
     #[arg(long, value_name = "ADDR", value_parser = config::listen)]
     listen: Vec<config::Listen>,
 

@@ -7,14 +7,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
@@ -113,7 +113,7 @@ where
 {
     let wire = Arc::new(Wire { header, ..Wire::default() });
     let stream =
-        Attentive { stream, wire: Arc::clone(&wire), is_broken: false, ended: false, _held: held };
+        Attentive { stream, wire: Arc::clone(&wire), has_ended: false, broken: None, _held: held };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -127,40 +127,50 @@ where
     Ok(Link { sender, wire })
 }
 
+/// How long reading may take to come to an end after writing has failed.
+const HEARING: Duration = Duration::from_secs(5);
+
 /// A stream that hears its other end out. An application may answer before it has read the
 /// request (413), and close: writing fails then, while the answer is there to be read. So nothing
-/// is said of writing that fails; reading will come to the end, behind everything that is there.
+/// is said of writing that fails before reading has come to its end, behind everything that is
+/// there.
 struct Attentive<S, H> {
     stream: S,
     wire: Arc<Wire>,
-    /// Nothing can be written any more.
-    is_broken: bool,
-    /// Nothing can be read any more.
-    ended: bool,
+    /// Nothing more can be read.
+    has_ended: bool,
+    broken: Option<Broken>,
     /// Dropped when it is closed.
     _held: H,
 }
 
+/// Writing has failed.
+struct Broken {
+    kind: io::ErrorKind,
+    /// Until that is told, whatever is read.
+    patience: Pin<Box<Sleep>>,
+}
+
 impl<S, H> Attentive<S, H> {
-    /// Whether it is worth trying to write. It is not said that it failed until all is read.
-    fn writable(&self) -> Poll<io::Result<()>> {
-        match (self.is_broken, self.ended) {
-            (false, _) => Poll::Ready(Ok(())),
-            (true, false) => Poll::Pending,
-            (true, true) => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
+    /// What is said of writing, where it failed before.
+    fn broken(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
+        let broken = self.broken.as_mut()?;
+        let told = self.has_ended || broken.patience.as_mut().poll(cx).is_ready();
+        Some(if told { Poll::Ready(broken.kind.into()) } else { Poll::Pending })
     }
 
-    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if !matches!(outcome, Poll::Ready(Err(_))) {
-            return outcome;
+    fn written<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = outcome else { return outcome };
+        let patience = Box::pin(tokio::time::sleep(HEARING));
+        self.broken = Some(Broken { kind: error.kind(), patience });
+        match self.broken(cx) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(_)) | None => Poll::Ready(Err(error)),
         }
-        self.is_broken = true;
-        if self.ended {
-            return outcome;
-        }
-        // What wakes the task is the end of reading.
-        Poll::Pending
     }
 }
 
@@ -174,10 +184,8 @@ impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.wire.answered.store(true, Ordering::Relaxed);
-        } else if matches!(outcome, Poll::Ready(Ok(()))) && buf.remaining() > 0 {
-            self.ended = true;
-            // In a tunnel, who writes goes on, and has to learn of it.
-            cx.waker().wake_by_ref();
+        } else if outcome.is_ready() {
+            self.has_ended = true;
         }
         outcome
     }
@@ -189,9 +197,11 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.writable())?;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -199,9 +209,11 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.writable())?;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -209,10 +221,12 @@ impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.writable())?;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
+        }
         // Of a stream that buffers, writing fails here.
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

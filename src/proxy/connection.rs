@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Sleep;
 
 use super::account::{self, Account};
+use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -282,6 +284,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
+                let version = request.version();
                 let mut response = exchange(&core, in_force, &arrival, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));
@@ -290,6 +293,7 @@ impl Connection {
                 }
                 let response = match *ending.borrow() {
                     Ending::Gently => replies::closing(response),
+                    Ending::Not if is_endless(&response, version) => replies::closing(response),
                     Ending::Not | Ending::Now => response,
                 };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
@@ -357,6 +361,12 @@ impl Connection {
         self.core.failed(failure, None);
         account::unread(&self.core, self.peer.ip(), failure);
     }
+}
+
+/// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would
+/// like. hyper closes it, but says that it is kept.
+fn is_endless(response: &Response<DownstreamBody>, version: Version) -> bool {
+    version == Version::HTTP_10 && response.body().size_hint().exact().is_none()
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.

@@ -111,6 +111,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
+                // Gently or not: GOAWAY loses no request that is just being sent.
                 () = stop.asked() => {
                     serving.as_mut().graceful_shutdown();
                     watch.told();

@@ -289,7 +289,7 @@ fn what_is_spoken_is_found_out_from_the_first_bytes() {
     wire.send(OK);
     assert_eq!(whole.answer(1).status, "200");
 
-    let mut pieces = Frames::connect(proxy.address(), &["preface=no"]);
+    let mut pieces = Frames::connect(proxy.address(), &["preface=no", "acknowledge=no"]);
     for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" {
         pieces.flood(&[*byte], 1);
     }
