@@ -186,6 +186,8 @@ impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
             self.wire.answered.store(true, Ordering::Relaxed);
         } else if outcome.is_ready() {
             self.has_ended = true;
+            // In a tunnel, who writes goes on, and has to learn of it.
+            cx.waker().wake_by_ref();
         }
         outcome
     }
