@@ -22,6 +22,7 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod value;
 
 use std::fs::File;
@@ -38,12 +39,14 @@ pub use fault::{Mistakes, nearest};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
+pub use tls::{Certificate, Tls, TlsVersion};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
 /// mistakes or from the defaults, so none is invalid.
 #[derive(Clone, Debug)]
 pub struct Config {
     listen: Vec<SocketAddr>,
+    tls: Tls,
     sites: Vec<Site>,
     trusted_proxies: Vec<IpNet>,
     cores: Option<NonZeroUsize>,
@@ -153,9 +156,14 @@ impl LogLevel {
 }
 
 impl Config {
-    /// Where to listen: at least one address, none twice.
+    /// Where to listen for plain HTTP. None twice; at least one, if it is not for TLS alone.
     pub fn listen(&self) -> &[SocketAddr] {
         &self.listen
+    }
+
+    /// TLS with clients.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// What is protected: at least one site, no two with the same requests.
@@ -298,6 +306,8 @@ impl Config {
 
     /// The address that a site's upstream shares with a listener, if it does.
     fn circle(&self, site: &Site) -> Option<SocketAddr> {
-        self.listen.iter().copied().find(|&listen| site.upstream.is(listen))
+        let Tls { listen, redirect, .. } = &self.tls;
+        let all = self.listen.iter().chain(listen).chain(redirect);
+        all.copied().find(|&listen| site.upstream.is(listen))
     }
 }

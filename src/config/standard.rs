@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Upstream, UpstreamLimits,
+    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Tls, TlsVersion, Upstream,
+    UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -19,6 +20,13 @@ impl Default for Config {
         let profile = Profile::Django;
         Self {
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            tls: Tls {
+                listen: Vec::new(),
+                redirect: Vec::new(),
+                redirect_port: 0,
+                certificates: Vec::new(),
+                min_version: TlsVersion::Tls12,
+            },
             sites: vec![Site {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),

@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 63] = [
+const OTHERS: [(&str, &str); 68] = [
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
@@ -231,6 +231,14 @@ const OTHERS: [(&str, &str); 63] = [
     ("downstream_limits.connections_per_client", "16"),
     ("downstream_limits.head_bytes", "8192"),
     ("downstream_limits.headers", "16"),
+    ("tls.listen", "'0.0.0.0:443'\ntls.certificates = [{ certificate = 'c', key = 'k' }]"),
+    (
+        "tls.redirect",
+        "'0.0.0.0:80'\ntls.listen = '0.0.0.0:443'\ntls.certificates = [{ certificate = 'c', key = 'k' }]",
+    ),
+    ("tls.redirect_port", "443"),
+    ("tls.certificates", "[{ certificate = 'c', key = 'k' }]"),
+    ("tls.min_version", "\"1.3\""),
     ("log.format", "\"json\""),
     ("log.level", "\"debug\""),
     ("log.flood_interval", "\"1d\""),
@@ -255,6 +263,7 @@ fn every_key_has_an_effect() {
             "challenge_cookie.budget",
             "downstream_limits",
             "log",
+            "tls",
             "save",
             "rule",
             "network",

@@ -5,29 +5,37 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::Request;
+use http::header::HOST;
+use http::request::Parts;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
 use super::failure::Failure;
+use super::headers::Fault;
 use super::in_force::InForce;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::seat::{Overdue, Seat};
 use super::seats::Taken;
-use super::settings::{Door, DoorKind, DownstreamLimits, Settings};
+use super::settings::{Door, DoorKind, DownstreamLimits};
 use super::upload::Upload;
+use super::{forwarded, redirect};
 use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
@@ -42,17 +50,54 @@ pub struct Arrival {
     pub peer: IpAddr,
     /// Whether it speaks TLS.
     pub https: bool,
+    entrance: Entrance,
+}
+
+/// What exchanges of a connection are there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrance {
+    /// A site.
+    Site,
+    /// To be sent away to HTTPS.
+    Redirect,
+    /// To be told that this is the place for HTTPS.
+    Mistaken,
+}
+
+impl Arrival {
+    /// Whether a request may have come in so.
+    pub fn takes(&self, parts: &Parts) -> Result<(), Fault> {
+        match self.entrance {
+            Entrance::Site => Ok(()),
+            // HTTP/1.0 may leave it out.
+            Entrance::Redirect if parts.headers.contains_key(HOST) => Ok(()),
+            Entrance::Redirect => Err(Fault::Host),
+            Entrance::Mistaken => Err(Fault::NotTls),
+        }
+    }
+
+    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by HTTPS is not:
+    /// it would come back for ever.
+    pub fn is_sent_away(&self, parts: &Parts) -> bool {
+        self.entrance == Entrance::Redirect
+            && !forwarded::is_https(&parts.headers)
+            && !redirect::is_challenge(&parts.method, &parts.uri)
+    }
 }
 
 /// What can be spoken on a connection, made once for each configuration.
 #[derive(Clone)]
 pub struct Protocols {
     http1: http1::Builder,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Protocols {
-    pub fn new(settings: &Settings) -> Self {
-        Self { http1: http1(&settings.downstream_limits) }
+    pub fn new(in_force: &InForce) -> Self {
+        Self {
+            http1: http1(&in_force.settings.downstream_limits),
+            tls: in_force.tls.as_ref().map(|tls| tls.acceptor.clone()),
+        }
     }
 }
 
@@ -90,18 +135,64 @@ impl Connection {
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let arrival = Arrival { peer: self.peer.ip(), https: false };
+        let plain = |entrance| Arrival { peer: self.peer.ip(), https: false, entrance };
         match self.door.kind {
-            DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
+            DoorKind::Plain => self.serve_http1(stream, plain(Entrance::Site), stop).await,
+            DoorKind::Redirect => self.serve_http1(stream, plain(Entrance::Redirect), stop).await,
+            // What TLS takes is not to be taken for every connection.
+            DoorKind::Tls => Box::pin(self.serve_tls(stream, stop)).await,
         }
     }
 
-    async fn serve_http1(
-        &self,
-        stream: Downstream,
-        arrival: Arrival,
-        mut stop: watch::Receiver<()>,
-    ) {
+    async fn serve_tls(&self, mut stream: Downstream, stop: watch::Receiver<()>) {
+        let arrival = |https, entrance| Arrival { peer: self.peer.ip(), https, entrance };
+        let Some(acceptor) = &self.protocols.tls else { return };
+        match self.in_time(greet(&mut stream)).await {
+            Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Http)) => {
+                return self.serve_http1(stream, arrival(false, Entrance::Mistaken), stop).await;
+            }
+            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
+            None => return,
+        }
+        let stream = match self.in_time(acceptor.accept(stream)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
+            None => return,
+        };
+        self.taken.seat().greeted();
+        // Here ALPN decides: `h2` was offered only where it is spoken.
+        match stream.get_ref().1.alpn_protocol() {
+            Some(_) | None => {
+                self.serve_http1(stream, arrival(true, Entrance::Site), stop).await;
+            }
+        }
+    }
+
+    /// A part of the handshake. `None` if its client took too long, which is told here. A stop is
+    /// not heard: the request for which the handshake is made is still answered.
+    async fn in_time<T>(&self, part: impl Future<Output = T>) -> Option<T> {
+        let seat = self.taken.seat();
+        let mut watch =
+            Watch::new(self.core.as_ref(), &self.in_force.settings.downstream_limits, seat);
+        tokio::pin!(part);
+        tokio::select! {
+            biased;
+            outcome = part => Some(outcome),
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                match overdue {
+                    Overdue::Head => self.core.failed(&Failure::HandshakeTimeout, None),
+                    Overdue::Idle | Overdue::Send => self.cut_off(overdue),
+                }
+                None
+            }
+        }
+    }
+
+    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: watch::Receiver<()>)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let (core, seat) = (&self.core, self.taken.seat());
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
@@ -163,6 +254,20 @@ impl Connection {
         }
         // Everything else is a client that hung up.
     }
+}
+
+/// What a client speaks where TLS is expected.
+enum Greeting {
+    Tls,
+    Http,
+}
+
+/// Tells by the first byte what is spoken: a record of TLS does not begin with a letter.
+async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
+    let mut first = [0];
+    stream.read_exact(&mut first).await?;
+    stream.unread(Bytes::copy_from_slice(&first));
+    Ok(if first[0].is_ascii_uppercase() { Greeting::Http } else { Greeting::Tls })
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.

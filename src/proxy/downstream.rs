@@ -1,10 +1,13 @@
 //! A client's socket, which tells its seat what the client sends and takes.
+//!
+//! What was read of it to find out what is spoken can be given back.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -20,12 +23,19 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
+    /// What was given back: it is read first.
+    ahead: Bytes,
 }
 
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: TcpStream, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace }
+        Self { stream, seat, clock, pace, ahead: Bytes::new() }
+    }
+
+    /// Gives back what was read last.
+    pub fn unread(&mut self, bytes: Bytes) {
+        self.ahead = bytes;
     }
 
     fn written(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -52,6 +62,11 @@ impl AsyncRead for Downstream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let bytes = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead.split_to(bytes));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before && !self.seat.arrived() {

@@ -24,7 +24,7 @@ use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::upload::Upload;
-use super::{forwarded, headers};
+use super::{forwarded, headers, redirect};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
@@ -52,15 +52,25 @@ pub async fn exchange(
     let origin =
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
     let limits = &in_force.settings.downstream_limits;
-    let cleaned = headers::clean_request(&mut parts, &unread.body, limits);
-    let site = match cleaned.and_then(|()| site_of(&in_force, &mut parts)) {
-        Ok(site) => site,
-        Err(fault) => {
-            core.failed(&Failure::Request(fault), None);
-            return unread.refuse(replies::status(fault.status(), &accepts));
-        }
+    let cleaned = headers::clean_request(&mut parts, &unread.body, limits)
+        .and_then(|()| arrival.takes(&parts))
+        .and_then(|()| site_of(&in_force, &mut parts));
+    let refused = |fault| {
+        core.failed(&Failure::Request(fault), None);
+        replies::fault(fault, &accepts)
     };
-    forwarded::announce(&mut parts.headers, &origin);
+    let site = match cleaned {
+        Ok(site) => site,
+        Err(fault) => return unread.refuse(refused(fault)),
+    };
+    forwarded::announce(&mut parts.headers, &origin, arrival.https);
+    if arrival.is_sent_away(&parts) {
+        let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
+        return unread.refuse(match location.and_then(|tls| redirect::location(&parts, tls)) {
+            Ok(location) => replies::moved(location, &accepts),
+            Err(fault) => refused(fault),
+        });
+    }
 
     let shield = &site.shield;
     let policy = &shield.guard.policy().client;

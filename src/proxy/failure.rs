@@ -16,6 +16,10 @@ pub enum Failure {
     Refused(Full),
     /// A connection could not be accepted.
     Accept(io::Error),
+    /// A client did not finish the handshake of TLS in time; its connection was closed.
+    HandshakeTimeout,
+    /// The handshake of TLS with a client failed.
+    Handshake(io::Error),
     /// The head of a request did not come in time; its connection was closed.
     HeadTimeout,
     /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
@@ -85,6 +89,8 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
+            | Self::Handshake(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
@@ -109,6 +115,8 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
+            | Self::Handshake(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
@@ -131,10 +139,11 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
-            Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
-                StatusCode::REQUEST_TIMEOUT
-            }
+            Self::Handshake(_) | Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::HandshakeTimeout
+            | Self::HeadTimeout
+            | Self::UploadStalled
+            | Self::SendStalled => StatusCode::REQUEST_TIMEOUT,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_) | Self::Accept(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::BodyStalled => {
@@ -153,13 +162,15 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Request(Fault::TargetBytes | Fault::BodyBytes)
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::SendStalled => true,
-            Self::Head(_)
+            Self::Handshake(_)
+            | Self::Head(_)
             | Self::Request(
                 Fault::Tunnel
                 | Fault::Target
@@ -167,7 +178,8 @@ impl Failure {
                 | Fault::TransferCoding
                 | Fault::Length
                 | Fault::UnknownHost
-                | Fault::UnknownPath,
+                | Fault::UnknownPath
+                | Fault::NotTls,
             )
             | Self::Upload(_)
             | Self::Connect(_)
@@ -187,6 +199,8 @@ impl Failure {
             Self::Refused(Full::All) => "connections",
             Self::Refused(Full::Client(_)) => "client-connections",
             Self::Accept(_) => "accept",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::Handshake(_) => "handshake",
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
@@ -212,6 +226,10 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Refused(full) => return fmt::Display::fmt(full, f),
             Self::Accept(error) => return write!(f, "connections cannot be accepted: {error}"),
+            Self::HandshakeTimeout => "a client did not finish the handshake of TLS in time",
+            Self::Handshake(error) => {
+                return write!(f, "the handshake of TLS with a client failed: {error}");
+            }
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
@@ -246,8 +264,9 @@ impl Error for Failure {
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
-            Self::Accept(error) | Self::Connect(error) => Some(error),
+            Self::Accept(error) | Self::Handshake(error) | Self::Connect(error) => Some(error),
             Self::Refused(_)
+            | Self::HandshakeTimeout
             | Self::HeadTimeout
             | Self::Request(_)
             | Self::UploadStalled

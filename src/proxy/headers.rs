@@ -65,10 +65,12 @@ pub enum Fault {
     UnknownHost,
     /// A path that no site of its host has.
     UnknownPath,
+    /// Plain HTTP where TLS is spoken.
+    NotTls,
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Tunnel,
         Self::Target,
         Self::Host,
@@ -78,13 +80,14 @@ impl Fault {
         Self::BodyBytes,
         Self::UnknownHost,
         Self::UnknownPath,
+        Self::NotTls,
     ];
 
     /// The status of the reply to it.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Target | Self::Host => StatusCode::BAD_REQUEST,
+            Self::Target | Self::Host | Self::NotTls => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
             Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
@@ -105,6 +108,7 @@ impl Fault {
             Self::BodyBytes => "body-bytes",
             Self::UnknownHost => "unknown-host",
             Self::UnknownPath => "unknown-path",
+            Self::NotTls => "not-tls",
         }
     }
 }
@@ -121,6 +125,7 @@ impl fmt::Display for Fault {
             Self::BodyBytes => "the body of a request is larger than allowed",
             Self::UnknownHost => "no site has the host of a request",
             Self::UnknownPath => "no site has the path of a request",
+            Self::NotTls => "plain HTTP came where TLS is spoken",
         })
     }
 }

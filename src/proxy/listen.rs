@@ -62,14 +62,14 @@ fn unsent(limits: &DownstreamLimits) -> u32 {
 /// accept is waited out, and connections that only wait are closed meanwhile.
 pub async fn accept(core: Arc<Core>, door: Door, listener: TcpListener, stop: watch::Receiver<()>) {
     let mut in_force = core.in_force();
-    let mut protocols = Protocols::new(&in_force.settings);
+    let mut protocols = Protocols::new(&in_force);
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let now_in_force = core.in_force();
                 if !Arc::ptr_eq(&in_force, &now_in_force) {
                     in_force = now_in_force;
-                    protocols = Protocols::new(&in_force.settings);
+                    protocols = Protocols::new(&in_force);
                 }
                 begin(&core, &in_force, &protocols, door, stream, peer, &stop);
             }

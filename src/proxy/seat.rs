@@ -123,6 +123,14 @@ impl Seat {
         }
     }
 
+    /// What has come was no head, but went before one: nothing of a request is there yet.
+    pub fn greeted(&self) {
+        let phase = self.phase();
+        if let Phase::Head(_) = phase {
+            self.change(phase, Phase::Silent(self.clock.now()));
+        }
+    }
+
     /// A head is whole: an exchange runs until all copies of what this returns are dropped. `None`
     /// if it comes too late: the connection has been shed, and nothing of it may be sent on.
     pub fn begin(self: &Arc<Self>) -> Option<Running> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::tls::TlsSettings;
+
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -19,6 +21,8 @@ pub struct Settings {
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
     pub downstream_limits: DownstreamLimits,
+    /// Where a door speaks TLS.
+    pub tls: Option<TlsSettings>,
 }
 
 /// Where connections come in, and what is spoken there.
@@ -33,6 +37,10 @@ pub struct Door {
 pub enum DoorKind {
     /// HTTP without TLS.
     Plain,
+    /// HTTP within TLS.
+    Tls,
+    /// HTTP without TLS, answered with the way to TLS.
+    Redirect,
 }
 
 /// Everything that the shell must know about one site.

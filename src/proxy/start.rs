@@ -24,6 +24,8 @@ use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateFile};
+use super::tls::pair::Files;
+use super::tls::{self, Tls, TlsSettings};
 use super::upstream::Upstream;
 use crate::config::{self, Config, HostPattern};
 use crate::guard::fact::{Notice, Warmth};
@@ -58,11 +60,15 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
     let limits = &settings.downstream_limits;
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
     let sites = sites(config, clock, &seats)?;
+    let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, None)).transpose()?;
+    if let Some(tls) = &tls {
+        tls.certificates.tell(clock.unix(clock.now()));
+    }
     let general = Arc::clone(&sites.all()[0].shield);
     let app = Arc::new(App {
         clock,
         seats,
-        in_force: ArcSwap::from_pointee(InForce { settings, sites }),
+        in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, site| {
             let telemetry = &site.map_or(&general, |site| &site.shield).telemetry;
             // What else a client does wrong is its own affair, and nobody's line in the log.
@@ -304,9 +310,19 @@ pub fn state_summary(site: &config::Site) -> Option<String> {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let down = config.downstream_limits();
-    let plain = |address: &SocketAddr| Door { address: *address, kind: DoorKind::Plain };
+    let of_tls = config.tls();
+    let doors = |addresses: &[SocketAddr], kind| {
+        let doors = addresses.iter().map(|address| Door { address: *address, kind });
+        doors.collect::<Vec<_>>()
+    };
     Settings {
-        doors: config.listen().iter().map(plain).collect(),
+        doors: [
+            doors(config.listen(), DoorKind::Plain),
+            doors(&of_tls.listen, DoorKind::Tls),
+            doors(&of_tls.redirect, DoorKind::Redirect),
+        ]
+        .concat(),
+        tls: of_tls.listen.first().map(|first| tls_settings(of_tls, first.port())),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
@@ -323,6 +339,22 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+    }
+}
+
+fn tls_settings(tls: &config::Tls, port: u16) -> TlsSettings {
+    let files = |files: &config::Certificate| Files {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+    };
+    TlsSettings {
+        certificates: tls.certificates.iter().map(files).collect(),
+        min_version: match tls.min_version {
+            config::TlsVersion::Tls12 => tls::Version::Tls12,
+            config::TlsVersion::Tls13 => tls::Version::Tls13,
+        },
+        http2: false,
+        port: if tls.redirect_port == 0 { port } else { tls.redirect_port },
     }
 }
 

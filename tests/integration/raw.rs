@@ -46,6 +46,7 @@ pub fn settings(upstream: Address) -> Single {
         trusted_proxies: Vec::new(),
         cores: 1,
         drain_timeout: DEADLINE,
+        tls: None,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),

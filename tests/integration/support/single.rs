@@ -41,7 +41,7 @@ impl Single {
             Arc::clone(&seats),
         );
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, upstream)));
-        let in_force = ArcSwap::from_pointee(InForce { settings, sites });
+        let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: Option<&Site>| failed(failure));
         Arc::new(App { clock, seats, in_force, failed })
     }
