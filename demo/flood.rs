@@ -8,62 +8,89 @@
 #[allow(dead_code, reason = "shared with the integration tests, which use more of it")]
 mod load;
 
-use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use lexopt::{Arg, ValueExt};
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use load::flood::{Flood, Report, Scenario};
 use load::visit::{Transcript, Visit};
 use load::{MAX_SOURCES, Target};
 
-const HELP: &str = "\
-Floods a site on this machine, while a logged-in user browses it if one is named.
-
-Usage: flood TARGET --scenario NAME [OPTIONS]
-
-  TARGET               an address in 127.0.0.0/8 and a port; nothing else is flooded
-  --scenario NAME      what to send, see below
-  --requests N         how many, at most 10,000,000 [2000]
-  --connections N      at once, at most 1024 [64]
-  --sources N          client addresses, from 127.0.0.2 on, at most 253 [8]
-  --seed N             the same seed sends the same requests [1]
-  --time-limit S       seconds after which it ends, at most 3600 [120]
-  --user NAME          this user of the rig's site browses meanwhile, from 127.0.0.1
-  --user-pause MS      how long the user looks at a page [200]
-  --tsv                one line for a script: requests, errors, refused, the user's successes,
-                       steps, p50 and p99 in ms; what went wrong goes to standard error
-
-Scenarios:
-";
-
-/// A round from login to logout then takes over two seconds. Nobody logs in more often than that,
+/// In milliseconds. A round from login to logout then takes over two seconds. Nobody logs in more often than that,
 /// and Floodwall's default budget for logins (30 a minute for each client) expects it.
-const USER_PAUSE: Duration = Duration::from_millis(200);
+const USER_PAUSE: u64 = 200;
 
+/// Floods a site on this machine, while a logged-in user browses it if one is named
+#[derive(Parser)]
+#[command(name = "flood", max_term_width = 100)]
 struct Options {
-    flood: Flood,
+    /// An address in 127.0.0.0/8 and a port; nothing else is flooded
+    target: Target,
+
+    /// What to send
+    #[arg(long, value_parser = PossibleValuesParser::new(Scenario::ALL.map(Scenario::word)))]
+    scenario: String,
+
+    /// How many requests
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = most(10_000_000))]
+    requests: u64,
+
+    /// How many at once
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = most(1024))]
+    connections: u64,
+
+    /// Client addresses, from 127.0.0.2 on
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = most(MAX_SOURCES.into()))]
+    sources: u64,
+
+    /// The same seed sends the same requests
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+
+    /// Seconds after which it ends
+    #[arg(long, value_name = "S", default_value_t = 120, value_parser = most(3600))]
+    time_limit: u64,
+
+    /// This user of the rig's site browses meanwhile, from 127.0.0.1
+    #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    user_pause: Duration,
+
+    /// How many milliseconds the user looks at a page
+    #[arg(long, value_name = "MS", default_value_t = USER_PAUSE, value_parser = most(60_000))]
+    user_pause: u64,
+
+    /// One line for a script: requests, errors, refused, the user's successes, steps, p50 and p99 in
+    /// ms; what went wrong goes to standard error
+    #[arg(long)]
     tsv: bool,
 }
 
+fn most(most: u64) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=most)
+}
+
+impl Options {
+    fn flood(&self) -> Option<Flood> {
+        let scenario =
+            Scenario::ALL.into_iter().find(|scenario| scenario.word() == self.scenario)?;
+        let mut flood = Flood::new(self.target, scenario);
+        flood.requests = self.requests;
+        flood.connections = usize::try_from(self.connections).ok()?;
+        flood.sources = u8::try_from(self.sources).ok()?;
+        flood.seed = self.seed;
+        flood.time_limit = Duration::from_secs(self.time_limit);
+        Some(flood)
+    }
+}
+
 fn main() -> ExitCode {
-    let options = match parse(lexopt::Parser::from_env()) {
-        Ok(Some(options)) => options,
-        Ok(None) => {
-            print!("{}", help());
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("flood: {error}\n\n{}", help());
-            return ExitCode::from(2);
-        }
-    };
-    let (report, transcript) = run(&options);
+    let options = Options::parse();
+    let flood = options.flood().expect("the parsers let nothing else through");
+    let (report, transcript) = run(&options, &flood);
     if options.tsv {
         println!("{}", tsv(&report, &transcript));
     } else {
@@ -81,66 +108,18 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn help() -> String {
-    Scenario::ALL.iter().fold(HELP.to_owned(), |help, s| help + "  " + s.word() + "\n")
-}
-
-fn parse(mut parser: lexopt::Parser) -> Result<Option<Options>, Box<dyn Error>> {
-    let (mut target, mut scenario) = (None, None);
-    let placeholder = Flood::new("127.0.0.1:1".parse()?, Scenario::AnonymousLogout);
-    let mut options =
-        Options { flood: placeholder, user: None, user_pause: USER_PAUSE, tsv: false };
-    let flood = &mut options.flood;
-    while let Some(arg) = parser.next()? {
-        match arg {
-            Arg::Long("help") | Arg::Short('h') => return Ok(None),
-            Arg::Long("scenario") => {
-                let name = parser.value()?.string()?;
-                let named = Scenario::ALL.into_iter().find(|s| s.word() == name);
-                scenario = Some(named.ok_or_else(|| format!("there is no scenario {name:?}"))?);
-            }
-            Arg::Long("requests") => flood.requests = number(&mut parser, 10_000_000)?,
-            Arg::Long("connections") => flood.connections = number(&mut parser, 1024)? as usize,
-            Arg::Long("sources") => flood.sources = number(&mut parser, MAX_SOURCES.into())? as u8,
-            Arg::Long("seed") => flood.seed = parser.value()?.parse()?,
-            Arg::Long("time-limit") => {
-                flood.time_limit = Duration::from_secs(number(&mut parser, 3600)?);
-            }
-            Arg::Long("user") => options.user = Some(parser.value()?.string()?),
-            Arg::Long("user-pause") => {
-                options.user_pause = Duration::from_millis(number(&mut parser, 60_000)?);
-            }
-            Arg::Long("tsv") => options.tsv = true,
-            Arg::Value(value) if target.is_none() => target = Some(value.parse::<Target>()?),
-            other => return Err(other.unexpected().into()),
-        }
-    }
-    flood.target = target.ok_or("TARGET is missing")?;
-    flood.scenario = scenario.ok_or("--scenario is missing")?;
-    Ok(Some(options))
-}
-
-fn number(parser: &mut lexopt::Parser, most: u64) -> Result<u64, Box<dyn Error>> {
-    let number = parser.value()?.parse()?;
-    if (1..=most).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("{number} is not in 1 to {most}").into())
-    }
-}
-
 /// The flood, and meanwhile the user, who finishes the round that was begun.
-fn run(options: &Options) -> (Report, Transcript) {
+fn run(options: &Options, flood: &Flood) -> (Report, Transcript) {
     let over = AtomicBool::new(false);
     let progress = AtomicU64::new(0);
     thread::scope(|scope| {
         let user = options.user.as_deref().map(|name| {
-            let mut visit = Visit::new(options.flood.target, name);
-            visit.pause = options.user_pause;
+            let mut visit = Visit::new(flood.target, name);
+            visit.pause = Duration::from_millis(options.user_pause);
             scope.spawn(|| visit_until(visit, &over))
         });
-        let meter = scope.spawn(|| show(&progress, options.flood.requests, &over));
-        let report = options.flood.run_with(&progress);
+        let meter = scope.spawn(|| show(&progress, flood.requests, &over));
+        let report = flood.run_with(&progress);
         over.store(true, Ordering::Relaxed);
         meter.join().expect("the meter does not panic");
         let transcript = user.map(|user| user.join().expect("the user does not panic"));

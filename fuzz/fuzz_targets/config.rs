@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use floodwall::config::{Config, Overrides};
+use floodwall::config::{Config, Overrides, Site};
 use floodwall::guard::policy::Tier;
 use floodwall::guard::route::{Action, Effect, PathPattern};
 use libfuzzer_sys::fuzz_target;
@@ -41,11 +41,6 @@ fn check(config: &Config) {
         assert!(net.prefix_len() > 0 && net.trunc() == *net);
         assert_eq!(net.addr().to_canonical(), net.addr());
     }
-    let limits = config.upstream_limits();
-    assert!((SECOND / 100..=SECOND * 300).contains(&limits.connect_timeout));
-    assert!((SECOND / 10..=HOUR).contains(&limits.response_timeout));
-    assert!((SECOND / 10..=HOUR).contains(&limits.idle_timeout));
-    assert!(limits.idle_connections <= 65_536);
     let limits = config.downstream_limits();
     assert!((SECOND / 10..=SECOND * 300).contains(&limits.header_timeout));
     assert!((8 << 10..=1 << 20).contains(&limits.head_bytes));
@@ -55,7 +50,22 @@ fn check(config: &Config) {
     assert!((SECOND..=DAY).contains(&log.flood_quiet));
     assert!(log.flood_events.get() <= 1_000);
 
-    let policy = config.sites()[0].policy();
+    let mut names = BTreeSet::new();
+    assert!((1..=256).contains(&config.sites().len()));
+    for site in config.sites() {
+        assert!(names.insert(site.name()));
+        check_site(site);
+    }
+}
+
+fn check_site(site: &Site) {
+    let limits = site.upstream_limits();
+    assert!((SECOND / 100..=SECOND * 300).contains(&limits.connect_timeout));
+    assert!((SECOND / 10..=HOUR).contains(&limits.response_timeout));
+    assert!((SECOND / 10..=HOUR).contains(&limits.idle_timeout));
+    assert!(limits.idle_connections <= 65_536);
+
+    let policy = site.policy();
     let session = &policy.session;
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     assert!(!session.cookie.is_empty() && session.cookie.bytes().all(token));

@@ -19,7 +19,7 @@ const NOW: Moment = Moment::from_nanos(1 << 59);
 static LEARNED: LazyLock<LearnedPolicy> = LazyLock::new(|| LearnedPolicy {
     capacity: 256,
     clean_answers: NonZeroU8::MIN,
-    ..Config::default().policy().learned
+    ..Config::default().sites()[0].policy().learned
 });
 
 fuzz_target!(|data: &[u8]| {

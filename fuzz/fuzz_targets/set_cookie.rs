@@ -13,7 +13,7 @@ const KEY: &str = "0123456789abcdef0123456789abcdef";
 fuzz_target!(|data: &[u8]| {
     let [status, choice, rest @ ..] = data else { return };
     let status = 100 + u16::from(*status) * 2;
-    let mut policy = Config::default().policy().session.clone();
+    let mut policy = Config::default().sites()[0].policy().session.clone();
     policy.key_shape = KeyShape::ALL[usize::from(*choice) % KeyShape::ALL.len()];
     let name = policy.cookie.clone();
     let lines: Vec<&[u8]> = rest

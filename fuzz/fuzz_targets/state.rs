@@ -25,7 +25,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     // the order.
     let text = b"[session]\ncapacity = 100_000\n[client]\ncapacity = 4_000\n";
     let config = Config::parse("fuzz", text, Overrides::default());
-    config.unwrap_or_else(|mistakes| panic!("{mistakes}")).policy().clone()
+    config.unwrap_or_else(|mistakes| panic!("{mistakes}")).sites()[0].policy().clone()
 });
 
 static MAGIC: LazyLock<Vec<u8>> = LazyLock::new(|| {

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::fault::Unfit;
+
 /// The bytes that a Unix socket's path may have: `sun_path` of unix(7), less the final NUL.
 const UNIX_PATH_BYTES: usize = 107;
 
@@ -125,6 +127,25 @@ impl std::str::FromStr for Upstream {
         }
         host_and_port(authority).map(Self::Tcp)
     }
+}
+
+/// The control socket beside a state file.
+pub(super) fn control(state: &Path) -> PathBuf {
+    let mut path = state.as_os_str().to_os_string();
+    path.push(".control");
+    PathBuf::from(path)
+}
+
+/// The path of the control socket; the empty string has none.
+pub(super) fn control_path(text: &str) -> Result<Option<PathBuf>, Unfit> {
+    if text.contains('\0') {
+        return Err(Unfit::new("a path cannot hold a NUL byte"));
+    }
+    if text.len() > UNIX_PATH_BYTES {
+        let what = format!("the path of a Unix socket has at most {UNIX_PATH_BYTES} bytes");
+        return Err(Unfit::new(what));
+    }
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 fn unix(path: &str) -> Result<PathBuf, String> {

@@ -48,6 +48,7 @@ pub struct Config {
     listen: Vec<SocketAddr>,
     tls: Tls,
     sites: Vec<Site>,
+    control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
@@ -171,6 +172,12 @@ impl Config {
         &self.sites
     }
 
+    /// The Unix socket by which a running process is told to reload and asked how it stands;
+    /// `None`: it cannot be.
+    pub fn control(&self) -> Option<&Path> {
+        self.control.as_deref()
+    }
+
     /// The peers whose `X-Forwarded-*` headers are believed. IPv4 is never written as IPv6.
     pub fn trusted_proxies(&self) -> &[IpNet] {
         &self.trusted_proxies
@@ -285,7 +292,7 @@ impl Config {
     pub fn without_file(overrides: Overrides) -> Result<Self, Error> {
         let mut config = Self::default();
         let mut site = config.sites.swap_remove(0);
-        config.put(overrides, &mut site);
+        config.put(overrides, &mut site, None);
         if config.circle(&site).is_some() {
             return Err(Error::Circle { upstream: site.upstream });
         }
@@ -293,7 +300,9 @@ impl Config {
         Ok(config)
     }
 
-    fn put(&mut self, overrides: Overrides, site: &mut Site) {
+    /// Puts `overrides` in place of what is there. Where the file says nothing of the control
+    /// socket it stands beside the state.
+    fn put(&mut self, overrides: Overrides, site: &mut Site, control: Option<Option<PathBuf>>) {
         let Overrides { listen, upstream, state } = overrides;
         if !listen.is_empty() {
             self.listen = listen;
@@ -302,6 +311,7 @@ impl Config {
         }
         site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
         site.state = state.unwrap_or_else(|| site.state.take());
+        self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
     }
 
     /// The address that a site's upstream shares with a listener, if it does.

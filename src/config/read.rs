@@ -72,6 +72,10 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     });
     let mut base = Config::default().sites.swap_remove(0);
     top.read("state", &mut base.state, faults, text(site::state));
+    let mut control = None;
+    top.read("control", &mut control, faults, |entry, faults| {
+        text(address::control_path)(entry, faults).map(Some)
+    });
     top.read("trusted_proxies", &mut config.trusted_proxies, faults, |entry, faults| {
         clients::prefixes(Empty::Allowed)(entry, faults)
     });
@@ -96,7 +100,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
 
     // Sites inherit what the command line says.
     let keeps_nothing = overrides.state == Some(None);
-    config.put(overrides, &mut base);
+    config.put(overrides, &mut base, control);
     let entry = top.entry("site", faults);
     let sites = site::read(entry, base, keeps_nothing, &mut all, faults);
     top.finish(faults);

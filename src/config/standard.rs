@@ -44,6 +44,7 @@ impl Default for Config {
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],
+            control: Some(PathBuf::from("floodwall.state.control")),
             trusted_proxies: Vec::new(),
             cores: None,
             drain_timeout: Duration::from_secs(30),

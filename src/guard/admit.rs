@@ -95,7 +95,7 @@ impl Guard {
         patience: Patience,
         now: Moment,
     ) -> (Route<'_>, Standing) {
-        let hash = self.secret.key(&key);
+        let hash = self.keys.key(&key);
         let known = self.route(request, StandingWord::Known);
         // Nobody waits in observe mode.
         let patience = if known.observe { Patience::Spent } else { patience };

@@ -11,14 +11,21 @@
 //! cells are checked before any is held, so a refused request charges nobody. The table of clients
 //! is bounded; it forgets only cells that are as good as fresh, and clients that find no place in
 //! it share one bucket.
+//!
+//! Budgets of several policies can share one memory: a reload makes the new ones from the old, and
+//! exchanges that began under the old ones settle with those.
 
 mod line;
+mod open;
+mod reload;
 mod table;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use self::line::{Level, Line};
-use self::table::{Blocked, Cell, Found, Place, Shard, SiteCells};
+use self::line::{Level, Line, Lines};
+use self::open::{Open, Spots};
+use self::table::{Blocked, Cell, Found, Place, Section, Shard, SiteCells, Tag};
 use super::client::Client;
 use super::fact::Refusal;
 use super::gcra::Gcra;
@@ -31,17 +38,37 @@ use super::sharded::Locked;
 pub struct Budgets {
     secret: Secret,
     clients: ClientPolicy,
-    lines: Vec<Line>,
-    shards: Box<[Locked<Shard>]>,
+    /// The policy's, in its order.
+    shares: Box<[Share]>,
+    memory: Arc<Memory>,
+}
+
+/// A budget of the policy.
+struct Share {
+    name: String,
+    /// Where it stands among all budgets that are remembered.
+    slot: usize,
+}
+
+/// What is spent of the budgets of all policies so far, and what limits it now.
+struct Memory {
+    sections: Box<[Locked<Section>]>,
+    site: Locked<Site>,
+    /// Held while limits are replaced.
+    replacing: Locked<()>,
+}
+
+struct Site {
+    lines: Arc<Lines>,
     /// Two for each budget: of the site, and of all clients that found no place.
-    site: Locked<Box<[SiteCells]>>,
+    cells: Vec<SiteCells>,
 }
 
 /// A charge that awaits its settlement: [`Budgets::keep`] or [`Budgets::refund`].
 #[derive(Debug)]
 #[must_use = "a hold that is not settled takes room in its budgets for ever"]
 pub struct Hold {
-    budget: usize,
+    slot: usize,
     places: [Option<(Level, Place)>; Level::MOST],
 }
 
@@ -120,12 +147,19 @@ impl Budgets {
     ) -> Self {
         let line = |budget| Line::new(budget, clients, challenge, secret);
         let buckets = Self::buckets(clients.capacity);
+        let share = |(budget, slot): (&Budget, usize)| Share { name: budget.name.clone(), slot };
+        let lines = Arc::new(Lines::new(budgets.iter().map(line).collect()));
+        let section =
+            |_| Locked::new(Section { lines: Arc::clone(&lines), shard: Shard::new(buckets) });
         Self {
             secret,
             clients: clients.clone(),
-            lines: budgets.iter().map(line).collect(),
-            shards: (0..Self::SHARDS).map(|_| Locked::new(Shard::new(buckets))).collect(),
-            site: Locked::new(vec![SiteCells::FRESH; budgets.len()].into()),
+            shares: budgets.iter().zip(0..).map(share).collect(),
+            memory: Arc::new(Memory {
+                sections: (0..Self::SHARDS).map(section).collect(),
+                site: Locked::new(Site { cells: vec![SiteCells::FRESH; budgets.len()], lines }),
+                replacing: Locked::new(()),
+            }),
         }
     }
 
@@ -137,44 +171,36 @@ impl Budgets {
         now: Moment,
     ) -> Result<Hold, Refused> {
         let debtor = debtor.into();
-        self.on_cells(budget, debtor, now, |line, shard, cells, spots| {
-            let mut refused = None;
-            for (level, found) in spots.iter().flatten() {
-                let check = found.read(shard, cells).check(line.gcra(*level), now);
-                Refused::note(&mut refused, level.refusal(found), check);
+        self.on_cells(budget, debtor, now, |mut open, spots| {
+            open.check(&spots, debtor.rank)?;
+            for spot in spots.iter().flatten() {
+                let held = open.read(spot).with_hold();
+                open.write(spot, held);
             }
-            let (why, gcra) = line.site_for(debtor.rank, cells.site, now);
-            Refused::note(&mut refused, why, cells.site.check(gcra, now));
-            if let Some(refused) = refused {
-                return Err(refused);
-            }
-            for (_, found) in spots.iter().flatten() {
-                let held = found.read(shard, cells).with_hold();
-                found.write(shard, cells, held);
-            }
-            cells.site = cells.site.with_hold();
+            open.site.site = open.site.site.with_hold();
             let places = spots.map(|spot| spot.map(|(level, found)| (level, found.place())));
-            Ok(Hold { budget, places })
+            Ok(Hold { slot: open.slot, places })
         })
     }
 
     /// Charges what was held: something was written, or nothing proves that nothing was.
     pub fn keep(&self, hold: Hold, now: Moment) {
-        let line = &self.lines[hold.budget];
         for (level, place) in hold.places.into_iter().flatten() {
-            let gcra = line.gcra(level);
-            self.settle(&place, hold.budget, |cell| cell.refunded().charged(gcra, now));
+            self.settle(&place, Tag { slot: hold.slot, level }, |cell, lines| {
+                cell.refunded().charged(lines.line(hold.slot).gcra(level), now)
+            });
         }
-        let cells = &mut self.site.lock()[hold.budget];
-        cells.site = cells.site.refunded().charged(&line.site, now);
+        let Site { lines, cells } = &mut *self.memory.site.lock();
+        let cells = &mut cells[hold.slot];
+        cells.site = cells.site.refunded().charged(&lines.line(hold.slot).site, now);
     }
 
     /// Gives back what was held: nothing was written.
     pub fn refund(&self, hold: Hold) {
-        for (_, place) in hold.places.into_iter().flatten() {
-            self.settle(&place, hold.budget, Cell::refunded);
+        for (level, place) in hold.places.into_iter().flatten() {
+            self.settle(&place, Tag { slot: hold.slot, level }, |cell, _| cell.refunded());
         }
-        let cells = &mut self.site.lock()[hold.budget];
+        let cells = &mut self.memory.site.lock().cells[hold.slot];
         cells.site = cells.site.refunded();
     }
 
@@ -188,12 +214,12 @@ impl Budgets {
             self.keep(hold, now);
             return true;
         }
-        self.on_cells(budget, debtor, now, |line, shard, cells, spots| {
-            for (level, found) in spots.into_iter().flatten() {
-                let charged = found.read(shard, cells).charged(line.gcra(level), now);
-                found.write(shard, cells, charged);
+        self.on_cells(budget, debtor, now, |mut open, spots| {
+            for spot in spots.iter().flatten() {
+                let charged = open.read(spot).charged(open.gcra(spot), now);
+                open.write(spot, charged);
             }
-            cells.site = cells.site.charged(&line.site, now);
+            open.site.site = open.site.site.charged(open.site_gcra(), now);
         });
         false
     }
@@ -204,55 +230,68 @@ impl Budgets {
         budget: usize,
         debtor: Debtor,
         now: Moment,
-        act: impl FnOnce(&Line, &mut Shard, &mut SiteCells, [Option<(Level, Found)>; Level::MOST]) -> R,
+        act: impl FnOnce(Open<'_>, Spots) -> R,
     ) -> R {
-        let line = &self.lines[budget];
-        let hashes = self.hashes(line, debtor);
-        let mut shard = self.shard(&hashes).lock();
+        let share = &self.shares[budget];
+        let hashes = self.hashes(share, debtor);
+        let mut section = self.section(&hashes).lock();
+        let Section { lines, shard } = &mut *section;
         let mut spots = [None; Level::MOST];
         for (index, cell) in hashes.into_iter().enumerate() {
             // No two of them in one place that is as good as fresh.
             let found = cell.map(|(level, hash)| (level, shard.place(hash, &spots[..index], now)));
             spots[index] = found;
         }
-        let mut site = self.site.lock();
-        act(line, &mut shard, &mut site[budget], spots)
+        let mut site = self.memory.site.lock();
+        let Site { lines: site_lines, cells } = &mut *site;
+        let slot = share.slot;
+        act(Open { lines, site_lines, shard, site: &mut cells[slot], slot, now }, spots)
     }
 
     /// Whether more was charged to this debtor, or to the site, than the burst has. What is held
     /// counts: it will mostly be charged.
     pub fn in_debt(&self, budget: usize, debtor: impl Into<Debtor>, now: Moment) -> bool {
-        let line = &self.lines[budget];
-        let hashes = self.hashes(line, debtor.into());
-        let shard = self.shard(&hashes).lock();
-        let cell = |hash| shard.find(hash).map_or(Cell::FRESH, |index| shard.read(index));
+        let share = &self.shares[budget];
+        let slot = share.slot;
+        let hashes = self.hashes(share, debtor.into());
         let owes = |cell: Cell, gcra: &Gcra| cell.arrival(gcra, now).since(now) > gcra.whole();
+        let section = self.section(&hashes).lock();
         let mut cells = hashes.iter().flatten();
-        cells.any(|(level, hash)| owes(cell(*hash), line.gcra(*level)))
-            || owes(self.site.lock()[budget].site, &line.site)
+        let owing = cells.any(|(level, hash)| {
+            let found = section.shard.find(*hash);
+            let cell = found.map(|index| section.read(index, Tag { slot, level: *level }, now));
+            owes(cell.unwrap_or(Cell::FRESH), section.lines.line(slot).gcra(*level))
+        });
+        let site_owes = || {
+            let site = self.memory.site.lock();
+            owes(site.cells[slot].site, &site.lines.line(slot).site)
+        };
+        owing || site_owes()
     }
 
-    fn settle(&self, place: &Place, budget: usize, change: impl FnOnce(Cell) -> Cell) {
+    fn settle(&self, place: &Place, tag: Tag, change: impl FnOnce(Cell, &Lines) -> Cell) {
         match place {
             Place::Cell(hash) => {
-                let mut shard = self.shard_of(*hash).lock();
-                // A cell with something held is never evicted, so it is found.
+                let mut section = self.section_of(*hash).lock();
+                let Section { lines, shard } = &mut *section;
+                // A cell with something held is never evicted, so it is found; and it is tagged.
                 if let Some(index) = shard.find(*hash) {
-                    let changed = change(shard.read(index));
-                    shard.write(index, *hash, changed);
+                    let changed = change(shard.read(index), lines);
+                    shard.write(index, *hash, tag, changed);
                 }
             }
             Place::Strict => {
-                let cells = &mut self.site.lock()[budget];
-                cells.strict = change(cells.strict);
+                let Site { lines, cells } = &mut *self.memory.site.lock();
+                let cells = &mut cells[tag.slot];
+                cells.strict = change(cells.strict, lines);
             }
         }
     }
 
-    fn hashes(&self, line: &Line, debtor: Debtor) -> Cells {
+    fn hashes(&self, share: &Share, debtor: Debtor) -> Cells {
         let Debtor { client, token, rank: _ } = debtor;
         let widest = client.tiers(&self.clients).next_back().unwrap_or(client);
-        let hash = |cell| self.secret.cell(&line.name, &cell, widest);
+        let hash = |cell| self.secret.cell(&share.name, &cell, widest);
         let mut cells = [None; Level::MOST];
         match token {
             None => cells[0] = Some((Level::Client, hash(CellOf::Client(client)))),
@@ -261,37 +300,38 @@ impl Budgets {
                 cells[1] = Some((Level::Ceiling, hash(CellOf::Challenged(client))));
             }
         }
-        let tiers = client.tiers(&self.clients).zip(0..);
-        for (place, (tier, index)) in cells[2..].iter_mut().zip(tiers) {
+        let tiers = client.tiers(&self.clients).zip(&self.clients.ipv6_tiers);
+        for (place, (wide, tier)) in cells[2..].iter_mut().zip(tiers) {
             *place = Some(match token {
-                None => (Level::Tier(index), hash(CellOf::Client(tier))),
-                Some(_) => (Level::TokenTier(index), hash(CellOf::Challenged(tier))),
+                None => (Level::Tier(tier.prefix), hash(CellOf::Client(wide))),
+                Some(_) => (Level::TokenTier(tier.prefix), hash(CellOf::Challenged(wide))),
             });
         }
         cells
     }
 
-    /// All cells of a debtor fall into one shard, and it always has a first.
-    fn shard(&self, cells: &Cells) -> &Locked<Shard> {
-        self.shard_of(cells[0].map_or(CellHash(0), |(_, hash)| hash))
+    /// All cells of a debtor fall into one section, and it always has a first.
+    fn section(&self, cells: &Cells) -> &Locked<Section> {
+        self.section_of(cells[0].map_or(CellHash(0), |(_, hash)| hash))
     }
 
-    fn shard_of(&self, cell: CellHash) -> &Locked<Shard> {
-        // The remainder is less than the number of shards, which fits.
-        &self.shards[(cell.0 >> 48) as usize % Self::SHARDS]
+    fn section_of(&self, cell: CellHash) -> &Locked<Section> {
+        // The remainder is less than the number of sections, which fits.
+        &self.memory.sections[(cell.0 >> 48) as usize % Self::SHARDS]
     }
 
     /// Cells that changed since this was last asked, with what they owe; for the journal, piece by
     /// piece. One that owes nothing any more is told too, so that it is not remembered as owing.
     /// What is held counts as owed: nothing will prove it refundable after a kill.
     pub fn changed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
-        let clients = self.shards.iter().map(move |shard| {
-            let cells = shard.lock().take_changed();
-            cells.into_iter().map(|cell| self.owed_by(cell, now)).collect()
+        let clients = self.memory.sections.iter().map(move |section| {
+            let Section { lines, shard } = &mut *section.lock();
+            let cells = shard.take_changed();
+            cells.into_iter().map(|cell| Owed::by(cell, lines, now)).collect()
         });
         clients.chain(std::iter::once_with(move || {
-            let mut site = self.site.lock();
-            let changed = self.lines.iter().zip(site.iter_mut());
+            let Site { lines, cells } = &mut *self.memory.site.lock();
+            let changed = lines.iter().zip(cells);
             let changed = changed.filter(|(_, cells)| cells.told != cells.site);
             let tell = |(line, cells): (&Line, &mut SiteCells)| {
                 cells.told = cells.site;
@@ -303,30 +343,20 @@ impl Budgets {
 
     /// Every cell that owes something; for the snapshot, piece by piece.
     pub fn owed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
-        let clients = self.shards.iter().map(move |shard| {
-            let shard = shard.lock();
-            let owing = shard.all().filter(|(_, cell)| cell.held > 0 || cell.until > now);
-            owing.map(|cell| self.owed_by(cell, now)).collect()
+        let clients = self.memory.sections.iter().map(move |section| {
+            let Section { lines, shard } = &*section.lock();
+            let owing = shard.all().filter(|(.., cell)| cell.held > 0 || cell.until > now);
+            owing.map(|cell| Owed::by(cell, lines, now)).collect()
         });
         clients.chain(std::iter::once_with(move || {
             let owed = |(line, cells): (&Line, &SiteCells)| Owed {
                 cell: line.site_hash,
                 until: cells.site.arrival(&line.site, now),
             };
-            let site = self.site.lock();
-            let owed = self.lines.iter().zip(site.iter()).map(owed);
+            let Site { lines, cells } = &*self.memory.site.lock();
+            let owed = lines.iter().zip(cells).map(owed);
             owed.filter(|owed| owed.until > now).collect()
         }))
-    }
-
-    /// Which budget a cell belongs to is in its hash, which cannot be read back; what it holds is
-    /// therefore counted at the longest period of any budget. The error is on the safe side, and
-    /// only after a kill.
-    fn owed_by(&self, (hash, cell): (CellHash, Cell), now: Moment) -> Owed {
-        let all = self.lines.iter().flat_map(|line| [&line.client, &line.token]);
-        let longest = all.max_by_key(|gcra| gcra.period());
-        let until = longest.map_or(cell.until, |gcra| cell.arrival(gcra, now));
-        Owed { cell: hash, until }
     }
 
     /// Debts that are deeper than any can be, by more than this, are not believed after a restart:
@@ -341,23 +371,36 @@ impl Budgets {
             let believed = owed.until <= now.after(gcra.deepest() + Self::ASTRAY);
             Cell { until: if believed { owed.until } else { now.after(gcra.whole()) }, held: 0 }
         };
-        if let Some(index) = self.lines.iter().position(|line| line.site_hash == owed.cell) {
-            self.site.lock()[index].site = cell(&self.lines[index].site);
-            return;
-        }
+        let lines = {
+            let Site { lines, cells } = &mut *self.memory.site.lock();
+            if let Some(slot) = lines.iter().position(|line| line.site_hash == owed.cell) {
+                cells[slot].site = cell(&lines.line(slot).site);
+                return;
+            }
+            Arc::clone(lines)
+        };
         // Which budget it belongs to is in its hash, and cannot be read back.
-        let all = self.lines.iter().flat_map(|line| [&line.client, &line.token]);
+        let all = lines.iter().flat_map(|line| [&line.client, &line.token]);
         let Some(longest) = all.max_by_key(|gcra| gcra.deepest()) else { return };
         let cell = cell(longest);
-        let mut shard = self.shard_of(owed.cell).lock();
-        if let Found { cell: Some(index), hash } = shard.place(owed.cell, &[], now) {
-            shard.write(index, hash, cell);
+        let mut section = self.section_of(owed.cell).lock();
+        if let Found { cell: Some(index), hash } = section.shard.place(owed.cell, &[], now) {
+            section.shard.write_untagged(index, hash, cell);
         }
     }
 
     /// Holds that have not been settled; zero when nothing is under way.
     pub fn held(&self) -> u64 {
-        self.site.lock().iter().map(|cells| u64::from(cells.site.held)).sum()
+        self.memory.site.lock().cells.iter().map(|cells| u64::from(cells.site.held)).sum()
+    }
+}
+
+impl Owed {
+    /// Of which budget a cell is that was not used since it was taken in from a state file cannot be
+    /// said; it holds nothing then.
+    fn by((cell, tag, owed): (CellHash, Option<Tag>, Cell), lines: &Lines, now: Moment) -> Self {
+        let gcra = tag.map(|Tag { slot, level }| lines.line(slot).gcra(level));
+        Self { cell, until: gcra.map_or(owed.until, |gcra| owed.arrival(gcra, now)) }
     }
 }
 

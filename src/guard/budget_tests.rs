@@ -260,7 +260,8 @@ fn a_late_charge_makes_a_debt_that_is_paid_off_before_anything_new() {
 #[test]
 fn a_full_table_is_no_amnesty() {
     let budgets = budgets(1, 1_000_000, 1000);
-    let cells: usize = budgets.shards.iter().map(|shard| shard.lock().cells.len()).sum();
+    let cells: usize =
+        budgets.memory.sections.iter().map(|section| section.lock().shard.cells.len()).sum();
     let mut kinds = std::collections::HashMap::new();
     for client in 0..20 * u32::try_from(cells).expect("small") {
         *kinds.entry(why(budgets.reserve(0, v4(client), NOW))).or_insert(0usize) += 1;

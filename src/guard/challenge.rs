@@ -7,6 +7,7 @@
 //! from another address each time, and is not sent round in circles. It is not signed, as it brings
 //! nobody anything: whoever invents one is refused where it would have been challenged.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -55,8 +56,10 @@ pub struct Tokens {
     secret: Secret,
     key: [u8; 16],
     /// How many were made, counted from a random number.
-    made: AtomicU64,
+    made: Arc<AtomicU64>,
     lifetime: Duration,
+    /// The longest lifetime that any may have been made with.
+    longest: Duration,
 }
 
 impl Tokens {
@@ -72,7 +75,15 @@ impl Tokens {
 
     /// `seed` must be random, and new with every process.
     pub fn new(secret: Secret, seed: u64, lifetime: Duration) -> Self {
-        Self { secret, key: secret.of_tokens(), made: AtomicU64::new(seed), lifetime }
+        let made = Arc::new(AtomicU64::new(seed));
+        Self { secret, key: secret.of_tokens(), made, lifetime, longest: lifetime }
+    }
+
+    /// Makes them with another lifetime. Those that were made before count for as long as they were
+    /// made to.
+    pub fn reconfigured(&self, lifetime: Duration) -> Self {
+        let (made, longest) = (Arc::clone(&self.made), self.longest.max(lifetime));
+        Self { secret: self.secret, key: self.key, made, lifetime, longest }
     }
 
     /// A challenge for this client, at `unix` seconds since 1970.
@@ -99,7 +110,7 @@ impl Tokens {
         self.signature(signed, client).verify_truncated_left(signature).ok()?;
         let (end, token) = signed.split_first_chunk()?;
         let (token, _) = token.split_first_chunk()?;
-        counts(*end, unix, self.lifetime).then(|| Token(u64::from_be_bytes(*token)))
+        counts(*end, unix, self.longest).then(|| Token(u64::from_be_bytes(*token)))
     }
 
     /// Whether a marker is of a redirection that may be under way, whoever sent it.

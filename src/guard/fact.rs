@@ -201,11 +201,14 @@ pub enum Missed {
     LongerLifetime,
     /// A session cookie with a longer age was seen.
     LongerAge,
+    /// `session.cookie` or `session.key_shape` was another one: what was issued under this one was
+    /// not seen.
+    OtherCookie,
 }
 
 impl Missed {
     /// One of each.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Everything,
         Self::Damaged,
         Self::Absence(Duration::from_secs(90)),
@@ -214,6 +217,7 @@ impl Missed {
         Self::Crash,
         Self::LongerLifetime,
         Self::LongerAge,
+        Self::OtherCookie,
     ];
 
     /// A number that stands for it in the state file, and how long it was.
@@ -227,6 +231,7 @@ impl Missed {
             Self::Crash => (5, Duration::ZERO),
             Self::LongerLifetime => (6, Duration::ZERO),
             Self::LongerAge => (7, Duration::ZERO),
+            Self::OtherCookie => (8, Duration::ZERO),
         }
     }
 
@@ -240,6 +245,7 @@ impl Missed {
             5 => Self::Crash,
             6 => Self::LongerLifetime,
             7 => Self::LongerAge,
+            8 => Self::OtherCookie,
             _ => Self::Everything,
         }
     }

@@ -69,10 +69,11 @@ impl Gcra {
 
     /// The arrival time of a cell after one more is taken from it, allowed or not. A debt ends at
     /// a second burst: who emptied the session store has not shut out every newcomer for a day,
-    /// though each of the site's users then makes a record anew.
+    /// though each of the site's users then makes a record anew. One that reaches farther already,
+    /// from a time of larger bursts, gets no smaller.
     pub fn force(&self, arrival: Moment, now: Moment) -> Moment {
         let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(self.period));
-        late.min(now.after(self.deepest()))
+        late.min(now.after(self.deepest()).max(arrival))
     }
 
     /// How far a debt may reach.

@@ -13,7 +13,7 @@ use cookie::SameSite;
 use self::wire::{Reader, Writer};
 use super::Guard;
 use super::budget::{Budgets, Owed};
-use super::fact::{Missed, RouteId};
+use super::fact::Missed;
 use super::key::{CellHash, KeyHash, Secret, SessionKey};
 use super::ledger::{KeyRecord, Ledger, Room, seconds};
 use super::moment::Moment;
@@ -95,6 +95,8 @@ pub struct Image<'a> {
     pub clean: bool,
     secret: Secret,
     warm_up: [u64; WarmUp::FIELDS],
+    /// `None` where it was written before there were names in it: those of now.
+    cookies: Option<Cookies>,
     signed: bool,
     dress: Dress,
     keys: &'a [u8],
@@ -102,25 +104,38 @@ pub struct Image<'a> {
     paths: Vec<SavedPath>,
 }
 
+/// Of which cookies the keys were.
+struct Cookies {
+    /// Whose keys are hashed with the secret itself.
+    home: String,
+    session: String,
+    shape: Option<KeyShape>,
+}
+
 /// A proved path, whether it deletes, and its spares with their expiry on the wall clock.
 type SavedPath = (Vec<u8>, bool, Vec<(SessionKey, u64)>);
 
 impl<'a> Image<'a> {
-    const MAGIC: &'static [u8; 8] = b"FLOODWL2";
+    const MAGIC: &'static [u8; 8] = b"FLOODWL3";
+    /// That of the version before, which does not say of which cookie its keys are.
+    const BEFORE: &'static [u8; 8] = b"FLOODWL2";
 
     /// Reads a snapshot.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, Damaged> {
-        let body = bytes.strip_prefix(Self::MAGIC).ok_or(Damaged::Foreign)?;
+        let (body, named) = match bytes.strip_prefix(Self::MAGIC) {
+            Some(body) => (body, true),
+            None => (bytes.strip_prefix(Self::BEFORE).ok_or(Damaged::Foreign)?, false),
+        };
         let (body, sum) = body.split_last_chunk::<4>().ok_or(Damaged::Malformed)?;
         if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
             return Err(Damaged::Checksum);
         }
         let mut reader = Reader(body);
-        let image = Self::read(&mut reader).ok_or(Damaged::Malformed)?;
+        let image = Self::read(&mut reader, named).ok_or(Damaged::Malformed)?;
         if reader.0.is_empty() { Ok(image) } else { Err(Damaged::Malformed) }
     }
 
-    fn read(from: &mut Reader<'a>) -> Option<Self> {
+    fn read(from: &mut Reader<'a>, named: bool) -> Option<Self> {
         let generation = from.u64()?;
         let (written, clean) = (from.u64()?, from.u8()? != 0);
         let secret = Secret::new(from.array()?);
@@ -128,6 +143,7 @@ impl<'a> Image<'a> {
         for field in &mut warm_up {
             *field = from.u64()?;
         }
+        let cookies = if named { Some(Cookies::read(from)?) } else { None };
         let signed = from.u8()? != 0;
         let dress = Dress {
             path: from.text()?,
@@ -155,7 +171,34 @@ impl<'a> Image<'a> {
             paths.push((path, deletes, spares));
             Some(())
         })?;
-        Some(Self { generation, written, clean, secret, warm_up, signed, dress, keys, owed, paths })
+        Some(Self {
+            generation,
+            written,
+            clean,
+            secret,
+            warm_up,
+            cookies,
+            signed,
+            dress,
+            keys,
+            owed,
+            paths,
+        })
+    }
+}
+
+impl Cookies {
+    fn read(from: &mut Reader<'_>) -> Option<Self> {
+        let (home, session, shape) = (from.text()?, from.text()?, from.text()?);
+        let shape = KeyShape::ALL.into_iter().find(|known| known.word() == shape);
+        Some(Self { home, session, shape })
+    }
+
+    fn write(guard: &Guard, out: &mut Writer) {
+        let session = &guard.policy.session;
+        out.bytes(guard.home.as_bytes());
+        out.bytes(session.cookie.as_bytes());
+        out.bytes(session.key_shape.word().as_bytes());
     }
 }
 
@@ -222,6 +265,7 @@ impl Guard {
         for field in self.warm_up.lock().on_wall(wall) {
             out.u64(field);
         }
+        Cookies::write(self, &mut out);
         out.u8(self.issues_signed().into());
         let dress = self.dress.lock().clone();
         out.bytes(dress.path.as_bytes());
@@ -238,13 +282,22 @@ impl Guard {
 
     /// A guard that remembers what an image says. A changed lifetime or capacity is the policy's.
     pub fn restored(policy: Policy, image: Image<'_>, wall: Wall, seed: u64, now: Moment) -> Self {
-        let guard = Self::new(policy, image.secret, seed, now);
-        let lifetime = guard.policy.session.lifetime;
+        let session = &policy.session;
+        let (renamed, reshaped) = image.cookies.as_ref().map_or((false, false), |cookies| {
+            (cookies.session != session.cookie, cookies.shape != Some(session.key_shape))
+        });
+        let home = image.cookies.as_ref().map_or(&session.cookie, |cookies| &cookies.home);
+        let home = std::sync::Arc::from(&**home);
+        let lifetime = session.lifetime;
+        let guard = Self::begun(policy, image.secret, home, seed, now);
         *guard.warm_up.lock() = WarmUp::from_wall(image.warm_up, lifetime, wall, now);
-        if image.signed {
-            guard.set_issues_signed(true);
+        if renamed || reshaped {
+            guard.missed(Missed::OtherCookie, now);
         }
-        *guard.dress.lock() = image.dress;
+        if !renamed {
+            guard.set_issues_signed(image.signed);
+            *guard.dress.lock() = image.dress;
+        }
         // Both were read before: they have no end too early.
         let _ = Reader(image.keys).list(|from| {
             guard.restore_key(wall.key_from_wall(from.key()?), now);
@@ -258,21 +311,19 @@ impl Guard {
         let paths = image.paths.into_iter().filter_map(|(path, deletes, spares)| {
             let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
             let spares = spares.filter(|(_, expires)| *expires > now).collect();
-            // A path that no rule recycles any more needs no slots.
-            let route = guard.recycling_route(&path)?;
-            Some((Saved { path, deletes, spares }, route))
+            // A path that no rule recycles any more needs no slots, and the spares of another cookie
+            // are none.
+            (!renamed && guard.recycles(&path)).then_some(Saved { path, deletes, spares })
         });
         guard.spares.restore(paths.collect(), now);
         guard
     }
 
-    fn recycling_route(&self, path: &[u8]) -> Option<RouteId> {
-        let matching = |rule: &super::route::Rule| {
+    fn recycles(&self, path: &[u8]) -> bool {
+        self.policy.rules.iter().any(|rule| {
             rule.action == super::route::Action::Recycle
                 && rule.paths.iter().any(|pattern| pattern.matches(path))
-        };
-        let found = self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule));
-        found.map(|(_, index)| RouteId::Rule(index))
+        })
     }
 
     /// A ledger that has less room than it had forgets.

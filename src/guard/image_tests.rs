@@ -88,6 +88,57 @@ fn what_was_remembered_is_remembered_after_a_restart() {
     assert_eq!(load(&bytes, WALL, START).warmth(START), before.warmth(START));
 }
 
+/// As the version before wrote it: without the names of cookies.
+fn of_version_2(snapshot: &[u8]) -> Vec<u8> {
+    const HEAD: usize = 8 + 8 + 1 + 16 + 8 * WarmUp::FIELDS;
+    let body = &snapshot[Image::MAGIC.len()..snapshot.len() - 4];
+    let mut rest = Reader(&body[HEAD..]);
+    let names = [rest.text(), rest.text(), rest.text()].map(|name| name.expect("a name"));
+    assert_eq!(names, ["sessionid", "sessionid", "alnum32"]);
+    let body = [&body[..HEAD], rest.0].concat();
+    [Image::BEFORE, &body[..], &crc32fast::hash(&body).to_le_bytes()].concat()
+}
+
+#[test]
+fn the_state_of_the_version_before_is_taken_over() {
+    let (guard, _) = lived(WALL);
+    let bytes = of_version_2(&guard.snapshot(1, WALL, true, START));
+    assert_eq!(says(&load(&bytes, WALL, START), START), says(&guard, START));
+}
+
+/// Whoever mends a wrong name with a restart logs nobody out: what was issued under the right one
+/// was not seen.
+#[test]
+fn a_restart_with_another_cookie_is_cold_and_knows_the_keys_of_each() {
+    let (guard, _) = lived(WALL);
+    let warm = START.after(LIFETIME - SECOND);
+    let named = |guard: &Guard, cookie: &str, shape: KeyShape| {
+        let mut policy = policy();
+        policy.session.cookie = String::from(cookie);
+        policy.session.key_shape = shape;
+        let bytes = guard.snapshot(1, WALL, true, warm);
+        Guard::restored(policy, Image::decode(&bytes).expect("whole"), WALL, 77, warm)
+    };
+    let is_known = |guard: &Guard| {
+        let ticket = Ask::get(v4(60), "/x/").with(&key(1)).ticket(guard, warm);
+        let known = matches!(ticket.sent, Sent::Known(..));
+        give_up(guard, ticket, warm);
+        known
+    };
+    let is_cold = |guard: &Guard| {
+        matches!(guard.warmth(warm), Warmth::Cold { missed: Missed::OtherCookie, .. })
+    };
+    let other = named(&guard, "csrftoken", KeyShape::Alnum32);
+    assert!(is_cold(&other) && !is_known(&other));
+    assert_eq!(other.sizes().1, 0);
+    let back = named(&other, "sessionid", KeyShape::Alnum32);
+    assert!(is_cold(&back) && is_known(&back));
+    let hex = named(&guard, "sessionid", KeyShape::Hex32);
+    assert!(is_cold(&hex) && is_known(&hex));
+    let same = named(&guard, "sessionid", KeyShape::Alnum32);
+    assert!(!is_cold(&same) && is_known(&same));
+}
+
 #[test]
 fn a_proved_path_recycles_at_once_after_a_restart_and_its_spare_is_used() {
     let (before, _) = lived(WALL);

@@ -127,6 +127,18 @@ impl Secret {
         hasher.finish()
     }
 
+    /// The secret behind the hashes of keys that stand in a cookie of this name: itself for one
+    /// name, so that a value which was issued in one cookie stands for nothing in another.
+    pub fn of_keys(self, home: &str, name: &str) -> Self {
+        if home == name {
+            return self;
+        }
+        let mut hasher = SipHasher24_128::new_with_key(&self.0);
+        hasher.write_u8(b'q');
+        hasher.write(name.as_bytes());
+        Self(hasher.finish128().as_bytes())
+    }
+
     /// The secret behind the tokens of challenges.
     pub fn of_tokens(self) -> [u8; 16] {
         let mut hasher = SipHasher24_128::new_with_key(&self.0);

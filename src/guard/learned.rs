@@ -27,6 +27,7 @@
 mod table;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -42,6 +43,10 @@ use super::sharded::Locked;
 pub struct Learned {
     secret: Secret,
     policy: LearnedPolicy,
+    memory: Arc<Memory>,
+}
+
+struct Memory {
     table: Locked<Table>,
     passing: AtomicUsize,
     /// None passes before this moment, in nanoseconds.
@@ -203,10 +208,17 @@ impl Learned {
         Self {
             secret,
             policy: *policy,
-            table: Locked::new(Table::new(policy.capacity)),
-            passing: AtomicUsize::new(0),
-            owed_until: AtomicU64::new(0),
+            memory: Arc::new(Memory {
+                table: Locked::new(Table::new(policy.capacity)),
+                passing: AtomicUsize::new(0),
+                owed_until: AtomicU64::new(0),
+            }),
         }
+    }
+
+    /// The same classes under another policy; but for their number, which stays.
+    pub fn reconfigured(&self, policy: &LearnedPolicy) -> Self {
+        Self { secret: self.secret, policy: *policy, memory: Arc::clone(&self.memory) }
     }
 
     /// Lets an exchange pass without a hold, if its class is clean and not too many do already:
@@ -214,11 +226,11 @@ impl Learned {
     /// be given back with [`Learned::passed`].
     pub fn pass(&self, page: &Page<'_>, burst: u32, now: Moment) -> bool {
         let most = self.passes(burst);
-        let owed = self.owed_until.load(Ordering::Relaxed) > now.as_nanos();
+        let owed = self.memory.owed_until.load(Ordering::Relaxed) > now.as_nanos();
         if most == 0 || owed || !self.is_clean(page, now) {
             return false;
         }
-        let room = self.passing.fetch_add(1, Ordering::Relaxed) < most;
+        let room = self.memory.passing.fetch_add(1, Ordering::Relaxed) < most;
         if !room {
             self.passed();
         }
@@ -232,7 +244,7 @@ impl Learned {
 
     /// An exchange that passed has been settled.
     pub fn passed(&self) {
-        self.passing.fetch_sub(1, Ordering::Relaxed);
+        self.memory.passing.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// One that passed may have created all the same: none passes for as long as the site's budget
@@ -240,17 +252,17 @@ impl Learned {
     /// other, what of that budget is kept for those who are none.
     pub fn owe(&self, period: Duration, now: Moment) {
         let later = |until| Some(Moment::from_nanos(until).max(now).after(period).as_nanos());
-        let _ = self.owed_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
+        let _ = self.memory.owed_until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, later);
     }
 
     /// Exchanges that pass at the moment.
     pub fn passing(&self) -> usize {
-        self.passing.load(Ordering::Relaxed)
+        self.memory.passing.load(Ordering::Relaxed)
     }
 
     /// Notes an answer.
     pub fn note(&self, page: &Page<'_>, lesson: Lesson, now: Moment) -> Noted {
-        let mut table = self.table.lock();
+        let mut table = self.memory.table.lock();
         let way = self.enter(&mut table, page, now);
         let Some((class, folders)) = way.as_ref().and_then(Way::split) else {
             return Noted::NoPlace;
@@ -295,7 +307,7 @@ impl Learned {
     }
 
     fn is_clean(&self, page: &Page<'_>, now: Moment) -> bool {
-        let mut table = self.table.lock();
+        let mut table = self.memory.table.lock();
         let mut node = self.root(page);
         for step in page.steps() {
             (node, _) = self.next(&table, node, step);
@@ -356,7 +368,7 @@ impl Learned {
     /// How many classes there are. Looks at all of the table.
     pub fn classes(&self, now: Moment) -> Classes {
         let now = seconds(now);
-        let table = self.table.lock();
+        let table = self.memory.table.lock();
         let mut classes = Classes { capacity: table.capacity(), ..Classes::default() };
         for class in table.all() {
             if class.creates(now) {

@@ -7,6 +7,7 @@
 
 mod shard;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::key::KeyHash;
@@ -17,7 +18,7 @@ use shard::Shard;
 
 /// The keys of a site.
 pub struct Ledger {
-    shards: Box<[Locked<Shard>]>,
+    shards: Arc<[Locked<Shard>]>,
     in_flight_per_key: u16,
     in_flight_anonymous: u16,
 }
@@ -138,6 +139,11 @@ impl Ledger {
         let each = Self::each(capacity);
         let shards = (0..Self::SHARDS).map(|_| Locked::new(Shard::new(each))).collect();
         Self { shards, in_flight_per_key, in_flight_anonymous }
+    }
+
+    /// The same keys, with other bounds on what is in flight of each.
+    pub fn reconfigured(&self, in_flight_per_key: u16, in_flight_anonymous: u16) -> Self {
+        Self { shards: Arc::clone(&self.shards), in_flight_per_key, in_flight_anonymous }
     }
 
     /// Bytes that a ledger of this capacity takes at most: some 31 for each key.

@@ -23,6 +23,7 @@ pub mod moment;
 pub mod path;
 pub mod policy;
 pub mod regulars;
+pub mod reload;
 pub mod route;
 pub mod set_cookie;
 pub mod sharded;
@@ -36,6 +37,7 @@ mod settle;
 #[cfg(test)]
 pub(crate) mod sim;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -55,9 +57,16 @@ use spares::Spares;
 use warmth::WarmUp;
 
 /// The guard of one site: its policy, and everything that it remembers. Shared by all cores.
+///
+/// What it remembers can be shared by guards of other policies, see [`Guard::reconfigured`]; an
+/// exchange is settled by the guard that admitted it.
 pub struct Guard {
     policy: Policy,
     secret: Secret,
+    /// The session cookie whose keys are hashed with `secret`: that of the first policy.
+    home: Arc<str>,
+    /// Behind the hashes of the session cookie's keys.
+    keys: Secret,
     ledger: Ledger,
     budgets: Budgets,
     spares: Spares,
@@ -65,8 +74,14 @@ pub struct Guard {
     regulars: Regulars,
     tokens: Tokens,
     challenges: bool,
-    warm_up: Locked<WarmUp>,
-    dress: Locked<Dress>,
+    warm_up: Arc<Locked<WarmUp>>,
+    dress: Arc<Locked<Dress>>,
+    habits: Arc<Habits>,
+}
+
+/// What answers have shown of the application.
+#[derive(Default)]
+struct Habits {
     /// Whether the application was seen to keep its sessions in signed cookies.
     signed: AtomicBool,
     /// Whether who only looks at a login page was seen to get no session with it.
@@ -81,6 +96,12 @@ impl Guard {
     /// A guard that remembers nothing. `secret` and `seed` must be random; the seed new with
     /// every process.
     pub fn new(policy: Policy, secret: Secret, seed: u64, now: Moment) -> Self {
+        let home = Arc::from(&*policy.session.cookie);
+        Self::begun(policy, secret, home, seed, now)
+    }
+
+    fn begun(policy: Policy, secret: Secret, home: Arc<str>, seed: u64, now: Moment) -> Self {
+        let keys = secret.of_keys(&home, &policy.session.cookie);
         Self {
             ledger: Ledger::new(
                 policy.session.capacity,
@@ -93,16 +114,17 @@ impl Guard {
                 &policy.challenge_cookie,
                 secret,
             ),
-            spares: Spares::new(&policy.recycle, policy.session.lifetime, secret, seed),
+            spares: Spares::new(&policy.recycle, policy.session.lifetime, keys, seed),
             learned: Learned::new(&policy.learned, secret),
             regulars: Regulars::new(secret, now),
             challenges: policy.challenges(),
             tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),
-            warm_up: Locked::new(WarmUp::cold(now, policy.session.lifetime)),
-            dress: Locked::new(Dress::configured(&policy.session)),
-            signed: AtomicBool::new(false),
-            bare_logins: AtomicBool::new(false),
+            warm_up: Arc::new(Locked::new(WarmUp::cold(now, policy.session.lifetime))),
+            dress: Arc::new(Locked::new(Dress::configured(&policy.session))),
+            habits: Arc::default(),
             secret,
+            home,
+            keys,
             policy,
         }
     }
@@ -185,12 +207,12 @@ impl Guard {
     }
 
     fn issues_signed(&self) -> bool {
-        self.signed.load(Ordering::Relaxed)
+        self.habits.signed.load(Ordering::Relaxed)
     }
 
     fn set_issues_signed(&self, signed: bool) {
         if self.issues_signed() != signed {
-            self.signed.store(signed, Ordering::Relaxed);
+            self.habits.signed.store(signed, Ordering::Relaxed);
         }
     }
 }

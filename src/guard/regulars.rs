@@ -6,6 +6,7 @@
 //! million strangers is taken for a regular happens once in five hundred times, if it is full: a
 //! flood from many addresses finds no way in by chance.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::client::Client;
@@ -13,10 +14,11 @@ use super::key::Secret;
 use super::moment::Moment;
 use super::sharded::Locked;
 
-/// The regular clients of a site.
+/// The regular clients of a site. A clone has the same memory.
+#[derive(Clone)]
 pub struct Regulars {
     secret: Secret,
-    tables: Locked<Tables>,
+    tables: Arc<Locked<Tables>>,
 }
 
 struct Tables {
@@ -41,7 +43,8 @@ impl Regulars {
     /// Nobody yet.
     pub fn new(secret: Secret, now: Moment) -> Self {
         let table = || vec![Bucket::default(); Self::BUCKETS].into();
-        Self { secret, tables: Locked::new(Tables { new: table(), old: table(), since: now }) }
+        let tables = Tables { new: table(), old: table(), since: now };
+        Self { secret, tables: Arc::new(Locked::new(tables)) }
     }
 
     /// Somebody has logged in from there. In a full bucket somebody else is forgotten.

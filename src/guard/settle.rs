@@ -72,7 +72,7 @@ impl Guard {
                 (cookie, Some(WaitFor::Key(hash)))
             }
             Sent::Unknown(key) => {
-                let hash = self.secret.key(&key);
+                let hash = self.keys.key(&key);
                 (settling.ordinary(&mut ticket, Some((key, hash)), false, outcome), None)
             }
             Sent::Nothing | Sent::Foreign => {
@@ -169,7 +169,7 @@ impl Settling<'_> {
             }
             End::Created => {
                 if let Some(Evidence { session: SetSession::Key { key, max_age }, .. }) = evidence {
-                    self.created(ticket, self.guard.secret.key(key), *max_age);
+                    self.created(ticket, self.guard.keys.key(key), *max_age);
                 }
                 RelayCookie::Keep
             }
@@ -178,8 +178,7 @@ impl Settling<'_> {
         // The second request may have ended what the first one began, and left a record that
         // nobody sees: one record was paid for, so the key is not worth another.
         if let Some(key) = doubtful {
-            let (_, record) =
-                self.guard.ledger.uncertain(self.guard.secret.key(&key), Effect::Flush);
+            let (_, record) = self.guard.ledger.uncertain(self.guard.keys.key(&key), Effect::Flush);
             self.records[0] = record.or(self.records[0]);
         }
         cookie
@@ -314,7 +313,7 @@ impl Settling<'_> {
         key: &SessionKey,
         max_age: Option<Duration>,
     ) -> RelayCookie {
-        let new = self.guard.secret.key(key);
+        let new = self.guard.keys.key(key);
         let withheld = self.is_after_logout(ticket, old);
         let rotation = match old {
             Some((old, true)) => {
@@ -366,7 +365,7 @@ impl Settling<'_> {
     /// A record came into being, and the client gets its key.
     fn created(&mut self, ticket: &mut Ticket, key: KeyHash, max_age: Option<Duration>) {
         let paid = self.pay(ticket);
-        let alone = !ticket.carried && self.guard.bare_logins.load(Ordering::Relaxed);
+        let alone = !ticket.carried && self.guard.habits.bare_logins.load(Ordering::Relaxed);
         let logged_in = alone && self.redirects && self.may_be_login(ticket);
         self.issue(key, paid, logged_in, max_age);
         self.wrote(Write::Created);
@@ -399,7 +398,8 @@ impl Settling<'_> {
     }
 
     fn expiry(&self, max_age: Option<Duration>) -> Moment {
-        let age = max_age.unwrap_or(self.guard.policy.session.lifetime);
+        // As the ledger's warmth has it, whatever was in force when the exchange began.
+        let age = max_age.unwrap_or_else(|| self.guard.warm_up.lock().lifetime);
         self.now.after(age.min(Guard::LONGEST_AGE))
     }
 

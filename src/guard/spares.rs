@@ -15,6 +15,7 @@
 mod settle;
 mod table;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use self::table::{Path, Slot, Stage, Table};
@@ -30,7 +31,7 @@ pub struct Spares {
     policy: RecyclePolicy,
     lifetime: Duration,
     secret: Secret,
-    table: Locked<Table>,
+    table: Arc<Locked<Table>>,
 }
 
 /// How a sessionless exchange on a recycling route goes on.
@@ -52,6 +53,7 @@ pub enum Lane {
 pub struct SpareLease {
     path: usize,
     slot: usize,
+    route: RouteId,
     sent: SessionKey,
     /// Its slot was another path's, whose spare was left behind: that is paid for by this exchange.
     owes: bool,
@@ -69,6 +71,7 @@ impl SpareLease {
 #[must_use = "a path that is not given back stays busy"]
 pub struct ProofLease {
     path: usize,
+    route: RouteId,
 }
 
 /// What a request brings to the decision.
@@ -142,8 +145,25 @@ impl Spares {
 
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
-        let table = Table { counter: seed, ..Table::default() };
-        Self { policy: policy.clone(), lifetime, secret, table: Locked::new(table) }
+        let table = Table { counter: seed, limit: policy.spares.into(), ..Table::default() };
+        let table = Arc::new(Locked::new(table));
+        Self { policy: policy.clone(), lifetime, secret, table }
+    }
+
+    /// The same paths and spares under another policy. Where there are to be fewer spares, those
+    /// that no exchange uses go at once, and the others when their exchanges have ended; their
+    /// records are left behind.
+    pub fn reconfigured(&self, policy: &RecyclePolicy, lifetime: Duration, now: Moment) -> Self {
+        let mut table = self.table.lock();
+        table.limit = policy.spares.into();
+        table.trim(now, self.secret);
+        let (secret, table) = (self.secret, Arc::clone(&self.table));
+        Self { policy: policy.clone(), lifetime, secret, table }
+    }
+
+    /// A number for the placeholders of other spares, which these have not come to.
+    pub fn other_seed(&self) -> u64 {
+        self.table.lock().counter.wrapping_add(1 << 48)
     }
 
     /// Whether a key that a client presents is a spare, which no client can have by right.
@@ -169,6 +189,7 @@ impl Spares {
         }
         let mut table = self.table.lock();
         let table = &mut *table;
+        table.trim(now, self.secret);
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
         let has_slot = self.has_slot(table, now);
         let path = &mut table.paths[index];
@@ -184,17 +205,17 @@ impl Spares {
             Stage::Unproved { .. } if !has_slot => Lane::Gate,
             Stage::Unproved { busy, .. } => {
                 *busy = true;
-                Lane::Prove(ProofLease { path: index })
+                Lane::Prove(ProofLease { path: index, route: asking.route })
             }
-            Stage::Proved { .. } => self.lease(table, index, now),
+            Stage::Proved { .. } => self.lease(table, index, asking.route, now),
         }
     }
 
     /// A slot of a proved path, or one that another path has not used for long.
-    fn lease(&self, table: &mut Table, index: usize, now: Moment) -> Lane {
+    fn lease(&self, table: &mut Table, index: usize, route: RouteId, now: Moment) -> Lane {
         let (slot, owes) = match table.paths[index].idle_slot() {
             Some(slot) => (slot, false),
-            None if table.promised < usize::from(self.policy.spares) => return Lane::Busy,
+            None if table.promised < table.limit => return Lane::Busy,
             None => {
                 let taken = table.take_slot(now, self.policy.gate_for, true, self.secret);
                 let added = taken.and_then(|taken| {
@@ -217,7 +238,7 @@ impl Spares {
             },
             |(key, _)| *key,
         );
-        Lane::Spare(SpareLease { path: index, slot, sent, owes })
+        Lane::Spare(SpareLease { path: index, slot, route, sent, owes })
     }
 
     /// What is known of a path's view.
@@ -250,34 +271,25 @@ impl Spares {
 
     /// Whether a path that proves itself would get a slot: one that is left, or one of another path.
     fn has_slot(&self, table: &Table, now: Moment) -> bool {
-        table.promised < usize::from(self.policy.spares)
-            || table.least_used(now, self.policy.gate_for).is_some()
+        table.promised < table.limit || table.least_used(now, self.policy.gate_for).is_some()
     }
 
-    /// Slots for a newly proved path: half of what is left, so that several paths find some.
-    fn share(&self, promised: &mut usize) -> usize {
-        let left = usize::from(self.policy.spares).saturating_sub(*promised);
-        let share = left.div_ceil(2);
-        *promised += share;
-        share
-    }
-
-    fn gate(&self, path: &mut Path, now: Moment) -> Notice {
+    fn gate(&self, path: &mut Path, route: RouteId, now: Moment) -> Notice {
         if let Stage::Unproved { quiet, .. } = &mut path.stage {
             *quiet = false;
         }
         path.gated = Some(now.after(self.policy.gate_for));
         let gated = self.policy.gate_for;
-        Notice::PathWrites { route: path.route, path: path.text(), gated }
+        Notice::PathWrites { route, path: path.text(), gated }
     }
 
-    fn gate_habit(&self, path: &mut Path, now: Moment) -> Notice {
+    fn gate_habit(&self, path: &mut Path, route: RouteId, now: Moment) -> Notice {
         if let Stage::Proved { writers, .. } = &mut path.stage {
             writers.clear();
         }
         path.gated = Some(now.after(self.policy.gate_for));
         let gated = self.policy.gate_for;
-        Notice::WritesAfterLogout { route: path.route, path: path.text(), gated }
+        Notice::WritesAfterLogout { route, path: path.text(), gated }
     }
 
     /// Proved paths and their spares, for the state file. `spares` only at a clean stop: they are
@@ -297,18 +309,18 @@ impl Spares {
 
     /// Puts back what a state file remembers: each path gets slots for the spares that it had, and
     /// then a part of those that are left, as if it had just been proved.
-    pub fn restore(&self, saved: Vec<(Saved, RouteId)>, now: Moment) {
+    pub fn restore(&self, saved: Vec<Saved>, now: Moment) {
         let mut table = self.table.lock();
-        let Table { paths, keys, promised, .. } = &mut *table;
+        let Table { paths, keys, promised, limit, .. } = &mut *table;
         let first = paths.len();
-        for (saved, route) in saved {
-            let left = usize::from(self.policy.spares).saturating_sub(*promised);
+        for saved in saved {
+            let left = limit.saturating_sub(*promised);
             let share = saved.spares.len().clamp(1, left.max(1));
             if left == 0 || paths.iter().any(|path| *path.path == *saved.path) {
                 continue;
             }
             *promised += share;
-            let mut path = Path::new(&saved.path, route, now);
+            let mut path = Path::new(&saved.path, now);
             path.prove(share, saved.deletes, None);
             if let Stage::Proved { slots, .. } = &mut path.stage {
                 for (key, expires) in saved.spares.into_iter().take(share) {
@@ -320,7 +332,7 @@ impl Spares {
         }
         for path in &mut paths[first..] {
             if let Stage::Proved { share, .. } = &mut path.stage {
-                *share += self.share(promised);
+                *share += Table::share_of(*limit, promised);
             }
         }
     }

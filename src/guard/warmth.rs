@@ -56,6 +56,16 @@ impl WarmUp {
         self.missed = missed;
     }
 
+    /// The configured life of a session is another one from now on: keys whose cookies have no age
+    /// were remembered for the old one, which may have been too short.
+    pub fn reconfigure(&mut self, lifetime: Duration, now: Moment) {
+        if self.lifetime < lifetime {
+            self.start_anew(Missed::LongerLifetime, now);
+        }
+        self.lifetime = lifetime;
+        self.longest = self.longest.max(lifetime).min(super::Guard::LONGEST_AGE);
+    }
+
     /// What was missed between the last sign of life and now, both in nanoseconds of one clock; if
     /// it was long enough to matter. A clock that was set back leaves no telling how long it was.
     pub fn absence(last_seen: u64, now: u64) -> Option<Missed> {
@@ -110,8 +120,7 @@ impl WarmUp {
         ]
     }
 
-    /// From such numbers, under a lifetime that may be another one now: keys whose cookies have no
-    /// age were remembered for the old one, which may have been too short.
+    /// From such numbers, under a lifetime that may be another one now.
     pub fn from_wall(
         [since, longest, overflowed, elsewhere, before, missed, span]: [u64; Self::FIELDS],
         lifetime: Duration,
@@ -124,14 +133,12 @@ impl WarmUp {
         let mut warm_up = Self {
             since: past(since),
             missed: Missed::from_code(missed, Duration::from_secs(span)),
-            lifetime,
-            longest: Duration::from_secs(longest).clamp(lifetime, super::Guard::LONGEST_AGE),
+            lifetime: Duration::from_secs(before),
+            longest: Duration::from_secs(longest),
             overflowed: optional(overflowed),
             elsewhere: optional(elsewhere),
         };
-        if Duration::from_secs(before) < lifetime {
-            warm_up.start_anew(Missed::LongerLifetime, now);
-        }
+        warm_up.reconfigure(lifetime, now);
         warm_up
     }
 }

@@ -9,17 +9,20 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
+use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
+use crate::telemetry::Telemetry;
 
-/// What is told of a failed exchange, and of the site where one is concerned.
-pub type Failed = dyn Fn(&Failure, Option<&Site>) + Send + Sync;
+/// What is told of a failed exchange, with the telemetry that it is told to.
+pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
 
 /// Shared by all cores, and alive after them: what must survive a connection belongs here.
 pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    pub pulses: Pulses,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
     /// Told of every failed exchange, once, where it is handled. Must not block: it is called on the threads that move the bytes.
@@ -70,8 +73,16 @@ impl Core {
         self.app.in_force.load_full()
     }
 
-    /// Tells of a failed exchange: the one place where failures leave the shell.
+    /// Tells of a failed exchange, to its site or else to the first: the one place where failures
+    /// leave the shell.
     pub fn failed(&self, failure: &Failure, site: Option<&Site>) {
-        (self.app.failed)(failure, site);
+        match site {
+            Some(site) => (self.app.failed)(failure, &site.shield.telemetry),
+            None => {
+                if let Some(site) = self.app.in_force.load().sites.all().first() {
+                    (self.app.failed)(failure, &site.shield.telemetry);
+                }
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -39,14 +39,21 @@ pub fn bind(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<StdLis
     }
     // Without it a restart has to wait for the connections of the process before it.
     socket.set_reuse_address(true)?;
-    // Connections inherit these, which saves system calls for each.
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let listener = socket.into();
+    prepare(&listener, limits)?;
+    Ok(listener)
+}
+
+/// Sets what connections inherit, which saves system calls for each; also on a socket that another
+/// process has opened.
+pub fn prepare(listener: &StdListener, limits: &DownstreamLimits) -> io::Result<()> {
+    let socket = SockRef::from(listener);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
     socket.set_tcp_notsent_lowat(unsent(limits))?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    socket.set_nonblocking(true)
 }
 
 /// As much as a client that barely keeps up takes in the send timeout.

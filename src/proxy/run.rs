@@ -7,61 +7,139 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use sd_notify::NotifyState;
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::control::{Control, Order};
 use super::core::{App, Core};
-use super::listen;
+use super::passed::Passed;
 use super::settings::Door;
+use super::{listen, status, supervisor};
+
+/// Orders that wait to be obeyed.
+const ORDERS: usize = 16;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a running process can be told to do.
+pub struct Orders<'a> {
+    /// Where it is told; `None`: by signals only.
+    pub control: Option<&'a Control>,
+    /// Reads the configuration again and puts it in force: what there is to tell, or why the old
+    /// one stays.
+    pub reload: &'a dyn Fn() -> Result<String, String>,
+}
+
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
-/// second signal ends at once. SIGUSR1 has a line written that says how the guard stands.
-pub fn run(app: Arc<App>) -> Result<(), RunError> {
+/// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
+/// stands.
+pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
     let control = runtime()?;
-    let (mut term, mut int, mut usr1) = {
+    let mut signals = {
         let _context = control.enter();
-        let caught = |kind| signal(kind).map_err(RunError::Signals);
-        let usr1 = caught(SignalKind::user_defined1())?;
-        (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?, usr1)
+        Signals::caught().map_err(RunError::Signals)?
     };
-    let shared = Arc::clone(&app);
-    let status = async {
-        while usr1.recv().await.is_some() {
-            shared.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
-        }
-        // No more signals: there is nothing to end for.
-        std::future::pending::<()>().await;
-    };
-    let running = Bound::new(app)?.start()?;
+    let bound = Bound::new(Arc::clone(&app), passed)?;
+    let running = bound.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
+    supervisor::tell(&[NotifyState::Ready]);
     control.block_on(async {
-        tokio::pin!(status);
-        tokio::select! {
-            () = status.as_mut() => {}
-            _ = term.recv() => {}
-            _ = int.recv() => {}
-            () = running.ended() => return,
+        // Kept, so that a channel that nobody uses stays open.
+        let (sender, mut told) = mpsc::channel(ORDERS);
+        if let Some(control) = orders.control {
+            let listener = control.listener().map_err(RunError::Runtime)?;
+            tokio::spawn(Control::serve(listener, sender.clone()));
         }
+        loop {
+            tokio::select! {
+                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.hup.recv() => {
+                    let _ = reload(orders);
+                }
+                Some(order) = told.recv() => obey(order, &app, orders),
+                _ = signals.term.recv() => break,
+                _ = signals.int.recv() => break,
+                () = running.ended() => return Ok(()),
+            }
+        }
+        supervisor::tell(&[NotifyState::Stopping]);
         tracing::info!("draining");
         running.stop();
-        tokio::select! {
-            () = status => {}
-            _ = term.recv() => running.abort(),
-            _ = int.recv() => running.abort(),
-            () = running.ended() => {}
+        loop {
+            tokio::select! {
+                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.term.recv() => running.abort(),
+                _ = signals.int.recv() => running.abort(),
+                () = running.ended() => return Ok(()),
+            }
         }
-    });
+    })?;
     let cut = running.wait()?;
     tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
+}
+
+/// The signals that are obeyed.
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl Signals {
+    fn caught() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+fn obey(order: Order, app: &App, orders: &Orders<'_>) {
+    match order.word() {
+        "reload" => {
+            let outcome = reload(orders);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok(text) => order.answer(&text, json!({})).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
+        "status" => {
+            let (text, json) = status::of(app);
+            tokio::spawn(async move { order.answer(&text, json).await });
+        }
+        _ => {
+            tokio::spawn(order.refuse("not an order; there are reload and status"));
+        }
+    }
+}
+
+fn reload(orders: &Orders<'_>) -> Result<String, String> {
+    supervisor::reloading();
+    let outcome = (orders.reload)();
+    supervisor::tell(&[NotifyState::Ready]);
+    match &outcome {
+        Ok(text) => tracing::info!("reloaded: {text}"),
+        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
+    }
+    outcome
+}
+
+fn tell_status(app: &App) {
+    app.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
 }
 
 /// Sockets that listen; nothing is accepted yet.
@@ -73,17 +151,25 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds every address, or none.
-    pub fn new(app: Arc<App>) -> Result<Self, RunError> {
+    /// Binds every address that is not among the sockets `passed`, or none.
+    pub fn new(app: Arc<App>, mut passed: Passed) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let settings = &app.in_force.load().settings;
         for door in &settings.doors {
             let address = door.address;
             let failed = |source| RunError::Bind { address, source };
-            let listener = listen::bind(address, &settings.downstream_limits).map_err(failed)?;
+            let limits = &settings.downstream_limits;
+            let listener = match passed.take(address) {
+                Some(listener) => listen::prepare(&listener, limits).map(|()| listener),
+                None => listen::bind(address, limits),
+            };
+            let listener = listener.map_err(failed)?;
             addresses.push(listener.local_addr().map_err(failed)?);
             listeners.push((*door, listener));
+        }
+        if let Some(address) = passed.left() {
+            return Err(RunError::Passed { address });
         }
         Ok(Self { app: Arc::clone(&app), listeners, addresses })
     }
@@ -102,6 +188,7 @@ impl Bound {
                 .name(format!("core-{index}"))
                 .spawn(move || {
                     let cut = runtime.block_on(serve(&core, listeners, phase.clone()));
+                    core.app.pulses.end(core.index);
                     // Everything that still runs is dropped here; a name lookup that hangs in a
                     // blocking thread is not waited for.
                     runtime.shutdown_background();
@@ -206,9 +293,11 @@ async fn serve(
     core.exchanges.number() + core.detached.number()
 }
 
-/// Closes connections to the application that have been idle for too long.
+/// Closes connections to the application that have been idle for too long, and shows that the core
+/// runs.
 async fn expire(core: Arc<Core>) {
     loop {
+        core.app.pulses.beat(core.index, core.clock.now());
         let in_force = core.in_force();
         let sites = in_force.sites.all();
         let shortest = sites.iter().map(|site| site.settings.upstream_limits.idle_timeout).min();
@@ -227,6 +316,8 @@ fn runtime() -> Result<Runtime, RunError> {
 pub enum RunError {
     /// An address cannot be listened on.
     Bind { address: SocketAddr, source: io::Error },
+    /// A socket was passed that no `listen` names.
+    Passed { address: SocketAddr },
     /// A thread, a runtime or its sockets could not be had.
     Runtime(io::Error),
     /// SIGTERM and SIGINT could not be taken over.
@@ -253,6 +344,11 @@ impl fmt::Display for RunError {
                 };
                 write!(f, "cannot listen on {address}: {remedy}")
             }
+            Self::Passed { address } => write!(
+                f,
+                "a socket that listens at {address} was passed, which `listen` does not name: name \
+                 it there, or take it out of the socket unit"
+            ),
             Self::Runtime(source) => write!(f, "cannot start a thread for each core: {source}"),
             Self::Signals(source) => write!(f, "cannot take over SIGTERM and SIGINT: {source}"),
             Self::Panicked => f.write_str("a core ended by a panic: please report this"),
@@ -266,7 +362,7 @@ impl std::error::Error for RunError {
             Self::Bind { source, .. } | Self::Runtime(source) | Self::Signals(source) => {
                 Some(source)
             }
-            Self::Panicked => None,
+            Self::Passed { .. } | Self::Panicked => None,
         }
     }
 }

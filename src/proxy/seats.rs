@@ -32,8 +32,8 @@ pub type Group = Option<Client>;
 /// The connections of all cores.
 #[derive(Debug)]
 pub struct Seats {
-    most: usize,
-    most_for_client: usize,
+    most: AtomicUsize,
+    most_for_client: AtomicUsize,
     /// As in the table, to be read without its lock.
     taken: AtomicUsize,
     table: Mutex<Table>,
@@ -76,7 +76,19 @@ impl fmt::Display for Full {
 impl Seats {
     /// None is taken.
     pub fn new(most: usize, most_for_client: usize) -> Self {
-        Self { most, most_for_client, taken: AtomicUsize::new(0), table: Mutex::default() }
+        Self {
+            most: AtomicUsize::new(most),
+            most_for_client: AtomicUsize::new(most_for_client),
+            taken: AtomicUsize::new(0),
+            table: Mutex::default(),
+        }
+    }
+
+    /// Changes how many there may be. Nobody is sent away for it: where there are more, none is
+    /// added.
+    pub fn resize(&self, most: usize, most_for_client: usize) {
+        self.most.store(most, Ordering::Relaxed);
+        self.most_for_client.store(most_for_client, Ordering::Relaxed);
     }
 
     /// Takes a place for a connection, at the expense of others that wait if need be.
@@ -85,7 +97,7 @@ impl Seats {
         let table = &mut *guard;
         if let Some(client) = group
             && let Some(sharing) = table.groups.get_mut(&group)
-            && sharing.seats.len() >= self.most_for_client
+            && sharing.seats.len() >= self.most_for_client.load(Ordering::Relaxed)
         {
             let freed = sharing.shed(now);
             table.taken -= freed;
@@ -93,7 +105,7 @@ impl Seats {
                 return Err(Full::Client(client));
             }
         }
-        if table.taken >= self.most && table.shed(now) == 0 {
+        if table.taken >= self.most.load(Ordering::Relaxed) && table.shed(now) == 0 {
             return Err(Full::All);
         }
         let seat = Arc::new(seat);

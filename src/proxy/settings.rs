@@ -20,6 +20,8 @@ pub struct Settings {
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
+    /// Between two savings of the state.
+    pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
     /// Where a door speaks TLS.
     pub tls: Option<TlsSettings>,
@@ -44,7 +46,7 @@ pub enum DoorKind {
 }
 
 /// Everything that the shell must know about one site.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteSettings {
     pub upstream: Address,
     pub upstream_limits: UpstreamLimits,
@@ -85,7 +87,7 @@ impl Address {
 }
 
 /// How long the application may take, and how many connections to it are kept.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
     /// For resolving the name and connecting.
     pub connect_timeout: Duration,

@@ -24,11 +24,11 @@ use crate::telemetry::Telemetry;
 /// The guard, and what carries out its decisions.
 pub struct Shield {
     pub guard: Guard,
-    pub telemetry: Telemetry,
+    pub telemetry: Arc<Telemetry>,
     /// `None` keeps nothing.
-    pub state: Option<StateFile>,
+    pub state: Option<Arc<StateFile>>,
     pub clock: Clock,
-    waiters: Waiters,
+    waiters: Arc<Waiters>,
 }
 
 /// What is done with a request.
@@ -42,7 +42,20 @@ pub enum Decision {
 impl Shield {
     /// A guard with its surroundings.
     pub fn new(guard: Guard, telemetry: Telemetry, state: Option<StateFile>, clock: Clock) -> Self {
-        Self { guard, telemetry, state, clock, waiters: Waiters::default() }
+        let (telemetry, state) = (Arc::new(telemetry), state.map(Arc::new));
+        Self { guard, telemetry, state, clock, waiters: Arc::default() }
+    }
+
+    /// The same with another guard, which shares its memory with this one's, and with what tells
+    /// of it: what a reload puts in force. Who waits for the one is woken by the other.
+    pub fn reconfigured(&self, guard: Guard, telemetry: Telemetry) -> Self {
+        Self {
+            guard,
+            telemetry: Arc::new(telemetry),
+            state: self.state.clone(),
+            clock: self.clock,
+            waiters: Arc::clone(&self.waiters),
+        }
     }
 
     /// The verdict on a request, after waiting for exchanges that must end first.

@@ -15,7 +15,7 @@ pub struct Site {
     pub name: String,
     pub shield: Arc<Shield>,
     pub settings: SiteSettings,
-    pub upstream: Upstream,
+    pub upstream: Arc<Upstream>,
     /// The `Host` of a request that names none.
     pub nameless: HeaderValue,
 }
@@ -26,7 +26,7 @@ impl Site {
         name: &str,
         shield: Arc<Shield>,
         settings: SiteSettings,
-        upstream: Upstream,
+        upstream: Arc<Upstream>,
     ) -> Self {
         let nameless = HeaderValue::from_str(&settings.upstream.host())
             .unwrap_or_else(|_| HeaderValue::from_static("localhost"));

@@ -17,7 +17,7 @@ fn site(name: &str) -> Arc<Site> {
     let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
     assert!(limits.connect_timeout > Duration::ZERO);
     let upstream = Upstream::new(address, limits, 1, clock, Arc::new(Seats::new(1, 1)));
-    Arc::new(Site::new(name, Arc::new(shield), settings, upstream))
+    Arc::new(Site::new(name, Arc::new(shield), settings, Arc::new(upstream)))
 }
 
 /// Sites by name, hosts and paths.

@@ -1,21 +1,30 @@
 //! From a configuration to a running proxy, and to its end.
 
-use std::collections::HashMap;
+mod reload;
+mod tls;
+
 use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use self::reload::Reload;
+pub use self::tls::summary as certificates;
 use super::clock::Clock;
+use super::control::Control;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
 use super::in_force::InForce;
+use super::keeper;
+use super::passed::Passed;
+use super::pulses::Pulses;
+use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
     Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
@@ -23,54 +32,45 @@ use super::settings::{
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
-use super::state::{self, StateFile};
-use super::tls::pair::Files;
-use super::tls::{self, Tls, TlsSettings};
+use super::state::{self, StateError, StateFile};
 use super::upstream::Upstream;
 use crate::config::{self, Config, HostPattern};
-use crate::guard::fact::{Notice, Warmth};
 use crate::guard::footprint::Footprint;
-use crate::guard::moment::Moment;
-use crate::guard::policy::{Mode, Unknown};
+use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
-use crate::guard::warmth::WarmUp;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::{self, Telemetry};
-
-/// Between two looks at what has become due.
-const TICK: Duration = Duration::from_secs(1);
-
-/// Between two signs of life in the state; a small part of the absence that matters.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
-
-/// Between two lines that tell how far the ledger is from being warm.
-const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
 const HOLD_TIME: Duration = Duration::from_secs(10);
 
 /// Serves until SIGTERM or SIGINT, drains, and saves the state. Everything that is shared is made
-/// here, before the first connection, and saved after the last exchange.
-pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
+/// here, before the first connection, and saved after the last exchange. `load` reads the
+/// configuration again, for a reload; its error is what `floodwall check` would say.
+pub fn run(
+    config: Config,
+    load: &dyn Fn() -> Result<Config, String>,
+) -> Result<(), Box<dyn Error>> {
     let clock = Clock::start();
-    announce(config);
-    let mut settings = settings(config);
+    announce(&config);
+    let mut settings = settings(&config);
     fit(&mut settings);
+    let tls = tls::begin(&settings, None)?;
+    tls::announce(tls.as_ref(), clock);
+    let passed = Passed::by_systemd()?;
+    let control = config.control().map(|path| Control::bind(path, false)).transpose()?;
     let limits = &settings.downstream_limits;
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-    let sites = sites(config, clock, &seats)?;
-    let tls = settings.tls.as_ref().map(|tls| Tls::new(tls, None)).transpose()?;
-    if let Some(tls) = &tls {
-        tls.certificates.tell(clock.unix(clock.now()));
-    }
-    let general = Arc::clone(&sites.all()[0].shield);
+    let cores = settings.cores();
+    let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
+    let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
     let app = Arc::new(App {
         clock,
         seats,
+        pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
-        failed: Box::new(move |failure, site| {
-            let telemetry = &site.map_or(&general, |site| &site.shield).telemetry;
+        failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.
             match failure.side() {
                 Side::Upstream => {
@@ -84,44 +84,58 @@ pub fn run(config: &Config) -> Result<(), Box<dyn Error>> {
         }),
     });
     let (stop, stopped) = mpsc::channel();
-    let interval = config.save_interval();
     let keeper = {
         let app = Arc::clone(&app);
         thread::Builder::new()
             .name(String::from("keeper"))
-            .spawn(move || keep(&app, interval, &stopped))?
+            .spawn(move || keeper::keep(&app, &stopped))?
     };
-    let served = super::run::run(Arc::clone(&app));
+    let reload = Reload::new(Arc::clone(&app), config, load);
+    let orders = Orders { control: control.as_ref(), reload: &|| reload.reload() };
+    let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
-    for site in app.in_force.load().sites.all() {
-        let shield = &site.shield;
-        shield.telemetry.finish(clock.now());
-        if let Some(state) = &shield.state {
-            state.close(&shield.guard)?;
-            tracing::info!(site = site.name, "the state is saved");
-        }
+    let retired = reload.into_retired();
+    for site in app.in_force.load().sites.all().iter().chain(&retired) {
+        close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
 
-/// Every site with its guard, and the way to it.
-fn sites(config: &Config, clock: Clock, seats: &Arc<Seats>) -> Result<Sites, Box<dyn Error>> {
-    let cores = settings(config).cores();
-    let made = config.sites().iter().map(|site| {
-        let shield = Arc::new(shield(config, site, clock)?);
-        let settings = site_settings(site);
-        let upstream = Upstream::new(
-            settings.upstream.clone(),
-            settings.upstream_limits,
-            cores,
-            clock,
-            Arc::clone(seats),
-        );
-        Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
-    });
-    made.collect::<Result<_, Box<dyn Error>>>().map(Sites::new)
+/// Tells and saves what there is to tell and to save of a site at its end.
+fn close(site: &Site, clock: Clock) -> Result<(), StateError> {
+    let shield = &site.shield;
+    shield.telemetry.finish(clock.now());
+    if let Some(state) = &shield.state {
+        state.close(&shield.guard)?;
+        tracing::info!(site = site.name, "the state is saved");
+    }
+    Ok(())
+}
+
+/// A site that nothing is known of but what its state file says.
+fn begin(
+    config: &Config,
+    site: &config::Site,
+    cores: usize,
+    clock: Clock,
+    seats: &Arc<Seats>,
+) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
+    let shield = Arc::new(shield(config, site, clock)?);
+    let settings = site_settings(site);
+    let upstream = upstream(&settings, cores, clock, seats);
+    Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
+}
+
+fn upstream(
+    settings: &SiteSettings,
+    cores: usize,
+    clock: Clock,
+    seats: &Arc<Seats>,
+) -> Arc<Upstream> {
+    let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
+    Arc::new(Upstream::new(address, limits, cores, clock, Arc::clone(seats)))
 }
 
 /// The requests that a site is for.
@@ -140,8 +154,7 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let names = policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect();
-    let telemetry = Telemetry::new(names, floods(config), clock.now());
+    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -153,6 +166,11 @@ pub fn shield(
         }
     };
     Ok(Shield::new(guard, telemetry, state, clock))
+}
+
+/// What its rules are called in the log.
+fn names(policy: &Policy) -> Vec<String> {
+    policy.rules.iter().map(|rule: &Rule| rule.name.clone()).collect()
 }
 
 /// Raises the limit of file descriptors, and lowers that of connections where it must.
@@ -214,82 +232,6 @@ fn announce(config: &Config) {
     }
 }
 
-/// Saves the states once each interval, leaves signs of life in them, and says what has become due
-/// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
-/// longer than asked was stopped, and all of the process with it.
-fn keep(app: &App, interval: Duration, stopped: &mpsc::Receiver<()>) {
-    let mut tellers: HashMap<String, Teller> = HashMap::new();
-    let clock = app.clock;
-    let (mut ticked, mut saved) = (clock.now(), clock.now());
-    let mut lived = saved;
-    loop {
-        let asleep = clock.now();
-        match stopped.recv_timeout(interval.min(TICK)) {
-            Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
-        }
-        let now = clock.now();
-        let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
-        let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
-        let tick = now.since(ticked) >= TICK;
-        for site in app.in_force.load().sites.all() {
-            let shield = &site.shield;
-            if let Some(missed) = missed {
-                shield.guard.missed(missed, now);
-                shield.state.iter().for_each(StateFile::missed);
-            }
-            if let Some(state) = &shield.state {
-                if save {
-                    state.save(&shield.guard);
-                }
-                if live {
-                    state.live();
-                }
-            }
-            if tick {
-                shield.telemetry.tick(now);
-                if shield.guard.policy().session.unknown == Unknown::Auto {
-                    tellers.entry(site.name.clone()).or_default().tell(shield, now);
-                }
-            }
-        }
-        saved = if save { now } else { saved };
-        lived = if live { now } else { lived };
-        ticked = if tick { now } else { ticked };
-    }
-}
-
-/// Tells whether the ledger is warm: when that changes, and how far it is at each eighth of the
-/// way, once a day at most.
-#[derive(Default)]
-struct Teller {
-    told: Option<(std::mem::Discriminant<Warmth>, u128, Moment)>,
-}
-
-impl Teller {
-    fn tell(&mut self, shield: &Shield, now: Moment) {
-        let warmth = shield.guard.warmth(now);
-        if self.is_worth_telling(warmth, now) {
-            let warm_at = shield.warm_at(warmth);
-            shield.telemetry.notice(&Notice::Warmth { warmth, warm_at }, now);
-        }
-    }
-
-    fn is_worth_telling(&mut self, warmth: Warmth, now: Moment) -> bool {
-        let (remaining, whole) = warmth.span();
-        let seen = whole.saturating_sub(remaining).as_nanos();
-        let eighths = seen.saturating_mul(8).checked_div(whole.as_nanos()).unwrap_or(0);
-        let kind = std::mem::discriminant(&warmth);
-        let worth = self.told.is_none_or(|(told, before, at)| {
-            told != kind || (eighths != before && now.since(at) >= BETWEEN_EIGHTHS)
-        });
-        if worth {
-            self.told = Some((kind, eighths, now));
-        }
-        worth
-    }
-}
-
 /// What `floodwall check` says of the state that a start would find.
 pub fn state_summary(site: &config::Site) -> Option<String> {
     let path = site.state()?;
@@ -322,10 +264,11 @@ pub fn settings(config: &Config) -> Settings {
             doors(&of_tls.redirect, DoorKind::Redirect),
         ]
         .concat(),
-        tls: of_tls.listen.first().map(|first| tls_settings(of_tls, first.port())),
+        tls: tls::settings(of_tls),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
+        save_interval: config.save_interval(),
         downstream_limits: DownstreamLimits {
             header_timeout: down.header_timeout,
             idle_timeout: down.idle_timeout,
@@ -339,22 +282,6 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
-    }
-}
-
-fn tls_settings(tls: &config::Tls, port: u16) -> TlsSettings {
-    let files = |files: &config::Certificate| Files {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-    };
-    TlsSettings {
-        certificates: tls.certificates.iter().map(files).collect(),
-        min_version: match tls.min_version {
-            config::TlsVersion::Tls12 => tls::Version::Tls12,
-            config::TlsVersion::Tls13 => tls::Version::Tls13,
-        },
-        http2: false,
-        port: if tls.redirect_port == 0 { port } else { tls.redirect_port },
     }
 }
 
@@ -375,30 +302,5 @@ pub fn site_settings(site: &config::Site) -> SiteSettings {
             idle_timeout: up.idle_timeout,
             idle_connections: up.idle_connections,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guard::fact::Missed;
-
-    #[test]
-    fn progress_is_told_at_each_eighth_and_once_a_day_at_most() {
-        const HOUR: Duration = Duration::from_secs(3_600);
-        for (days, expected) in [(14, 8), (80, 8), (4, 4), (1, 1)] {
-            let whole = HOUR * 24 * days;
-            let start = Clock::start().now();
-            let mut teller = Teller::default();
-            let mut told = 0;
-            for hour in 0..24 * days {
-                let remaining = whole.saturating_sub(HOUR * hour);
-                let warmth = Warmth::Cold { missed: Missed::Everything, remaining, whole };
-                told += usize::from(teller.is_worth_telling(warmth, start.after(HOUR * hour)));
-            }
-            assert_eq!(told, expected, "{days} days");
-            assert!(teller.is_worth_telling(Warmth::Warm, start.after(whole)));
-            assert!(!teller.is_worth_telling(Warmth::Warm, start.after(whole * 9)));
-        }
     }
 }

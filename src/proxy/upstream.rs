@@ -5,30 +5,22 @@
 //! application is never sent again, because a second logout is a second session. A request is
 //! sent on another connection only if hyper hands it back, not a byte of it written.
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::body::{DownstreamBody, Progress, UpstreamBody};
 use super::clock::Clock;
+use super::connect::{Sender, connect};
 use super::descriptors;
 use super::failure::{Failure, Unrelayable};
 use super::headers;
 use super::pool::{Lease, Pool};
 use super::seats::Seats;
 use super::settings::{Address, UpstreamLimits};
-
-/// The most that is buffered of one response: its head must fit, and a body is read in pieces of
-/// this at most.
-const BUFFER_BYTES: usize = 128 * 1024;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -46,8 +38,6 @@ pub struct Upstream {
     pools: Box<[Arc<Pool>]>,
     seats: Arc<Seats>,
 }
-
-type Sender = http1::SendRequest<UpstreamBody>;
 
 /// Why there is no response, and the request if nothing of it was written.
 enum Refused {
@@ -174,7 +164,7 @@ impl Upstream {
     async fn connect(&self, core: usize) -> Result<Sender, Failure> {
         let until = self.clock.now().after(self.limits.connect_timeout);
         loop {
-            let outcome = self.connect_once().await;
+            let outcome = connect(&self.address, self.limits.connect_timeout, ()).await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {
@@ -185,45 +175,4 @@ impl Upstream {
             tokio::time::sleep(ROOM_PAUSE).await;
         }
     }
-
-    async fn connect_once(&self) -> Result<Sender, Failure> {
-        let limit = self.limits.connect_timeout;
-        match &self.address {
-            Address::Tcp { host, port } => {
-                let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-                // Without it a body's last piece may wait for an acknowledgement.
-                stream.set_nodelay(true).map_err(Failure::Connect)?;
-                handshake(stream).await
-            }
-            Address::Unix(path) => {
-                handshake(in_time(limit, UnixStream::connect(path)).await?).await
-            }
-        }
-    }
-}
-
-async fn in_time<T>(
-    limit: Duration,
-    connecting: impl Future<Output = io::Result<T>>,
-) -> Result<T, Failure> {
-    match timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(Failure::Connect),
-        Err(_) => Err(Failure::ConnectTimeout),
-    }
-}
-
-async fn handshake<S>(stream: S) -> Result<Sender, Failure>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(BUFFER_BYTES)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(Failure::Unsent)?;
-    tokio::spawn(async move {
-        // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
-        let _ = connection.await;
-    });
-    Ok(sender)
 }

@@ -53,6 +53,7 @@ fn why(missed: Missed) -> String {
         Missed::Crash => "the machine went down while it was running".to_owned(),
         Missed::LongerLifetime => "session.lifetime is longer than it was".to_owned(),
         Missed::LongerAge => "a session cookie of this age was seen".to_owned(),
+        Missed::OtherCookie => "session.cookie or its key_shape was another one".to_owned(),
     }
 }
 

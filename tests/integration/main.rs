@@ -24,6 +24,7 @@ mod limits_descriptors;
 mod patch;
 mod proxying;
 mod raw;
+mod reload;
 mod stages;
 mod stopping;
 mod streaming;

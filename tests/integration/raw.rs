@@ -16,6 +16,7 @@ use socket2::SockRef;
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::failure::Failure;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
     Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
@@ -47,6 +48,7 @@ pub fn settings(upstream: Address) -> Single {
         cores: 1,
         drain_timeout: DEADLINE,
         tls: None,
+        save_interval: DEADLINE,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -94,7 +96,7 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
-        let running = Bound::new(app).unwrap().start().unwrap();
+        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
         Self { running: Some(running), upstream_host, failures }
     }
 

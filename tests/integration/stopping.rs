@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use floodwall::proxy::clock::Clock;
-use floodwall::proxy::run::{Bound, RunError, run};
+use floodwall::proxy::passed::Passed;
+use floodwall::proxy::run::{Bound, Orders, RunError, run};
 
 use floodwall::proxy::settings::{Door, DoorKind};
 
@@ -20,7 +21,8 @@ fn a_port_in_use_is_named_with_its_remedy() {
     let address = taken.local_addr().unwrap();
     let mut settings = settings(Application::tcp().address);
     settings.doors.push(Door { address, kind: DoorKind::Plain });
-    let error = Bound::new(settings.app(Clock::start(), shield(), |_| {})).unwrap_err();
+    let error =
+        Bound::new(settings.app(Clock::start(), shield(), |_| {}), Passed::none()).unwrap_err();
     assert!(matches!(error, RunError::Bind { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&address.to_string()) && text.contains("`listen`"), "{text}");
@@ -78,7 +80,9 @@ fn sigterm_drains() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     settings.doors[0].address = address;
     let app = settings.app(Clock::start(), shield(), |_| {});
-    let running = thread::spawn(move || run(app));
+    let running = thread::spawn(move || {
+        run(app, Passed::none(), &Orders { control: None, reload: &|| Err(String::new()) })
+    });
     let mut client = loop {
         // Once it listens it has taken the signals over.
         match TcpStream::connect(address) {

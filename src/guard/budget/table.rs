@@ -1,11 +1,12 @@
 //! The cells of budgets and the table of clients: what each owes, and where it stands.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::gcra::{Gcra, Short};
 use super::super::key::CellHash;
 use super::super::moment::Moment;
-use super::line::Level;
+use super::line::{Level, Lines};
 
 /// Where a client or a wide prefix is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,17 @@ impl Cell {
     pub(super) fn charged(self, gcra: &Gcra, now: Moment) -> Self {
         Self { until: gcra.force(self.until, now), ..self }
     }
+
+    /// The same under other limits: as many sessions are owed, rounded up.
+    pub(super) fn rescaled(self, was: &Gcra, is: &Gcra, now: Moment) -> Self {
+        let (was, is) = (u128::from(was.period()), u128::from(is.period()));
+        if self.until <= now || was == is {
+            return self;
+        }
+        let owed = u128::from(self.until.as_nanos() - now.as_nanos());
+        let owed = u64::try_from((owed * is).div_ceil(was.max(1))).unwrap_or(u64::MAX);
+        Self { until: Moment::from_nanos(now.as_nanos().saturating_add(owed)), ..self }
+    }
 }
 
 impl SiteCells {
@@ -85,28 +97,87 @@ impl Found {
     pub(super) fn place(self) -> Place {
         self.cell.map_or(Place::Strict, |_| Place::Cell(self.hash))
     }
+}
 
-    pub(super) fn read(self, shard: &Shard, cells: &SiteCells) -> Cell {
-        match self.cell {
-            Some(index) if shard.cells[index][0] == self.hash.0 => shard.read(index),
-            Some(_) => Cell::FRESH,
-            None => cells.strict,
+/// Whose a cell is: the place of its budget, and which of a debtor's cells. Untagged is one that was
+/// taken in from a state file and not used since: that is in its hash, which cannot be read back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) slot: usize,
+    pub(super) level: Level,
+}
+
+impl Tag {
+    /// Where it begins in the word that it shares with what is held.
+    const SHIFT: u32 = 33;
+
+    /// Not zero; 27 bits. A slot has 16 of them: what is beyond is untagged.
+    fn bits(self) -> u64 {
+        let (kind, bits) = match self.level {
+            Level::Client => (1, 0),
+            Level::Token => (2, 0),
+            Level::Ceiling => (3, 0),
+            Level::Tier(bits) => (4, bits),
+            Level::TokenTier(bits) => (5, bits),
+        };
+        match u16::try_from(self.slot) {
+            Ok(slot) => (kind | u64::from(bits) << 3 | u64::from(slot) << 11) << Self::SHIFT,
+            Err(_) => 0,
         }
     }
 
-    pub(super) fn write(self, shard: &mut Shard, cells: &mut SiteCells, cell: Cell) {
-        match self.cell {
-            Some(index) => shard.write(index, self.hash, cell),
-            None => cells.strict = cell,
+    fn read(word: u64) -> Option<Self> {
+        let tag = word >> Self::SHIFT;
+        // Eight bits, as they were written.
+        let bits = (tag >> 3 & 0xff) as u8;
+        let level = match tag & 7 {
+            1 => Level::Client,
+            2 => Level::Token,
+            3 => Level::Ceiling,
+            4 => Level::Tier(bits),
+            5 => Level::TokenTier(bits),
+            _ => return None,
+        };
+        // Sixteen bits.
+        Some(Self { slot: (tag >> 11 & 0xffff) as usize, level })
+    }
+}
+
+/// A shard, and the limits that its cells are written under: they change together.
+pub(super) struct Section {
+    pub(super) lines: Arc<Lines>,
+    pub(super) shard: Shard,
+}
+
+impl Section {
+    /// What a cell owes of which it is known whose it is.
+    pub(super) fn read(&self, index: usize, tag: Tag, now: Moment) -> Cell {
+        self.shard.read_as(index, tag, &self.lines, now)
+    }
+
+    /// Puts other limits in force: as many sessions are owed as before.
+    pub(super) fn reconfigure(&mut self, lines: &Arc<Lines>, now: Moment) {
+        if lines.differ(&self.lines) {
+            for index in 0..self.shard.cells.len() {
+                let Some(tag) = Tag::read(self.shard.cells[index][2]) else { continue };
+                let cell = self.shard.read(index);
+                let limits = lines.before_and_now(&self.lines, tag.slot, tag.level);
+                let Some((was, is)) = limits else { continue };
+                let changed = cell.rescaled(was, is, now);
+                if changed != cell {
+                    self.shard.write(index, CellHash(self.shard.cells[index][0]), tag, changed);
+                }
+            }
         }
+        self.lines = Arc::clone(lines);
     }
 }
 
 /// Cells in buckets of eight; a hash may stand in either of two buckets, which fills the table to
 /// well over nine tenths before anyone finds no place.
 pub(super) struct Shard {
-    /// A hash, its arrival time in nanoseconds, and what it holds with [`Self::CHANGED`]; 24
-    /// bytes. Plain integers, so that the pages of an untouched table cost no memory.
+    /// A hash, its arrival time in nanoseconds, and what it holds with [`Self::CHANGED`] and its
+    /// [`Tag`]; 24 bytes. Plain integers, so that the pages of an untouched table cost no memory.
     pub(super) cells: Box<[[u64; 3]]>,
     /// A bit for each bucket that has a cell with [`Self::CHANGED`].
     pub(super) changed: Box<[u64]>,
@@ -133,6 +204,11 @@ impl Shard {
         let first = (hash.0 & 0xff_ffff) as usize % buckets;
         let second = ((hash.0 >> 24) & 0xff_ffff) as usize % buckets;
         [first, second]
+    }
+
+    /// Whether this hash stands there.
+    pub(super) fn stands(&self, hash: CellHash, index: usize) -> bool {
+        self.cells[index][0] == hash.0
     }
 
     pub(super) fn candidates(&self, hash: CellHash) -> impl Iterator<Item = usize> + use<> {
@@ -180,14 +256,37 @@ impl Shard {
         Cell { until: Moment::from_nanos(until), held: (held & (Self::CHANGED - 1)) as u32 }
     }
 
-    pub(super) fn write(&mut self, index: usize, hash: CellHash, cell: Cell) {
-        self.cells[index] = [hash.0, cell.until.as_nanos(), u64::from(cell.held) | Self::CHANGED];
+    /// The same, where whose it is may not have been known until now.
+    pub(super) fn read_as(&self, index: usize, tag: Tag, lines: &Lines, now: Moment) -> Cell {
+        let cell = self.read(index);
+        match self.tag(index) {
+            Some(_) => cell,
+            None => lines.since_first(tag.slot, tag.level, cell, now),
+        }
+    }
+
+    pub(super) fn tag(&self, index: usize) -> Option<Tag> {
+        Tag::read(self.cells[index][2])
+    }
+
+    pub(super) fn write(&mut self, index: usize, hash: CellHash, tag: Tag, cell: Cell) {
+        self.write_word(index, hash, tag.bits(), cell);
+    }
+
+    /// Writes what is known of a cell, but not whose it is.
+    pub(super) fn write_untagged(&mut self, index: usize, hash: CellHash, cell: Cell) {
+        self.write_word(index, hash, 0, cell);
+    }
+
+    fn write_word(&mut self, index: usize, hash: CellHash, tag: u64, cell: Cell) {
+        let word = u64::from(cell.held) | Self::CHANGED | tag;
+        self.cells[index] = [hash.0, cell.until.as_nanos(), word];
         let bucket = index / Self::BUCKET;
         self.changed[bucket / 64] |= 1 << (bucket % 64);
     }
 
     /// What changed since this was last asked.
-    pub(super) fn take_changed(&mut self) -> Vec<(CellHash, Cell)> {
+    pub(super) fn take_changed(&mut self) -> Vec<(CellHash, Option<Tag>, Cell)> {
         let mut changed = Vec::new();
         for word in 0..self.changed.len() {
             let mut bits = std::mem::take(&mut self.changed[word]);
@@ -197,7 +296,7 @@ impl Shard {
                 for index in first..first + Self::BUCKET {
                     if self.cells[index][2] & Self::CHANGED != 0 {
                         self.cells[index][2] &= !Self::CHANGED;
-                        changed.push((CellHash(self.cells[index][0]), self.read(index)));
+                        changed.push(self.entry(index));
                     }
                 }
             }
@@ -205,7 +304,11 @@ impl Shard {
         changed
     }
 
-    pub(super) fn all(&self) -> impl Iterator<Item = (CellHash, Cell)> + '_ {
-        self.cells.iter().enumerate().map(|(index, cell)| (CellHash(cell[0]), self.read(index)))
+    pub(super) fn all(&self) -> impl Iterator<Item = (CellHash, Option<Tag>, Cell)> + '_ {
+        (0..self.cells.len()).map(|index| self.entry(index))
+    }
+
+    fn entry(&self, index: usize) -> (CellHash, Option<Tag>, Cell) {
+        (CellHash(self.cells[index][0]), self.tag(index), self.read(index))
     }
 }

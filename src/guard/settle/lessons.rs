@@ -17,7 +17,9 @@ impl Guard {
     pub(super) fn learn_login(&self, ticket: &Ticket, evidence: &Evidence) {
         let page = ticket.effect == Effect::Rotate && !ticket.body && !ticket.carried;
         if page && evidence.status == 200 {
-            self.bare_logins.store(evidence.session == SetSession::Nothing, Ordering::Relaxed);
+            self.habits
+                .bare_logins
+                .store(evidence.session == SetSession::Nothing, Ordering::Relaxed);
         }
     }
 

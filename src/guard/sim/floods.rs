@@ -1,13 +1,17 @@
 //! Seeded floods against the model: every release, everything mixed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::policy::Policy;
 use super::django::{Django, Release};
 use super::people::{ATTACKER, Honest, Loot, Plan, attack};
 use super::support::*;
 use super::world::World;
 
 struct Flood {
+    /// What reloads are made of: now and then the policy is replaced.
+    policies: Vec<Policy>,
     world: World,
     honest: Vec<Honest>,
     loot: Loot,
@@ -38,14 +42,21 @@ impl Flood {
         let first = django.store.keys().next().cloned();
         let answer = django.serve(3, "POST", "/login/?right", first.as_deref(), START);
         honest[2].jar = answer.set;
+        let policies = if rng.percent(50) { Vec::new() } else { stricter(&policy) };
         let mut world = World::new(guard(policy), django, seed ^ 0xabcd);
         (world.lost, world.unsent) = if rng.percent(50) { (0, 0) } else { (8, 4) };
         world.begin();
-        Self { world, honest, loot: Loot::default(), plan, steps: 700 }
+        Self { policies, world, honest, loot: Loot::default(), plan, steps: 700 }
     }
 
     fn run(&mut self) {
-        for _ in 0..self.steps {
+        self.run_with(|_, _| {});
+    }
+
+    /// Something else happens before each step.
+    fn run_with(&mut self, meanwhile: impl Fn(&mut World, usize)) {
+        for step in 0..self.steps {
+            meanwhile(&mut self.world, step);
             match self.world.rng.below(10) {
                 0 => attack(&mut self.world, &mut self.loot, self.plan),
                 1 => {
@@ -57,6 +68,10 @@ impl Flood {
                     let most = if self.world.rng.percent(2) { 900_000 } else { 400 };
                     let span = self.world.rng.below(most) as u64;
                     self.world.pass(Duration::from_millis(span));
+                }
+                3 if !self.policies.is_empty() && self.world.rng.percent(30) => {
+                    let policy = self.world.rng.below(self.policies.len());
+                    self.world.reload(self.policies[policy].clone());
                 }
                 _ => {
                     self.world.step();
@@ -77,6 +92,25 @@ impl Flood {
     }
 }
 
+/// A policy, and some that allow no more: whatever is in force, its promise holds.
+fn stricter(policy: &Policy) -> Vec<Policy> {
+    let (mut slower, mut fewer, mut other) = (policy.clone(), policy.clone(), policy.clone());
+    for budget in &mut slower.budgets {
+        budget.site = quota(8, 3 * SECOND);
+        budget.client = quota(4, 7 * SECOND);
+    }
+    fewer.budgets[0].client = quota(1, SECOND);
+    fewer.budgets[0].site = quota(2, SECOND / 2);
+    fewer.session.in_flight_per_key = 1;
+    fewer.learned.passes = 1;
+    fewer.client.ipv6_tiers[0].factor = count(1);
+    // Its rules are in another order, and logins draw on what everybody draws on.
+    other.budgets.truncate(1);
+    other.rules[1].budget = 0;
+    other.rules.reverse();
+    vec![policy.clone(), slower, fewer, other]
+}
+
 fn run_seeds(seeds: std::ops::Range<u64>, run: impl Fn(u64)) {
     for seed in seeds {
         // Which seed failed stands above the panic's own message.
@@ -93,6 +127,27 @@ fn whatever_is_tried_the_store_grows_no_faster_than_the_budgets_allow() {
     run_seeds(seeds(100, 5_000), |seed| Flood::new(seed).run());
 }
 
+/// Reloads that change nothing are noticed by nobody: the same things happen with and without.
+#[test]
+fn a_reload_of_the_same_policy_changes_no_verdict() {
+    run_seeds(seeds(30, 1_000), |seed| {
+        let happens = |every: usize| {
+            let mut flood = Flood::new(seed);
+            flood.policies.clear();
+            flood.run_with(|world, step| {
+                if step % every == every - 1 {
+                    world.reload(world.guard.policy().clone());
+                }
+            });
+            let refused: Vec<usize> = flood.honest.iter().map(|honest| honest.refused).collect();
+            let Flood { world, .. } = flood;
+            let keys: Vec<String> = world.django.store.keys().cloned().collect();
+            (world.events, world.held.total, world.guard.status(world.now), refused, keys)
+        };
+        assert_eq!(happens(usize::MAX), happens(3));
+    });
+}
+
 /// While the site's budgets last, floods from elsewhere never refuse newcomers at a human pace, and
 /// they get to the end of their visits.
 #[test]
@@ -106,7 +161,7 @@ fn paced_newcomers_get_through_while_the_budgets_that_concern_them_last() {
         }
         policy.rules.retain(|rule| seed % 2 == 0 || rule.name != "logout");
         flood.plan = Plan { addresses: 3, vanishing: false, odd_views: true };
-        flood.world.guard = guard(policy);
+        flood.world.guard = Arc::new(guard(policy));
         flood.world.begin();
         flood.honest.remove(0);
         for (honest, who) in flood.honest.iter_mut().zip(1..) {

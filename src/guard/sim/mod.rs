@@ -13,6 +13,7 @@ mod floods;
 mod meter;
 mod naive;
 mod people;
+mod reloads;
 mod rules;
 mod scale;
 mod shrink;

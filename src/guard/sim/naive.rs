@@ -1,94 +1,24 @@
 //! Sequences of operations against a naive ledger and naive budgets: plain maps, no shards, no
 //! caches, no bounds, written from the rules and not from the guard. Failures shrink.
+//!
+//! Reloads are among the operations: exchanges that began before one are settled by the guard that
+//! admitted them, and some still ask it.
+
+mod budgets;
 
 use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::super::client::Client;
 use super::super::exchange::{Outcome, Sent, Ticket, Verdict};
-use super::super::fact::Refusal;
 use super::super::ledger::Patience;
 use super::super::moment::Moment;
 use super::super::{Guard, UnderWay};
 use super::support::{key as session_key, *};
-
-/// A cell owes until then, and this many are held.
-#[derive(Clone, Copy, Default)]
-struct Cell {
-    until: u64,
-    held: u64,
-}
-
-impl Cell {
-    fn has_room(self, burst: u64, period: u64, now: u64) -> bool {
-        self.until.max(now) + self.held * period + period <= now + burst * period
-    }
-}
-
-/// The budgets of `support::policy`, by what they belong to: 4 and one a second for a client, twice
-/// that for an IPv6 /48, 8 and two a second for the site.
-#[derive(Default)]
-struct Budgets(HashMap<(usize, Whose), Cell>);
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Whose {
-    Client(Client),
-    Wide(Client),
-    Site,
-}
-
-impl Budgets {
-    const NANOS: u64 = 1_000_000_000;
-
-    fn cells(budget: usize, client: Client) -> Vec<((usize, Whose), u64, u64, Refusal)> {
-        let wide = client.tiers(&policy().client).next();
-        let own = ((budget, Whose::Client(client)), 4, Self::NANOS, Refusal::ClientBudget);
-        let wide =
-            wide.map(|wide| ((budget, Whose::Wide(wide)), 8, Self::NANOS / 2, Refusal::WideBudget));
-        let site = ((budget, Whose::Site), 8, Self::NANOS / 2, Refusal::SiteBudget);
-        [Some(own), wide, Some(site)].into_iter().flatten().collect()
-    }
-
-    fn reserve(&mut self, budget: usize, client: Client, now: u64) -> Option<Refusal> {
-        let cells = Self::cells(budget, client);
-        for (name, burst, period, why) in &cells {
-            if !self.0.entry(*name).or_default().has_room(*burst, *period, now) {
-                return Some(*why);
-            }
-        }
-        for (name, ..) in cells {
-            self.0.entry(name).or_default().held += 1;
-        }
-        None
-    }
-
-    fn end_hold(&mut self, budget: usize, client: Client, keep: bool, now: u64) {
-        for (name, ..) in Self::cells(budget, client) {
-            self.0.entry(name).or_default().held -= 1;
-        }
-        if keep {
-            self.charge(budget, client, now);
-        }
-    }
-
-    fn charge(&mut self, budget: usize, client: Client, now: u64) {
-        for (name, _, period, _) in Self::cells(budget, client) {
-            let cell = self.0.entry(name).or_default();
-            cell.until = cell.until.max(now) + period;
-        }
-    }
-
-    /// Says whether there was room for it.
-    fn charge_late(&mut self, budget: usize, client: Client, now: u64) -> bool {
-        let room = self.reserve(budget, client, now).is_none();
-        if room {
-            self.end_hold(budget, client, false, now);
-        }
-        self.charge(budget, client, now);
-        room
-    }
-}
+use budgets::{Budgets, Name, POLICIES, limits, naive_policy};
 
 /// What is known of an issued key.
 #[derive(Clone, Copy, Default)]
@@ -128,6 +58,8 @@ enum Op {
         page: Page,
         key: Option<usize>,
         other: bool,
+        /// Of the guard before the last reload.
+        late: bool,
     },
     /// One of the exchanges under way ends so.
     End {
@@ -136,6 +68,10 @@ enum Op {
     },
     Pass {
         millis: u64,
+    },
+    /// The policy of this number is put in force.
+    Reload {
+        policy: usize,
     },
 }
 
@@ -150,18 +86,25 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => Just(Reply::Same),
         3 => Just(Reply::Other),
     ];
-    let ask = (0..5usize, page, proptest::option::of(0..12usize), proptest::bool::weighted(0.1))
-        .prop_map(|(client, page, key, other)| Op::Ask { client, page, key, other });
+    let rarely = || proptest::bool::weighted(0.1);
+    let ask = (0..5usize, page, proptest::option::of(0..12usize), rarely(), rarely())
+        .prop_map(|(client, page, key, other, late)| Op::Ask { client, page, key, other, late });
     let end = (0..8usize, reply).prop_map(|(which, reply)| Op::End { which, reply });
-    let op =
-        prop_oneof![4 => ask, 4 => end, 1 => (0..1500u64).prop_map(|millis| Op::Pass { millis })];
+    let reload = (0..POLICIES).prop_map(|policy| Op::Reload { policy });
+    let op = prop_oneof![
+        8 => ask,
+        8 => end,
+        2 => (0..1500u64).prop_map(|millis| Op::Pass { millis }),
+        1 => reload,
+    ];
     proptest::collection::vec(op, 1..120)
 }
 
 struct Flight {
+    guard: Rc<Guard>,
     ticket: Option<Ticket>,
     client: Client,
-    budget: usize,
+    budget: Name,
     page: Page,
     /// The key that was sent, and whether the ledger knew it.
     sent: Option<(u64, bool)>,
@@ -274,12 +217,9 @@ impl Model {
 }
 
 fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
-    // Logouts are not recycled here, and nobody waits: spares have tests of their own.
-    let mut policy = policy();
-    policy.rules[0].action = super::super::route::Action::Gate;
-    policy.session.after_logout = super::super::policy::AfterLogout::Relay;
-    policy.session.in_flight_per_key = 1000;
-    let guard = guard(policy);
+    // In force, and before that; each with the budget that logins draw on.
+    let mut guards = [0, 0].map(|_| (Rc::new(guard(naive_policy(0))), "login"));
+    guards[1] = guards[0].clone();
     let clients = [v4(1), v4(2), v6(1, 1), v6(1, 2), v6(2, 1)];
     let mut model = Model {
         keys: HashMap::new(),
@@ -287,12 +227,20 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
         names: vec![1, 2, 3],
         next: 100,
     };
+    model.budgets.reload(&limits(0).0, START.as_nanos());
     let mut flights: Vec<Flight> = Vec::new();
     let mut now = START;
     for op in ops {
         match op {
-            Op::Pass { millis } => now = now.after(std::time::Duration::from_millis(millis)),
-            Op::Ask { client, page, key, other } => {
+            Op::Pass { millis } => now = now.after(Duration::from_millis(millis)),
+            Op::Reload { policy } => {
+                let (limits, login) = limits(policy);
+                model.budgets.reload(&limits, now.as_nanos());
+                let guard = guards[0].0.reconfigured(naive_policy(policy), now);
+                guards = [(Rc::new(guard), login), guards[0].clone()];
+            }
+            Op::Ask { client, page, key, other, late } => {
+                let (guard, login) = guards[usize::from(late)].clone();
                 let number = key.map(|index| model.names[index % model.names.len()]);
                 // One exchange of a key at a time here: concurrency has its own tests.
                 if flights.iter().any(|f| f.sent.is_some_and(|(key, _)| Some(key) == number))
@@ -301,9 +249,9 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
                     continue;
                 }
                 let (target, budget) = match page {
-                    Page::Any => ("/any/", 0),
-                    Page::Login => ("/login/", LOGIN),
-                    Page::Logout => ("/logout/", 0),
+                    Page::Any => ("/any/", "anonymous"),
+                    Page::Login => ("/login/", login),
+                    Page::Logout => ("/logout/", "anonymous"),
                 };
                 let client = clients[client];
                 let cookie = number.map(|number| text(&session_key(number)));
@@ -325,7 +273,8 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
                         };
                         prop_assert_eq!(kind, sent.map(|(_, known)| known));
                         let ticket = Some(*ticket);
-                        flights.push(Flight { ticket, client, budget, page, sent, held: needs });
+                        let held = needs;
+                        flights.push(Flight { guard, ticket, client, budget, page, sent, held });
                     }
                     Verdict::Refuse { why, .. } => prop_assert_eq!(Some(why), refused),
                     Verdict::Wait(_) if refused.is_none() => {
@@ -341,16 +290,17 @@ fn play(ops: Vec<Op>) -> Result<(), TestCaseError> {
             }
             Op::End { which, reply } if !flights.is_empty() => {
                 let mut flight = flights.swap_remove(which % flights.len());
-                end(&guard, &mut model, &mut flight, reply, now);
+                end(&mut model, &mut flight, reply, now);
             }
             Op::End { .. } => {}
         }
-        prop_assert_eq!(guard.under_way().keys, known(&flights));
-        prop_assert_eq!(guard.under_way().held, held(&flights));
+        let under_way = guards[0].0.under_way();
+        prop_assert_eq!((under_way.keys, under_way.held), (known(&flights), held(&flights)));
     }
     for mut flight in flights {
-        end(&guard, &mut model, &mut flight, Reply::Nothing, now);
+        end(&mut model, &mut flight, Reply::Nothing, now);
     }
+    let guard = &guards[0].0;
     prop_assert_eq!(guard.under_way(), UnderWay::default());
     prop_assert_eq!(guard.sizes().0, model.keys.len());
     Ok(())
@@ -364,11 +314,12 @@ fn held(flights: &[Flight]) -> u64 {
     flights.iter().filter(|flight| flight.held).count() as u64
 }
 
-fn end(guard: &Guard, model: &mut Model, flight: &mut Flight, reply: Reply, now: Moment) {
+fn end(model: &mut Model, flight: &mut Flight, reply: Reply, now: Moment) {
+    let guard = Rc::clone(&flight.guard);
     let ticket = flight.ticket.take().expect("ends once");
     let set = model.settle(flight, reply, now.as_nanos());
     let status = if matches!(reply, Reply::Failed) { 500 } else { 200 };
-    let evidence = evidence(guard, status, set.as_deref().unwrap_or("-"));
+    let evidence = evidence(&guard, status, set.as_deref().unwrap_or("-"));
     let outcome = match reply {
         Reply::Unsent => Outcome::Unsent,
         Reply::None => Outcome::NoAnswer,

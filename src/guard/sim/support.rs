@@ -186,9 +186,9 @@ impl Ask {
 
     /// Asks the guard as the shell does.
     pub fn admit(&self, guard: &Guard, patience: Patience, now: Moment) -> Verdict {
-        let line = self.cookie.as_ref().map(|value| format!("sessionid={value}"));
-        let lines = line.iter().map(|line| line.as_bytes());
         let session = &guard.policy().session;
+        let line = self.cookie.as_ref().map(|value| format!("{}={value}", session.cookie));
+        let lines = line.iter().map(|line| line.as_bytes());
         let cookies = Cookies::read(lines, &session.cookie, session.key_shape);
         let (path, query) = match self.target.split_once('?') {
             Some((path, query)) => (path, Some(query)),

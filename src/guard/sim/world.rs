@@ -21,6 +21,7 @@
 //!   was told as created or uncertain, the spares, and what is under way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::super::challenge::Challenged;
 use super::super::exchange::{
@@ -30,6 +31,7 @@ use super::super::fact::{Event, Write};
 use super::super::key::{SessionKey, Token};
 use super::super::ledger::{Ledger, Patience};
 use super::super::moment::Moment;
+use super::super::policy::Policy;
 use super::super::route::Effect;
 use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
@@ -42,7 +44,8 @@ use std::time::Duration;
 const HOLD_TIME: Duration = Duration::from_secs(10);
 
 pub struct World {
-    pub guard: Guard,
+    /// The one in force. Exchanges that began before it have their own.
+    pub guard: Arc<Guard>,
     pub django: Django,
     pub now: Moment,
     pub rng: Random,
@@ -94,6 +97,7 @@ struct Passed {
 }
 
 pub struct Flight {
+    guard: Arc<Guard>,
     ask: Ask,
     who: u32,
     ticket: Ticket,
@@ -126,6 +130,7 @@ enum Phase {
 }
 
 struct Waiting {
+    guard: Arc<Guard>,
     ask: Ask,
     who: u32,
     fate: Fate,
@@ -157,7 +162,7 @@ impl World {
             passed: HashMap::new(),
             events: 0,
             challenges: 0,
-            guard,
+            guard: Arc::new(guard),
             django,
             now: START,
             rng: Random(seed),
@@ -181,6 +186,11 @@ impl World {
         self.held = Meter::new(self.guard.policy(), records_each(&self.django), self.now);
     }
 
+    /// Another policy is in force from now on.
+    pub fn reload(&mut self, policy: Policy) {
+        self.guard = Arc::new(self.guard.reconfigured(policy, self.now));
+    }
+
     pub fn send(&mut self, who: u32, ask: Ask) {
         self.send_to(who, ask, Fate::Awaited);
     }
@@ -188,21 +198,30 @@ impl World {
     pub fn send_to(&mut self, who: u32, ask: Ask, fate: Fate) {
         // What has content is not sent again.
         let ask = Ask { challenged: Challenged::No { replayable: !ask.body }, ..ask };
-        self.ask(who, ask, fate, Patience::Left, None);
+        let guard = Arc::clone(&self.guard);
+        self.ask(guard, who, ask, fate, Patience::Left, None);
     }
 
-    fn ask(&mut self, who: u32, ask: Ask, fate: Fate, patience: Patience, until: Option<Moment>) {
+    fn ask(
+        &mut self,
+        guard: Arc<Guard>,
+        who: u32,
+        ask: Ask,
+        fate: Fate,
+        patience: Patience,
+        until: Option<Moment>,
+    ) {
         self.events += 1;
-        match ask.admit(&self.guard, patience, self.now) {
+        match ask.admit(&guard, patience, self.now) {
             Verdict::Wait(what) => {
                 assert_eq!(patience, Patience::Left, "who has no patience does not wait");
-                let policy = self.guard.policy();
+                let policy = guard.policy();
                 let patience = match what {
                     WaitFor::Key(_) => policy.session.key_wait,
                     WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
                 };
                 let until = until.unwrap_or_else(|| self.now.after(patience));
-                self.waiting.push(Waiting { ask, who, fate, what, until });
+                self.waiting.push(Waiting { guard, ask, who, fate, what, until });
             }
             Verdict::Refuse { why, .. } => {
                 if let Some(cookie) = &ask.cookie {
@@ -217,13 +236,13 @@ impl World {
                 self.done.push(Done { who, end: Ended::Refused });
             }
             Verdict::Answer { .. } => panic!("no rule answers"),
-            Verdict::Challenge { .. } => self.challenged(who, ask, fate),
-            Verdict::Forward(ticket, _) => self.forward(who, ask, fate, *ticket),
+            Verdict::Challenge { .. } => self.challenged(guard, who, ask, fate),
+            Verdict::Forward(ticket, _) => self.forward(guard, who, ask, fate, *ticket),
         }
     }
 
     /// Who keeps cookies goes on with one; who does not gets no second challenge.
-    fn challenged(&mut self, who: u32, ask: Ask, fate: Fate) {
+    fn challenged(&mut self, guard: Arc<Guard>, who: u32, ask: Ask, fate: Fate) {
         let known = !matches!(ask.challenged, Challenged::No { .. });
         assert!(!known, "challenged twice: {ask:?}");
         let keeps = self.is_honest(who) || who.is_multiple_of(3);
@@ -233,7 +252,7 @@ impl World {
         } else {
             Challenged::Failed
         };
-        self.ask(who, Ask { challenged, ..ask }, fate, Patience::Left, None);
+        self.ask(guard, who, Ask { challenged, ..ask }, fate, Patience::Left, None);
     }
 
     fn is_honest(&self, who: u32) -> bool {
@@ -246,7 +265,7 @@ impl World {
         found.is_some_and(|(data, expires)| data.user == Some(who) && *expires > self.now)
     }
 
-    fn forward(&mut self, who: u32, ask: Ask, fate: Fate, ticket: Ticket) {
+    fn forward(&mut self, guard: Arc<Guard>, who: u32, ask: Ask, fate: Fate, ticket: Ticket) {
         let sent = match ticket.cookie() {
             SendCookie::Keep => ask.cookie.clone(),
             SendCookie::Remove => None,
@@ -270,7 +289,7 @@ impl World {
             assert!(known, "without a hold: {ask:?}");
         }
         let (begun, charged, phase) = (self.now, false, Phase::UnderWay);
-        let flight = Flight { ask, who, ticket, sent, late, begun, charged, fate, phase };
+        let flight = Flight { guard, ask, who, ticket, sent, late, begun, charged, fate, phase };
         match fate {
             Fate::Awaited | Fate::HungUp => self.flights.push(flight),
             Fate::Dripped(span) => self.slow.push((self.now.after(span), flight)),
@@ -315,7 +334,7 @@ impl World {
             }
             Phase::Applied(answer) => {
                 let first = self.evidence(&answer);
-                if let Some(key) = self.guard.proof_wanted(&flight.ticket, &first) {
+                if let Some(key) = flight.guard.proof_wanted(&flight.ticket, &first) {
                     flight.phase = Phase::Proving(answer, key);
                     self.flights.push(flight);
                 } else {
@@ -376,7 +395,7 @@ impl World {
     }
 
     fn settle(&mut self, flight: Flight, outcome: Outcome<'_>, answer: Option<&Answer>) {
-        let Flight { ask, who, ticket, sent, late, fate, .. } = flight;
+        let Flight { guard, ask, who, ticket, sent, late, fate, .. } = flight;
         let known = matches!(ticket.sent, Sent::Known(..));
         // The key of a proof whose second half failed is not worth another record.
         let half_proved = matches!(ticket.sent, Sent::Proof(_))
@@ -393,7 +412,7 @@ impl World {
         }
         let was_logged_in = self.django.user(ask.cookie.as_deref()) == Some(who);
         let stays = self.django.user(app.as_deref().or(sent.as_deref())) == Some(who);
-        let settlement = self.guard.settle(ticket, outcome, self.now);
+        let settlement = guard.settle(ticket, outcome, self.now);
         self.note(&settlement);
         let set = match settlement.cookie {
             RelayCookie::Keep => app.clone(),
@@ -406,7 +425,7 @@ impl World {
         }
         if let Some(key) = set.as_ref().filter(|set| !set.is_empty()) {
             let parsed = SessionKey::parse(key.as_bytes(), self.guard.policy().session.key_shape);
-            let hash = parsed.map(|key| self.guard.secret.key(&key));
+            let hash = parsed.map(|key| self.guard.keys.key(&key));
             assert!(!hash.is_some_and(|hash| self.guard.spares.holds(hash)), "a spare got out");
         }
         // What nobody got is in no ledger.
@@ -468,8 +487,8 @@ impl World {
         let (woken, rest) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.what == wake);
         self.waiting = rest;
-        for Waiting { ask, who, fate, until, .. } in woken {
-            self.ask(who, ask, fate, Patience::Left, Some(until));
+        for Waiting { guard, ask, who, fate, until, .. } in woken {
+            self.ask(guard, who, ask, fate, Patience::Left, Some(until));
         }
     }
 
@@ -484,8 +503,8 @@ impl World {
         let (spent, rest) =
             std::mem::take(&mut self.waiting).into_iter().partition(|w| w.until <= now);
         self.waiting = rest;
-        for Waiting { ask, who, fate, .. } in spent {
-            self.ask(who, ask, fate, Patience::Spent, None);
+        for Waiting { guard, ask, who, fate, .. } in spent {
+            self.ask(guard, who, ask, fate, Patience::Spent, None);
         }
     }
 
@@ -497,7 +516,7 @@ impl World {
             let (until, flight) = &mut self.slow[index];
             if !flight.charged && self.now.since(flight.begun) >= HOLD_TIME {
                 flight.charged = flight.ticket.hold.is_some();
-                self.guard.charge(&mut flight.ticket, self.now);
+                flight.guard.charge(&mut flight.ticket, self.now);
                 if flight.charged {
                     self.held.add(each, self.now);
                 }

@@ -33,7 +33,7 @@ impl Spares {
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
         let Table { paths, keys, deletes: application_deletes, .. } = &mut *table;
-        let path = &mut paths[lease.path];
+        let (path, route) = (&mut paths[lease.path], lease.route);
         let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
             // A lease is only given on a proved path, which stays one while a slot is leased.
             return (End::Lost, None);
@@ -65,7 +65,7 @@ impl Spares {
                 // A request that was turned away before the view (405, a missing CSRF token) says
                 // nothing of the view: where every answer saves the session, anybody could switch
                 // recycling off with one.
-                let gated = (evidence.status < 400).then(|| self.gate(path, now));
+                let gated = (evidence.status < 400).then(|| self.gate(path, route, now));
                 (End::Lost, gated)
             }
             SetSession::Key { .. } if *deletes || *application_deletes => {
@@ -74,7 +74,7 @@ impl Spares {
                     writers.push(client);
                 }
                 let habit = writers.len() >= Self::WRITERS;
-                (End::Created, habit.then(|| self.gate_habit(path, now)))
+                (End::Created, habit.then(|| self.gate_habit(path, route, now)))
             }
             SetSession::Key { key, .. } => {
                 empty(slot);
@@ -112,7 +112,7 @@ impl Spares {
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
         let table = &mut *table;
-        let path = &mut table.paths[lease.path];
+        let (path, route) = (&mut table.paths[lease.path], lease.route);
         if let Stage::Unproved { busy, clean, quiet } = &mut path.stage {
             *busy = false;
             let nothing = first.is_some_and(|e| e.session == SetSession::Nothing && !e.failed());
@@ -144,9 +144,9 @@ impl Spares {
             SetSession::Key { .. }
             | SetSession::Nothing
             | SetSession::Signed { .. }
-            | SetSession::OtherShape => return (End::Created, Some(self.gate(path, now))),
+            | SetSession::OtherShape => return (End::Created, Some(self.gate(path, route, now))),
         };
-        let (share, end) = match self.share(&mut table.promised) {
+        let (share, end) = match Table::share_of(table.limit, &mut table.promised) {
             0 => match table.take_slot(now, self.policy.gate_for, false, self.secret) {
                 Some(Slot { spare: None, .. }) => (1, end),
                 // Its record stays in the store, and nobody will use it any more: it is paid for.
@@ -161,7 +161,7 @@ impl Spares {
             table.keys.insert(self.secret.key(key));
         }
         path.prove(share, deletes, spare);
-        (end, Some(Notice::PathFlushes { route: path.route, path: path.text() }))
+        (end, Some(Notice::PathFlushes { route, path: path.text() }))
     }
 
     /// Gives back what an exchange took and did not use; says whether it is to be charged for it

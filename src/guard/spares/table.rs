@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::super::client::Client;
-use super::super::fact::RouteId;
 use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
 use super::Asking;
@@ -13,6 +12,8 @@ use super::Asking;
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) paths: Vec<Path>,
+    /// Slots that there may be at most.
+    pub(super) limit: usize,
     /// Slots promised to proved paths.
     pub(super) promised: usize,
     /// Spares, in their slots or under way.
@@ -25,7 +26,6 @@ pub(super) struct Table {
 
 pub(super) struct Path {
     pub(super) path: Box<[u8]>,
-    pub(super) route: RouteId,
     /// Gated whatever was proved, until then.
     pub(super) gated: Option<Moment>,
     /// When an exchange last asked for a lane.
@@ -72,7 +72,7 @@ impl Table {
         if let Some(index) = self.paths.iter().position(|path| *path.path == *asking.path) {
             return Some(index);
         }
-        let path = Path::new(asking.path, asking.route, now);
+        let path = Path::new(asking.path, now);
         let unproved =
             self.paths.iter().filter(|path| matches!(path.stage, Stage::Unproved { .. }));
         if unproved.count() < Self::UNPROVED {
@@ -99,6 +99,22 @@ impl Table {
             Some((busy, path.used, index))
         });
         able.min().map(|(.., index)| index)
+    }
+
+    /// Slots for a newly proved path: half of what is left, so that several paths find some.
+    pub(super) fn share_of(limit: usize, promised: &mut usize) -> usize {
+        let share = limit.saturating_sub(*promised).div_ceil(2);
+        *promised += share;
+        share
+    }
+
+    /// Gives up slots that are more than there may be, as far as no exchange uses them.
+    pub(super) fn trim(&mut self, now: Moment, secret: Secret) {
+        while self.promised > self.limit
+            && self.take_slot(now, Duration::ZERO, false, secret).is_some()
+        {
+            self.promised -= 1;
+        }
     }
 
     /// Takes a slot from such a path, with the spare that it may hold; where `only_rested` says so,
@@ -130,8 +146,8 @@ impl Table {
 }
 
 impl Path {
-    pub(super) fn new(path: &[u8], route: RouteId, now: Moment) -> Self {
-        Self { path: path.into(), route, gated: None, used: now, stage: Stage::UNPROVED }
+    pub(super) fn new(path: &[u8], now: Moment) -> Self {
+        Self { path: path.into(), gated: None, used: now, stage: Stage::UNPROVED }
     }
 
     /// It is gated, and not because its answers were clean.

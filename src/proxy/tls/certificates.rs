@@ -125,6 +125,19 @@ impl Certificates {
         }
     }
 
+    /// A line on each certificate.
+    pub fn summary(&self, unix: u64) -> String {
+        let line = |pair: &Pair| {
+            let left = match pair.expires.checked_sub(unix) {
+                Some(left) => format!("{} days left", left / DAY),
+                None => "expired".to_owned(),
+            };
+            let doubt = pair.doubt.map_or(String::new(), |doubt| format!("; {doubt}"));
+            format!("  certificate  {}: {left}{doubt}\n", pair.names.join(", "))
+        };
+        self.table.load().pairs.iter().map(line).collect()
+    }
+
     /// Whether a certificate names a host: in lower case, without port and final dot.
     pub fn name(&self, host: &str) -> bool {
         !self.table.load().indices(host).is_empty()

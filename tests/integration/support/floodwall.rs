@@ -17,6 +17,7 @@ pub struct Floodwall {
     child: Child,
     address: String,
     log: PathBuf,
+    folder: PathBuf,
 }
 
 impl Floodwall {
@@ -67,7 +68,8 @@ impl Floodwall {
             .stderr(stderr)
             .spawn()
             .expect("floodwall runs");
-        let mut floodwall = Self { child, address: String::new(), log };
+        let mut floodwall =
+            Self { child, address: String::new(), log, folder: folder.path().to_owned() };
         let listening = "\"message\":\"listening\",\"address\":\"";
         let log = floodwall.await_log(said, listening);
         let address = log.split(listening).nth(1).and_then(|rest| rest.split('"').next());
@@ -129,6 +131,29 @@ impl Floodwall {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|rest| rest.trim().strip_suffix(" kB")).expect("it runs");
         kib.parse::<u64>().expect("a number") * 1024
+    }
+
+    /// Writes another configuration, which is not in force yet.
+    pub fn configure(&self, configuration: &str) {
+        let file = self.folder.join("floodwall.toml");
+        fs::write(file, configuration).expect("the configuration can be written");
+    }
+
+    /// `floodwall COMMAND --control …`: whether it went well, and what it said.
+    pub fn tell(&self, command: &[&str]) -> (bool, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_floodwall"))
+            .args(command)
+            .arg("--control")
+            .arg(self.control())
+            .output()
+            .expect("floodwall runs");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).expect("UTF-8"))
+    }
+
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        self.folder.join("state.control")
     }
 
     /// SIGTERM, and the exit status.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use floodwall::config::{Config, Overrides};
 use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -44,7 +45,7 @@ impl Inside {
             Single { shell: start::settings(&config), site: start::site_settings(site) };
         set(&mut settings);
         let app = settings.app(clock, Arc::clone(&shield), |_| {});
-        let bound = Bound::new(app).expect("a free port");
+        let bound = Bound::new(app, Passed::none()).expect("a free port");
         let running = bound.start().expect("it starts");
         Self { running: Some(running), shield }
     }

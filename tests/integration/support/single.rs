@@ -8,12 +8,14 @@ use floodwall::proxy::clock::Clock;
 use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::in_force::InForce;
+use floodwall::proxy::pulses::Pulses;
 use floodwall::proxy::seats::Seats;
 use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
 use floodwall::proxy::upstream::Upstream;
+use floodwall::telemetry::Telemetry;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -40,10 +42,11 @@ impl Single {
             clock,
             Arc::clone(&seats),
         );
-        let sites = Sites::single(Arc::new(Site::new("test", shield, site, upstream)));
+        let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
+        let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
-        let failed = Box::new(move |failure: &Failure, _: Option<&Site>| failed(failure));
-        Arc::new(App { clock, seats, in_force, failed })
+        let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
+        Arc::new(App { clock, seats, pulses, in_force, failed })
     }
 }
 

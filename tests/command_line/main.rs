@@ -1,5 +1,8 @@
 //! The program as the operator starts it: what it says, where, and with which exit code.
 
+mod control;
+mod generated;
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
@@ -77,7 +80,7 @@ fn flags_win_over_the_file_and_are_enough_without_one() {
 
 #[test]
 fn a_wrong_command_line_is_told_with_the_remedy() {
-    let cases: [(&[&str], &str); 14] = [
+    let cases: [(&[&str], &str); 21] = [
         (&[], "no command"),
         (&["chekc"], "did you mean check?"),
         (&["--verison"], "did you mean --version?"),
@@ -91,6 +94,13 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
         (&["run", "--upstream", "http://a", "--listen", ":80"], "0.0.0.0:80"),
         (&["run", "--config", "a", "--config", "b"], "--config is given twice"),
         (&["check", "floodwall.toml"], "--config FILE"),
+        (&["explain"], "PATH is missing"),
+        (&["explain", "logout/"], "begin it with a slash"),
+        (&["explain", "/a b"], "percent-encode spaces"),
+        (&["explain", "/", "--method", "get"], "a method is written in upper case"),
+        (&["explain", "/", "--address", "localhost"], "write an IP address"),
+        (&["completions", "bahs"], "did you mean bash?"),
+        (&["completions", "cmd"], "write one of bash, elvish, fish"),
         (&["check", "--upstream", "http://127.0.0.1:8080"], "where Floodwall itself listens"),
     ];
     for (args, needle) in cases {
@@ -103,17 +113,27 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
 /// Every flag that a command takes is in its help, and so is every exit code.
 #[test]
 fn help_is_complete() {
+    let source = &["--config", "--upstream", "--listen", "--state", "--help"][..];
+    let running = &["--control", "--config", "--help"][..];
+    let request = ["--method", "--host", "--cookie", "--address", "--json"];
     for (args, flags) in [
-        (&["--help"][..], &["run ", "check ", "--help", "--version"][..]),
-        (&["run", "--help"], &["--config", "--upstream", "--listen", "--state", "--help"]),
-        (&["check", "-h"], &["--config", "--upstream", "--listen", "--state", "--help"]),
+        (&["--help"][..], &["run ", "check ", "reload ", "explain ", "--help", "--version"][..]),
+        (&["run", "--help"], source),
+        (&["check", "-h"], source),
+        (&["reload", "--help"], running),
+        (&["upgrade", "--help"], running),
+        (&["status", "--help"], running),
+        (&["explain", "--help"], running),
+        (&["explain", "-h"], &request),
+        (&["completions", "--help"], &["bash", "zsh", "fish"]),
+        (&["man", "--help"], &["DIRECTORY"]),
     ] {
         let (code, out, err) = said(args);
         assert_eq!((code, err.as_str()), (0, ""));
         for needle in flags.iter().chain(&["Usage: ", "\n  0  ", "\n  1  ", "\n  2  "]) {
             assert!(out.contains(needle), "no {needle:?} in {out}");
         }
-        assert!(out.lines().all(|line| line.len() <= 100));
+        assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
     }
     let (code, out, _) = said(&["--version"]);
     assert_eq!((code, out), (0, concat!("floodwall ", env!("CARGO_PKG_VERSION"), "\n").into()));

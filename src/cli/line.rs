@@ -1,0 +1,272 @@
+//! What the command line may say. The comments of these types are the help texts.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use floodwall::config::{self, Config, Overrides, Upstream};
+
+use super::Trouble;
+
+/// A reverse proxy that keeps anonymous traffic from filling the session store of a Django site
+/// that cannot be patched (CVE-2015-5963, CVE-2015-5964, CVE-2015-5143)
+#[derive(Debug, Parser)]
+#[command(
+    name = "floodwall",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = false,
+    disable_help_subcommand = true,
+    after_help = "\
+Exit codes:
+  0  done
+  1  failed while running
+  2  the configuration or the command line is wrong
+
+Try: floodwall run --upstream http://127.0.0.1:8000"
+)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve, until SIGTERM or SIGINT
+    ///
+    /// Either --config or --upstream must be there; the other options are what they would be in an
+    /// empty file. What an option says holds in place of what the file says.
+    #[command(after_help = "\
+Exit codes:
+  0  stopped by a signal, after running exchanges were done
+  1  failed: an address is taken, the state cannot be written, ...
+  2  the configuration or the command line is wrong; all mistakes are told")]
+    Run(Source),
+
+    /// Say what is wrong with a configuration, or what it puts in force
+    ///
+    /// Also says how warm the ledger is in the state file. Listens nowhere, connects to nothing,
+    /// writes no file. Takes the options of `floodwall run`, so that a command line can be checked
+    /// by exchanging one word.
+    #[command(after_help = "\
+Exit codes:
+  0  nothing is wrong: \"FILE: ok\" and what is in force, on standard output
+  1  standard output could not be written
+  2  something is wrong: every mistake with its line and column, on standard error")]
+    Check(Source),
+
+    /// Have a running process read its configuration again
+    ///
+    /// Prints what has changed, and which changed keys only a restart puts in force. A file with
+    /// mistakes changes nothing. Running exchanges end under the configuration that they began
+    /// with; no connection is closed for it.
+    #[command(after_help = "\
+Exit codes:
+  0  the configuration is in force
+  1  no running process could be reached, or it did not answer
+  2  the configuration is wrong: every mistake is told, and the one before stays in force")]
+    Reload(Running),
+
+    /// Have a running process start the binary anew and hand over to it
+    ///
+    /// The new process takes over the listening sockets, the ledger and the budgets; the old one
+    /// ends its exchanges and goes. No connection is refused meanwhile.
+    #[command(after_help = "\
+Exit codes:
+  0  the new process serves
+  1  it could not start, or no running process could be reached: the old one serves on
+  2  the configuration or the command line is wrong")]
+    Upgrade(Running),
+
+    /// Say how a running process stands
+    #[command(after_help = "\
+Exit codes:
+  0  it runs
+  1  no running process could be reached, or it did not answer
+  2  the configuration or the command line is wrong")]
+    Status(Asked),
+
+    /// Say what would become of a request, and why: its site, rule, standing and budget
+    ///
+    /// Asks the running process, whose ledger and budgets count. Nothing is charged, and nothing is
+    /// sent to the application.
+    #[command(after_help = "\
+Other users of this machine can read a command line while it runs: take no session cookie for
+--cookie that somebody still needs.
+
+Exit codes:
+  0  explained
+  1  the running process did not answer
+  2  the configuration or the command line is wrong
+
+Try: floodwall explain --config floodwall.toml --address 203.0.113.7 /accounts/logout/")]
+    Explain(Request),
+
+    /// Print what a shell needs to complete this command line
+    ///
+    /// For bash: floodwall completions bash > /usr/share/bash-completion/completions/floodwall
+    #[command(after_help = "\
+Exit codes:
+  0  printed
+  1  standard output could not be written
+  2  the command line is wrong")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Print the manual page of all commands, or write one page for each
+    ///
+    /// To read it: floodwall man | man -l -
+    #[command(after_help = "\
+Exit codes:
+  0  printed, or written
+  1  it could not be written
+  2  the command line is wrong")]
+    Man {
+        /// Write one page for each command into this directory, which must be there
+        #[arg(value_hint = ValueHint::DirPath)]
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Where the configuration comes from.
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("source").required(true).multiple(true)))]
+pub struct Source {
+    /// The configuration, in TOML [default: none, all defaults are in force]
+    #[arg(short, long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
+
+    /// Where the application is: http://HOST[:PORT] or unix:/PATH [default: that of the file;
+    /// http://127.0.0.1:8000 where it names none]
+    #[arg(long, value_name = "URL", group = "source", value_parser = upstream)]
+    upstream: Option<Upstream>,
+
+    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80; repeat it for more
+    /// [default: those of the file; 127.0.0.1:8080 where it names none]
+    #[arg(long, value_name = "ADDR", value_parser = config::listen)]
+    listen: Vec<SocketAddr>,
+
+    /// Where known sessions and budgets are kept over a restart; "" keeps nothing [default: that of
+    /// the file; floodwall.state in the working directory where it names none]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    state: Option<OsString>,
+}
+
+/// Which running process is meant.
+#[derive(Args, Debug)]
+pub struct Running {
+    /// Its control socket [default: that of the file; where it names none the state's path
+    /// and ".control"]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub control: Option<PathBuf>,
+
+    /// Its configuration, which names the control socket
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+}
+
+/// A running process, and in which form it is to answer.
+#[derive(Args, Debug)]
+pub struct Asked {
+    #[command(flatten)]
+    pub running: Running,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A request to be explained.
+#[derive(Args, Debug)]
+pub struct Request {
+    /// Path and query, as in a request line: /accounts/logout/?next=/
+    #[arg(value_name = "PATH", value_parser = target)]
+    pub path: String,
+
+    /// As in a request line, in upper case
+    #[arg(long, value_name = "METHOD", default_value = "GET", value_parser = method)]
+    pub method: String,
+
+    /// The site that is asked for [default: none, as of an HTTP/1.0 client]
+    #[arg(long, value_name = "HOST", value_parser = NonEmptyStringValueParser::new())]
+    pub host: Option<String>,
+
+    /// A cookie that comes with it, NAME=VALUE; repeat it for more
+    #[arg(long = "cookie", value_name = "COOKIE", value_parser = NonEmptyStringValueParser::new())]
+    pub cookies: Vec<String>,
+
+    /// The address that it comes from; the one that it has by itself is nobody's
+    #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1", value_parser = address)]
+    pub address: IpAddr,
+
+    #[command(flatten)]
+    pub asked: Asked,
+}
+
+impl Source {
+    /// The configuration that it stands for.
+    pub fn config(&self) -> Result<Config, Trouble> {
+        let overrides = Overrides {
+            listen: self.listen.clone(),
+            upstream: self.upstream.clone(),
+            state: self
+                .state
+                .as_ref()
+                .map(|path| (!path.is_empty()).then(|| PathBuf::from(path.clone()))),
+        };
+        let config = match &self.config {
+            Some(path) => Config::load(path, overrides),
+            None => Config::without_file(overrides),
+        };
+        config.map_err(|error| Trouble::Misconfigured(error.to_string()))
+    }
+
+    /// What messages call the source of the configuration.
+    pub fn name(&self) -> String {
+        let file = self.config.as_ref().map(|file| file.display().to_string());
+        file.unwrap_or_else(|| "command line".to_owned())
+    }
+}
+
+impl Running {
+    /// The configuration of the file, if one is named.
+    pub fn config(&self) -> Result<Option<Config>, Trouble> {
+        let load = |path: &PathBuf| Config::load(path, Overrides::default());
+        let config = self.config.as_ref().map(load).transpose();
+        config.map_err(|error| Trouble::Misconfigured(error.to_string()))
+    }
+}
+
+fn upstream(text: &str) -> Result<Upstream, String> {
+    text.parse()
+}
+
+/// A target in origin-form: nobody else's is asked for on a command line.
+fn target(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err("begin it with a slash, as in /accounts/logout/; the host is --host".to_owned());
+    }
+    match text.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) {
+        true => Ok(text.to_owned()),
+        false => Err("percent-encode spaces and what is not ASCII, as browsers do".to_owned()),
+    }
+}
+
+/// A method (RFC 9110, section 9.1). One in lower case is another method, and a slip.
+fn method(text: &str) -> Result<String, String> {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || b"-_".contains(&byte);
+    match !text.is_empty() && text.bytes().all(fits) {
+        true => Ok(text.to_owned()),
+        false => Err("a method is written in upper case, as in GET or POST".to_owned()),
+    }
+}
+
+fn address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "write an IP address, as in 203.0.113.7 or 2001:db8::7".to_owned())
+}

@@ -1,0 +1,149 @@
+//! A new configuration put in force while the process runs.
+//!
+//! It promises that all of it is in force or none: what can go wrong is done before anything is
+//! replaced. No connection is dropped, no budget refilled, no session forgotten.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{announce, begin, fit, floods, names, place, settings, site_settings, tls, upstream};
+use crate::config::{self, Config};
+use crate::proxy::core::App;
+use crate::proxy::in_force::InForce;
+use crate::proxy::site::Site;
+use crate::proxy::sites::{Place, Sites};
+use crate::telemetry::Telemetry;
+
+/// What a reload needs, and what it leaves behind.
+pub(super) struct Reload<'a> {
+    app: Arc<App>,
+    load: &'a dyn Fn() -> Result<Config, String>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// What is in force, as it was read.
+    config: Config,
+    /// Sites that are in no configuration any more. Their exchanges may still run, so they are
+    /// saved and closed at the very end, or taken back by a later reload.
+    retired: Vec<Arc<Site>>,
+}
+
+impl<'a> Reload<'a> {
+    /// `config` is in force, and `load` reads the next one.
+    pub(super) fn new(
+        app: Arc<App>,
+        config: Config,
+        load: &'a dyn Fn() -> Result<Config, String>,
+    ) -> Self {
+        Self { app, load, state: Mutex::new(State { config, retired: Vec::new() }) }
+    }
+
+    /// Reads the configuration again and puts it in force. What there is to tell, or why the old
+    /// one stays.
+    pub(super) fn reload(&self) -> Result<String, String> {
+        let config = (self.load)()?;
+        let mut state = self.state();
+        let before = self.app.in_force.load_full();
+        let mut settings = settings(&config);
+        // Only a restart changes these.
+        settings.doors.clone_from(&before.settings.doors);
+        settings.cores = before.settings.cores;
+        fit(&mut settings);
+        // Where it is spoken only a restart changes.
+        let tls = tls::begin(&settings, before.tls.as_ref());
+        let tls = tls.map_err(|error| error.to_string())?.or_else(|| before.tls.clone());
+        let mut sites = Vec::new();
+        for site in config.sites() {
+            let mut old = before.sites.all().iter().chain(&state.retired);
+            let old = old.find(|old| old.name == site.name());
+            let made = match old {
+                Some(old) => self.again(&config, site, old),
+                None => {
+                    let (cores, clock) = (settings.cores(), self.app.clock);
+                    let made = begin(&config, site, cores, clock, &self.app.seats);
+                    made.map_err(|error| format!("site {}: {error}", site.name()))?
+                }
+            };
+            sites.push(made);
+        }
+        let unchanged = unchanged(&state.config, &config, &before);
+
+        // Nothing fails from here on.
+        let limits = &settings.downstream_limits;
+        self.app.seats.resize(limits.connections, limits.connections_per_client);
+        let sites = Sites::new(sites);
+        let is_in = |site: &Arc<Site>| sites.all().iter().any(|now| now.name == site.name);
+        state.retired.retain(|site| !is_in(site));
+        let gone = before.sites.all().iter().filter(|site| !is_in(site));
+        state.retired.extend(gone.cloned());
+        tls::announce(tls.as_ref(), self.app.clock);
+        self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
+        announce(&config);
+        state.config = config;
+        Ok(match &*unchanged {
+            [] => "the configuration is in force".to_owned(),
+            keys => format!(
+                "the configuration is in force; only a restart changes: {}",
+                keys.join(", ")
+            ),
+        })
+    }
+
+    /// The sites that were in force once, when nothing runs any more.
+    pub(super) fn into_retired(self) -> Vec<Arc<Site>> {
+        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).retired
+    }
+
+    /// A site under a new configuration, with everything that it remembers.
+    fn again(&self, config: &Config, site: &config::Site, old: &Site) -> (Place, Arc<Site>) {
+        let now = self.app.clock.now();
+        let policy = site.policy().clone();
+        let telemetry = Telemetry::new(names(&policy), floods(config), now);
+        let guard = old.shield.guard.reconfigured(policy, now);
+        let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
+        let settings = site_settings(site);
+        let way = if settings == old.settings {
+            Arc::clone(&old.upstream)
+        } else {
+            let cores = self.app.in_force.load().settings.cores();
+            upstream(&settings, cores, self.app.clock, &self.app.seats)
+        };
+        (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The keys whose new values only a restart puts in force.
+fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String> {
+    let mut keys = Vec::new();
+    let mut note = |differs: bool, key: &str| {
+        if differs {
+            keys.push(key.to_owned());
+        }
+    };
+    note(before.listen() != after.listen(), "listen");
+    note(before.tls().listen != after.tls().listen, "tls.listen");
+    note(before.tls().redirect != after.tls().redirect, "tls.redirect");
+    note(before.cores() != after.cores(), "cores");
+    note(before.control() != after.control(), "control");
+    note(before.log().format != after.log().format, "log.format");
+    note(before.log().level != after.log().level, "log.level");
+    for site in after.sites() {
+        let of = |key: &str| match site.name() {
+            config::Site::ONLY => key.to_owned(),
+            name => format!("{key} of site {name}"),
+        };
+        if let Some(old) = before.sites().iter().find(|old| old.name() == site.name()) {
+            note(old.state() != site.state(), &of("state"));
+        }
+        if let Some(old) = in_force.sites.all().iter().find(|old| old.name == site.name()) {
+            for key in old.shield.guard.policy().needs_restart(site.policy()) {
+                note(true, &of(key));
+            }
+        }
+    }
+    keys
+}

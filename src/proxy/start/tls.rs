@@ -1,0 +1,46 @@
+//! TLS as the configuration has it.
+
+use crate::config::{self, Config};
+use crate::proxy::clock::Clock;
+use crate::proxy::settings::Settings;
+use crate::proxy::tls::pair::Files;
+use crate::proxy::tls::{Tls, TlsError, TlsSettings, Version};
+
+/// TLS with clients, if it is spoken anywhere: reads the certificates. After a reload clients
+/// resume the sessions that they have with what was in force `before`.
+pub(super) fn begin(settings: &Settings, before: Option<&Tls>) -> Result<Option<Tls>, TlsError> {
+    settings.tls.as_ref().map(|tls| Tls::new(tls, before)).transpose()
+}
+
+/// Tells which certificates are in force.
+pub(super) fn announce(tls: Option<&Tls>, clock: Clock) {
+    if let Some(tls) = tls {
+        tls.certificates.tell(clock.unix(clock.now()));
+    }
+}
+
+/// What `floodwall check` says of the certificates; its error is what a start would say.
+pub fn summary(config: &Config) -> Result<String, TlsError> {
+    let Some(settings) = settings(config.tls()) else { return Ok(String::new()) };
+    let clock = Clock::start();
+    let tls = Tls::new(&settings, None)?;
+    Ok(tls.certificates.summary(clock.unix(clock.now())))
+}
+
+/// `None` where TLS is not spoken.
+pub(super) fn settings(tls: &config::Tls) -> Option<TlsSettings> {
+    let files = |files: &config::Certificate| Files {
+        certificate: files.certificate.clone(),
+        key: files.key.clone(),
+    };
+    let first = tls.listen.first()?;
+    Some(TlsSettings {
+        certificates: tls.certificates.iter().map(files).collect(),
+        min_version: match tls.min_version {
+            config::TlsVersion::Tls12 => Version::Tls12,
+            config::TlsVersion::Tls13 => Version::Tls13,
+        },
+        http2: false,
+        port: if tls.redirect_port == 0 { first.port() } else { tls.redirect_port },
+    })
+}
