@@ -29,4 +29,6 @@ mod stages;
 mod stopping;
 mod streaming;
 mod support;
+mod tls;
+mod tls_redirect;
 mod trouble;

@@ -16,4 +16,5 @@ pub mod relay;
 pub mod sending;
 pub mod single;
 pub mod strict;
+pub mod tls;
 pub mod warm;

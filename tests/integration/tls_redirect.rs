@@ -1,0 +1,1 @@
+//! Plain HTTP that is sent away to HTTPS.
