@@ -23,6 +23,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod upstreams;
 mod value;
 
 use std::fs::File;
@@ -40,6 +41,7 @@ pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
 pub use tls::{Certificate, Tls, TlsVersion};
+pub use upstreams::{Balance, Health, Method, Server};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
 /// mistakes or from the defaults, so none is invalid.
@@ -67,8 +69,15 @@ pub struct UpstreamLimits {
     pub response_timeout: Duration,
     /// After which a pooled connection is closed. 100 milliseconds to 1 hour.
     pub idle_timeout: Duration,
-    /// Idle connections kept for each core; 0 keeps none. At most 65,536.
+    /// Idle connections to each server kept for each core; 0 keeps none. At most 65,536.
     pub idle_connections: usize,
+    /// Connections to each server, all cores together, idle ones included; 0: any number. At most
+    /// 65,536.
+    pub connections: usize,
+    /// Requests that wait for a connection to a server. At most 65,536.
+    pub queue: usize,
+    /// How long a request waits so. 10 milliseconds to 5 minutes.
+    pub queue_timeout: Duration,
 }
 
 /// Limits on the clients' side.
@@ -293,8 +302,8 @@ impl Config {
         let mut config = Self::default();
         let mut site = config.sites.swap_remove(0);
         config.put(overrides, &mut site, None);
-        if config.circle(&site).is_some() {
-            return Err(Error::Circle { upstream: site.upstream });
+        if let Some((_, upstream)) = config.circle(&site) {
+            return Err(Error::Circle { upstream: upstream.clone() });
         }
         config.sites.push(site);
         Ok(config)
@@ -309,15 +318,19 @@ impl Config {
             let mut seen = std::collections::BTreeSet::new();
             self.listen.retain(|address| seen.insert(*address));
         }
-        site.upstream = upstream.unwrap_or_else(|| site.upstream.clone());
+        if let Some(upstream) = upstream {
+            site.servers = vec![Server { upstream, weight: 1 }];
+        }
         site.state = state.unwrap_or_else(|| site.state.take());
         self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
     }
 
-    /// The address that a site's upstream shares with a listener, if it does.
-    fn circle(&self, site: &Site) -> Option<SocketAddr> {
+    /// The address that one of a site's servers shares with a listener, if one does.
+    fn circle<'a>(&self, site: &'a Site) -> Option<(SocketAddr, &'a Upstream)> {
         let Tls { listen, redirect, .. } = &self.tls;
-        let all = self.listen.iter().chain(listen).chain(redirect);
-        all.copied().find(|&listen| site.upstream.is(listen))
+        let mut addresses = self.listen.iter().chain(listen).chain(redirect);
+        let all = site.servers.iter().map(|server| &server.upstream);
+        let of = |listen: &SocketAddr| all.clone().find(|one| one.is(*listen));
+        addresses.find_map(|listen| of(listen).map(|upstream| (*listen, upstream)))
     }
 }

@@ -116,7 +116,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
             let what = format!("two sites have the state file {}", state.display());
             faults.add(Fault::new(0..0, what).remedy("give each a file of its own"));
         }
-        if let Some(address) = config.circle(site).filter(|_| addresses_are_good) {
+        if let Some((address, _)) = config.circle(site).filter(|_| addresses_are_good) {
             let what = format!("upstream: Floodwall itself listens on {address}");
             let place = places.upstream.clone().or(upstream.clone());
             let place = place.or(listen.clone()).unwrap_or(0..0);

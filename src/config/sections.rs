@@ -87,6 +87,10 @@ pub(super) fn upstream_limits(
     let idle = duration(MILLISECOND * 100..=HOUR);
     table.read("idle_timeout", &mut limits.idle_timeout, faults, idle);
     table.read("idle_connections", &mut limits.idle_connections, faults, integer(0..=65_536));
+    table.read("connections", &mut limits.connections, faults, integer(0..=65_536));
+    table.read("queue", &mut limits.queue, faults, integer(0..=65_536));
+    let queue = duration(MILLISECOND * 10..=MINUTE * 5);
+    table.read("queue_timeout", &mut limits.queue_timeout, faults, queue);
     table.finish(faults);
 }
 

@@ -12,7 +12,10 @@ use super::budgets::Own;
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
-use super::{Profile, Upstream, UpstreamLimits, budgets, clients, pattern, rules, sections};
+use super::{
+    Balance, Health, Profile, Server, UpstreamLimits, budgets, clients, pattern, rules, sections,
+    upstreams,
+};
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
 
@@ -25,7 +28,9 @@ pub struct Site {
     pub(super) name: String,
     pub(super) hosts: Vec<HostPattern>,
     pub(super) paths: Vec<String>,
-    pub(super) upstream: Upstream,
+    pub(super) servers: Vec<Server>,
+    pub(super) balance: Balance,
+    pub(super) health: Health,
     pub(super) state: Option<PathBuf>,
     pub(super) profile: Profile,
     pub(super) policy: Policy,
@@ -63,9 +68,19 @@ impl Site {
         &self.paths
     }
 
-    /// Where the application is.
-    pub fn upstream(&self) -> &Upstream {
-        &self.upstream
+    /// Where the application is: at least one server, none twice, at most 64.
+    pub fn servers(&self) -> &[Server] {
+        &self.servers
+    }
+
+    /// How the servers share the exchanges.
+    pub fn balance(&self) -> &Balance {
+        &self.balance
+    }
+
+    /// How the servers are checked.
+    pub fn health(&self) -> &Health {
+        &self.health
     }
 
     /// The file that the state is kept in; `None` keeps nothing over a restart. A relative path
@@ -121,7 +136,9 @@ pub(super) fn keys(
     all: &mut Budgets,
     faults: &mut Faults,
 ) -> Places {
-    let upstream = table.read("upstream", &mut site.upstream, faults, text(upstream));
+    let upstream = upstreams::servers(table, &mut site.servers, faults);
+    upstreams::balance(table.table("balance", faults), &mut site.balance, faults);
+    upstreams::health(table.table("health", faults), &mut site.health, faults);
     let policy = &mut site.policy;
     table.read("mode", &mut policy.mode, faults, word(&Mode::ALL, Mode::word));
     table.read("profile", &mut site.profile, faults, word(&Profile::ALL, Profile::word));
@@ -283,10 +300,6 @@ fn path(text: &str) -> Result<String, Unfit> {
         return Ok(text.to_owned());
     }
     Err(Unfit::new("not what a decoded path begins with").remedy("write it as in \"/shop/\""))
-}
-
-fn upstream(text: &str) -> Result<Upstream, Unfit> {
-    text.parse().map_err(|what: String| Unfit::new(what))
 }
 
 /// A path; the empty string keeps nothing.

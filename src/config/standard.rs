@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DownstreamLimits, Log, LogFormat, LogLevel, Profile, Site, Tls, TlsVersion, Upstream,
-    UpstreamLimits,
+    Balance, Config, DownstreamLimits, Health, Log, LogFormat, LogLevel, Method, Profile, Server,
+    Site, Tls, TlsVersion, Upstream, UpstreamLimits,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -31,7 +31,21 @@ impl Default for Config {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),
                 paths: Vec::new(),
-                upstream: Upstream::standard(),
+                servers: vec![Server { upstream: Upstream::standard(), weight: 1 }],
+                balance: Balance {
+                    method: Method::RoundRobin,
+                    slow_start: Duration::from_secs(10),
+                    eject_after: 5,
+                    eject_for: Duration::from_secs(10),
+                },
+                health: Health {
+                    path: None,
+                    host: None,
+                    interval: Duration::from_secs(5),
+                    timeout: Duration::from_secs(2),
+                    healthy: 2,
+                    unhealthy: 3,
+                },
                 state: Some(PathBuf::from("floodwall.state")),
                 profile,
                 policy: policy(profile),
@@ -40,6 +54,9 @@ impl Default for Config {
                     response_timeout: Duration::from_secs(60),
                     idle_timeout: Duration::from_secs(30),
                     idle_connections: 64,
+                    connections: 0,
+                    queue: 256,
+                    queue_timeout: Duration::from_secs(5),
                 },
                 own_rules: Vec::new(),
                 profile_rules: true,

@@ -60,7 +60,23 @@ fn of_tls(tls: &Tls, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 fn of_site(site: &Site, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let policy = &site.policy;
-    writeln!(f, "  upstream  {}", site.upstream)?;
+    let servers: Vec<String> = site.servers.iter().map(ToString::to_string).collect();
+    writeln!(f, "  upstream  {}", servers.join(", "))?;
+    if servers.len() > 1 {
+        writeln!(f, "  balance   {}", site.balance)?;
+    }
+    if servers.len() > 1 || site.health.path.is_some() {
+        writeln!(f, "  health    {}", site.health)?;
+    }
+    let limits = &site.upstream_limits;
+    if limits.connections > 0 {
+        let (connections, queue) = (limits.connections, limits.queue);
+        let patience = Written(limits.queue_timeout);
+        writeln!(
+            f,
+            "  limit     {connections} connections to each server; {queue} wait {patience}"
+        )?;
+    }
     match &site.state {
         Some(path) => writeln!(f, "  state     {}", path.display())?,
         None => writeln!(f, "  state     none: a restart forgets every session")?,

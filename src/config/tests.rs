@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: [(&str, &str); 69] = [
+const OTHERS: &[(&str, &str)] = &[
     ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
     ("upstream", "\"unix:/run/site/app.sock\""),
@@ -221,6 +221,19 @@ const OTHERS: [(&str, &str); 69] = [
     ("upstream_limits.response_timeout", "\"1h\""),
     ("upstream_limits.idle_timeout", "\"100ms\""),
     ("upstream_limits.idle_connections", "0"),
+    ("upstream_limits.connections", "1"),
+    ("upstream_limits.queue", "0"),
+    ("upstream_limits.queue_timeout", "\"10ms\""),
+    ("balance.method", "\"least-connections\""),
+    ("balance.slow_start", "\"0s\""),
+    ("balance.eject_after", "0"),
+    ("balance.eject_for", "\"1h\""),
+    ("health.path", "\"/healthz/?full\""),
+    ("health.host", "\"www.example.org\""),
+    ("health.interval", "\"100ms\""),
+    ("health.timeout", "\"10ms\""),
+    ("health.healthy", "1"),
+    ("health.unhealthy", "100"),
     ("downstream_limits.header_timeout", "\"5m\""),
     ("downstream_limits.idle_timeout", "\"1h\""),
     ("downstream_limits.body_timeout", "\"100ms\""),
@@ -249,7 +262,7 @@ const OTHERS: [(&str, &str); 69] = [
 
 #[test]
 fn every_key_has_an_effect() {
-    for (key, value) in OTHERS.into_iter().chain([("save.interval", "\"1h\"")]) {
+    for (key, value) in OTHERS.iter().copied().chain([("save.interval", "\"1h\"")]) {
         let config = good(&format!("{key} = {value}"));
         assert!(shown(&config) != shown(&Config::default()), "{key} changes nothing");
     }
@@ -266,6 +279,8 @@ fn every_key_has_an_effect() {
             "log",
             "tls",
             "save",
+            "balance",
+            "health",
             "rule",
             "network",
             "site",
@@ -284,7 +299,7 @@ fn values_are_read_as_they_are_written() {
          [budget.cart]\nclient = { rate = '7/min', burst = 1 }\nsite = { rate = '1/h', burst = 9 }\n\
          [[rule]]\nname = 'x'\nglob = '/{a,b}/**'\nbudget = 'cart'\neffect = 'rotate'",
     );
-    assert_eq!(config.sites()[0].upstream().to_string(), "http://[::1]:80");
+    assert_eq!(config.sites()[0].servers()[0].to_string(), "http://[::1]:80");
     assert_eq!(config.listen(), ["[::1]:0".parse().unwrap()]);
     assert_eq!(config.cores(), NonZeroUsize::new(3));
     let trusted: Vec<_> = config.trusted_proxies().iter().map(ToString::to_string).collect();
@@ -351,7 +366,7 @@ fn flags_win_over_the_file() {
     let file = b"listen = '0.0.0.0:8000'\nstate = 'x'";
     let config = Config::parse("f.toml", file, overrides()).unwrap();
     assert_eq!(config.listen(), ["127.0.0.1:1".parse().unwrap()]);
-    assert_eq!(config.sites()[0].upstream().to_string(), "http://app:2");
+    assert_eq!(config.sites()[0].servers()[0].to_string(), "http://app:2");
     assert_eq!(config.sites()[0].state(), None);
     assert!(Config::parse("f.toml", file, Overrides::default()).is_err());
     let circle = Overrides { upstream: Some("http://localhost:1".parse().unwrap()), ..overrides() };

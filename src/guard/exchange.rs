@@ -152,6 +152,21 @@ impl Ticket {
         self.hold.is_some()
     }
 
+    /// Whether the same request may be sent again where nobody knows what became of it: nothing is
+    /// held for it, it has no spare, proves no path and only writes to a session that it has; and
+    /// it went without a hold by a rule or for its session, not because its class is clean.
+    pub fn is_replayable(&self) -> bool {
+        let kept = match self.sent {
+            Sent::Nothing | Sent::Known(..) | Sent::Unknown(_) | Sent::Foreign => true,
+            Sent::Spare(_) | Sent::Proof(_) => false,
+        };
+        let effect = match self.effect {
+            Effect::Write => true,
+            Effect::Rotate | Effect::Flush => false,
+        };
+        kept && effect && self.hold.is_none() && !self.charged && !self.passes
+    }
+
     /// Whether the same request may have to be sent again, to prove that its path flushes.
     pub fn may_want_proof(&self) -> bool {
         matches!(self.sent, Sent::Proof(_))

@@ -16,14 +16,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::sync::Notify;
 use tokio::time::Sleep;
 
 use super::clock::Clock;
 use super::failure::Failure;
 use super::headers;
 use super::live::Token;
-use super::pool::Lease;
 use super::seat::Running;
+use super::server::Lease;
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -48,7 +49,12 @@ pub struct Progress {
     /// Whether it is beyond doubt where the client's next request begins.
     bounded: AtomicBool,
     failure: Mutex<Option<Failure>>,
+    abandoned: Notify,
 }
+
+/// The client that waits for the response; dropped when it does so no longer.
+#[derive(Debug)]
+pub struct Attended(Arc<Progress>);
 
 /// What hyper is told when an upload fails; the [`Failure`] itself is in the [`Progress`].
 #[derive(Debug)]
@@ -102,8 +108,24 @@ impl Progress {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
+    /// Notes that a client waits, for as long as this is kept.
+    pub fn attended(self: &Arc<Self>) -> Attended {
+        Attended(Arc::clone(self))
+    }
+
+    /// Waits until no client waits any more. For one who waits at a time.
+    pub async fn abandoned(&self) {
+        self.abandoned.notified().await;
+    }
+
     fn fail(&self, failure: Failure) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        self.0.abandoned.notify_one();
     }
 }
 

@@ -1,19 +1,35 @@
 //! A client's socket, which tells its seat what the client sends and takes.
 //!
+//! It closes lingering (RFC 9112, 9.6): a client that is still sending what nobody reads would be
+//! sent a reset, and lose the reply that says why. So the socket is closed in one direction, and
+//! what comes by the other is thrown away until the client closes, within bounds.
+//!
 //! What was read of it to find out what is spoken can be given back.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::clock::Clock;
-use super::pace::Pace;
+use super::pace::{Alarm, Pace};
 use super::seat::Seat;
+use crate::guard::moment::Moment;
+
+/// What a client may send after the last reply, in all.
+const LINGER_BYTES: usize = 16 << 20;
+/// For how long.
+const LINGER_TIME: Duration = Duration::from_secs(10);
+/// How long it may pause.
+const LINGER_PAUSE: Duration = Duration::from_secs(2);
+/// Thrown away at a time.
+const LINGER_PIECE: usize = 16 << 10;
 
 /// A client's socket.
 #[derive(Debug)]
@@ -25,17 +41,73 @@ pub struct Downstream {
     pace: Pace,
     /// What was given back: it is read first.
     ahead: Bytes,
+    /// Once nothing is sent any more.
+    linger: Option<Linger>,
+}
+
+/// How long what comes is still thrown away.
+#[derive(Debug)]
+struct Linger {
+    /// That may still come.
+    bytes: usize,
+    until: Moment,
+    /// When something came last.
+    moved: Moment,
+    alarm: Alarm,
+}
+
+impl Linger {
+    fn new(now: Moment) -> Self {
+        let (until, alarm) = (now.after(LINGER_TIME), Alarm::new(now, LINGER_PAUSE));
+        Self { bytes: LINGER_BYTES, until, moved: now, alarm }
+    }
+
+    fn due(&self) -> Moment {
+        self.until.min(self.moved.after(LINGER_PAUSE))
+    }
 }
 
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: TcpStream, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace, ahead: Bytes::new() }
+        Self { stream, seat, clock, pace, ahead: Bytes::new(), linger: None }
     }
 
     /// Gives back what was read last.
     pub fn unread(&mut self, bytes: Bytes) {
         self.ahead = bytes;
+    }
+
+    /// Reads a piece of what nobody wants; its length.
+    fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut piece = [MaybeUninit::uninit(); LINGER_PIECE];
+        let mut piece = ReadBuf::uninit(&mut piece);
+        let read = Pin::new(&mut self.stream).poll_read(cx, &mut piece);
+        read.map_ok(|()| piece.filled().len())
+    }
+
+    /// Ready when the client has closed, or sends nothing that was not read, or may linger no
+    /// longer.
+    fn linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let read = self.discard(cx);
+            let now = self.clock.now();
+            let linger = self.linger.get_or_insert_with(|| Linger::new(now));
+            match read {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(length)) => {
+                    linger.bytes = linger.bytes.saturating_sub(length);
+                    linger.moved = now;
+                    if linger.bytes == 0 || now >= linger.due() {
+                        return Poll::Ready(());
+                    }
+                }
+                Poll::Pending if linger.bytes == LINGER_BYTES && !self.seat.has_unread() => {
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return linger.alarm.poll(cx, &self.clock, linger.due()),
+            }
+        }
     }
 
     fn written(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -105,7 +177,10 @@ impl AsyncWrite for Downstream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.linger.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+        }
+        self.linger(cx).map(Ok)
     }
 }
 

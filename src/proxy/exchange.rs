@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Method, Request, Response};
 use http_body::Body;
 use tokio::time::timeout;
 
@@ -24,6 +24,7 @@ use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::upload::Upload;
+use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers, redirect};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
@@ -102,6 +103,7 @@ pub async fn exchange(
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
+    let _attended = upload.attended();
     let request = Request::from_parts(parts, body);
     let forwarding = Observed::new(
         &core.detached,
@@ -112,7 +114,10 @@ pub async fn exchange(
         Ok(response) => replies::closing(response),
         Err(failure) => {
             core.failed(&failure, Some(&site));
-            let reply = replies::status(failure.status(), &accepts);
+            let mut reply = replies::status(failure.status(), &accepts);
+            if failure.is_passing() {
+                reply = replies::soon(reply);
+            }
             // Of an upload that was cut short nobody knows where the next request would begin.
             if uploads { replies::closing(reply) } else { reply }
         }
@@ -172,7 +177,7 @@ async fn forward(
     mut admitted: Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
-    let again = admitted.may_want_proof().then(|| copy_of(&core, &request));
+    let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
     let mut response = match send(&core, &site, &mut admitted, request).await {
         Ok(response) => response,
         Err(failure) => {
@@ -208,7 +213,12 @@ async fn send(
     admitted: &mut Admitted,
     request: Request<UpstreamBody>,
 ) -> Result<Response<DownstreamBody>, Failure> {
-    let sending = site.upstream.send(core.index, request);
+    let replayable = admitted.is_replayable() && request.body().is_end_stream();
+    let replay = match request.method() {
+        &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
+        _ => Replay::Never,
+    };
+    let sending = site.upstream.send(Sending { core: core.index, client: None, replay }, request);
     if !admitted.holds() {
         return sending.await;
     }
@@ -222,18 +232,9 @@ async fn send(
     }
 }
 
-fn observe(shield: &Shield, response: &Response<DownstreamBody>) -> Evidence {
+pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
     let lines = response.headers().get_all(SET_COOKIE).iter().map(HeaderValue::as_bytes);
     Evidence::read(response.status().as_u16(), lines, &shield.guard.policy().session)
-}
-
-/// A request without content, to be sent a second time.
-fn copy_of(core: &Core, request: &Request<UpstreamBody>) -> Request<UpstreamBody> {
-    let mut copy = Request::new(UpstreamBody::empty(core.clock));
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// Sends a request again, with the session key that its answer brought: a view that flushes gives
@@ -250,19 +251,20 @@ async fn prove(
     let line =
         Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
     CookieLine::from(line).put(request.headers_mut());
-    let response = timeout(PROOF_TIME, site.upstream.send(core.index, request)).await.ok()?.ok()?;
+    let sending = Sending { core: core.index, client: None, replay: Replay::Never };
+    let response = timeout(PROOF_TIME, site.upstream.send(sending, request)).await.ok()?.ok()?;
     Some(observe(&site.shield, &response))
 }
 
 /// What goes upstream as the request's cookies: exactly one line, or none.
-enum CookieLine {
+pub(super) enum CookieLine {
     AsCame,
     None,
     One(HeaderValue),
 }
 
 impl CookieLine {
-    fn of(admitted: &Admitted, cookies: &Cookies<'_>, name: &str) -> Self {
+    pub(super) fn of(admitted: &Admitted, cookies: &Cookies<'_>, name: &str) -> Self {
         match admitted.cookie() {
             None => Self::AsCame,
             Some(SendCookie::Keep) if cookies.as_came() => Self::AsCame,
@@ -273,7 +275,7 @@ impl CookieLine {
         }
     }
 
-    fn put(self, headers: &mut HeaderMap) {
+    pub(super) fn put(self, headers: &mut HeaderMap) {
         match self {
             Self::AsCame => {}
             Self::None => {

@@ -38,6 +38,12 @@ pub enum Failure {
     Connect(io::Error),
     /// No connection to the application within the connect timeout.
     ConnectTimeout,
+    /// The server has as many connections as it may, and as many wait for one as may.
+    QueueFull,
+    /// No connection became free within the queue timeout.
+    QueueTimeout,
+    /// The client hung up while it waited for a connection.
+    Abandoned,
     /// The connection to the application was closed before the request was written to it.
     Unsent(hyper::Error),
     /// The connection ended or broke, or spoke no HTTP, before the head of a response.
@@ -98,9 +104,12 @@ impl Failure {
             | Self::Upload(_)
             | Self::UploadStalled
             | Self::UploadTooLarge
+            | Self::Abandoned
             | Self::SendStalled => Side::Downstream,
             Self::Connect(_)
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::ResponseTimeout
@@ -121,7 +130,12 @@ impl Failure {
             | Self::HeadTooLarge(_)
             | Self::Head(_)
             | Self::Request(_) => Stage::Request,
-            Self::Connect(_) | Self::ConnectTimeout | Self::Unsent(_) => Stage::Connect,
+            Self::Connect(_)
+            | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
+            | Self::Unsent(_) => Stage::Connect,
             Self::Upload(_)
             | Self::UploadStalled
             | Self::UploadTooLarge
@@ -145,7 +159,11 @@ impl Failure {
             | Self::UploadStalled
             | Self::SendStalled => StatusCode::REQUEST_TIMEOUT,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Refused(_) | Self::Accept(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Refused(_)
+            | Self::Accept(_)
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned => StatusCode::SERVICE_UNAVAILABLE,
             Self::ConnectTimeout | Self::ResponseTimeout | Self::BodyStalled => {
                 StatusCode::GATEWAY_TIMEOUT
             }
@@ -155,6 +173,16 @@ impl Failure {
             | Self::Unrelayable(_)
             | Self::Body(_) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether trying another server is of no use.
+    pub const fn is_final(&self) -> bool {
+        matches!(self, Self::QueueTimeout | Self::Abandoned)
+    }
+
+    /// Whether the client may try again soon.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::QueueFull | Self::QueueTimeout)
     }
 
     /// Whether a client was held to a limit of ours: that is worth a line of the log, now and then.
@@ -184,6 +212,9 @@ impl Failure {
             | Self::Upload(_)
             | Self::Connect(_)
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::ResponseTimeout
@@ -211,6 +242,9 @@ impl Failure {
             Self::UploadStalled => "upload-stalled",
             Self::Connect(_) => "connect",
             Self::ConnectTimeout => "connect-timeout",
+            Self::QueueFull => "queue-full",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Abandoned => "abandoned",
             Self::Unsent(_) => "unsent",
             Self::Closed(_) => "closed",
             Self::ResponseTimeout => "response-timeout",
@@ -240,6 +274,9 @@ impl fmt::Display for Failure {
             Self::SendStalled => "the client takes the response too slowly",
             Self::Connect(_) => "no connection to the application",
             Self::ConnectTimeout => "no connection to the application in time",
+            Self::QueueFull => "too many wait for a connection to the application",
+            Self::QueueTimeout => "no connection to the application became free in time",
+            Self::Abandoned => "the client hung up while it waited for the application",
             Self::Unsent(_) => "the application closed connections before they could be used",
             Self::Closed(_) => "the application closed the connection without a response",
             Self::ResponseTimeout => "no response from the application in time",
@@ -273,6 +310,9 @@ impl Error for Failure {
             | Self::UploadTooLarge
             | Self::SendStalled
             | Self::ConnectTimeout
+            | Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Abandoned
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::BodyStalled => None,

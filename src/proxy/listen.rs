@@ -85,7 +85,7 @@ pub async fn accept(core: Arc<Core>, door: Door, listener: TcpListener, stop: wa
                 core.failed(&Failure::Accept(error), None);
                 core.seats.make_room(core.clock.now());
                 for site in core.in_force().sites.all() {
-                    site.upstream.pool(core.index).clear();
+                    site.upstream.clear();
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

@@ -5,8 +5,10 @@
 //! connection, never a response that was cut and looks whole. It refuses to know what a session
 //! is worth: that is decided in [`guard`](crate::guard).
 
+pub mod balance;
 pub mod body;
 pub mod challenge;
+pub mod checks;
 pub mod clock;
 pub mod connect;
 pub mod connection;
@@ -19,12 +21,14 @@ pub mod exchange;
 pub mod failure;
 pub mod forwarded;
 pub mod headers;
+pub mod health;
 pub mod in_force;
 pub mod keeper;
 pub mod listen;
 pub mod live;
 pub mod pace;
 pub mod passed;
+pub mod places;
 pub mod pool;
 pub mod pulses;
 pub mod redirect;
@@ -32,6 +36,7 @@ pub mod replies;
 pub mod run;
 pub mod seat;
 pub mod seats;
+pub mod server;
 pub mod settings;
 pub mod shield;
 pub mod site;

@@ -1,73 +1,96 @@
-//! Idle connections to the application: one pool for each core.
+//! Idle connections to one server of the application: one pool for each core.
 //!
 //! Last in, first out: under little load the older ones fall idle and are closed. Nothing is
-//! tried again here; see [`super::upstream`] for why.
+//! tried again here; see [`super::upstream`] for why. A connection is used by its own core only,
+//! but any core may close it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::client::conn::http1::SendRequest;
-
-use super::body::UpstreamBody;
-use super::clock::Clock;
+use super::connect::Link;
 use crate::guard::moment::Moment;
 
-/// The idle connections of one core. The lock is never contended; it is there for `Send`.
-#[derive(Debug)]
-pub struct Pool {
-    clock: Clock,
-    capacity: usize,
-    idle_timeout: Duration,
+/// How many are kept, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct PoolLimits {
+    /// Of each core.
+    pub capacity: usize,
+    pub idle_timeout: Duration,
     /// How long a connection may take to become ready after its response has been read: as long
     /// as an upload that the application answered early may pause.
-    settle_timeout: Duration,
+    pub settle_timeout: Duration,
+}
+
+/// The idle connections of one core. Another core takes the lock only where it wants one closed.
+#[derive(Debug, Default)]
+pub struct Pool {
     /// The longest idle in front.
     idle: Mutex<VecDeque<Idle>>,
 }
 
 #[derive(Debug)]
 struct Idle {
-    sender: SendRequest<UpstreamBody>,
+    link: Link,
+    /// The client that it is for, where connections belong to one.
+    client: Option<SocketAddr>,
     since: Moment,
 }
 
 impl Pool {
-    /// An empty pool.
-    pub fn new(
-        clock: Clock,
-        capacity: usize,
-        idle_timeout: Duration,
-        settle_timeout: Duration,
-    ) -> Self {
-        Self { clock, capacity, idle_timeout, settle_timeout, idle: Mutex::default() }
-    }
-
-    /// The connection that was used last, if one is alive.
-    pub fn take(&self) -> Option<SendRequest<UpstreamBody>> {
-        let now = self.clock.now();
+    /// The connection for `client` that was used last, if one is alive.
+    pub fn take(
+        &self,
+        client: Option<SocketAddr>,
+        limits: &PoolLimits,
+        now: Moment,
+    ) -> Option<Link> {
         let mut idle = self.lock();
         loop {
-            let Idle { sender, since } = idle.pop_back()?;
-            if now.since(since) >= self.idle_timeout {
+            let index = idle.iter().rposition(|idle| idle.client == client)?;
+            let Idle { link, since, .. } = idle.remove(index)?;
+            if now.since(since) >= limits.idle_timeout {
                 // Those in front have been idle for longer still.
-                idle.clear();
+                idle.drain(..index);
                 return None;
             }
-            if sender.is_ready() {
-                return Some(sender);
+            if link.sender.is_ready() {
+                return Some(link);
             }
         }
+    }
+
+    /// Keeps a connection that is ready for another request.
+    pub fn put(&self, link: Link, client: Option<SocketAddr>, limits: &PoolLimits, now: Moment) {
+        if limits.capacity == 0 {
+            return;
+        }
+        let mut idle = self.lock();
+        while idle.len() >= limits.capacity {
+            // The longest idle is the likeliest to be closed by the application under our hands.
+            idle.pop_front();
+        }
+        idle.push_back(Idle { link, client, since: now });
     }
 
     /// Closes the connections that have been idle for too long.
-    pub fn expire(&self) {
-        let now = self.clock.now();
+    pub fn expire(&self, limits: &PoolLimits, now: Moment) {
         let mut idle = self.lock();
-        while idle.front().is_some_and(|oldest| now.since(oldest.since) >= self.idle_timeout) {
+        while idle.front().is_some_and(|oldest| now.since(oldest.since) >= limits.idle_timeout) {
             idle.pop_front();
         }
-        idle.retain(|connection| !connection.sender.is_closed());
+        idle.retain(|idle| !idle.link.sender.is_closed());
+    }
+
+    /// Since when the one has been idle that has been so for longest.
+    pub fn oldest(&self) -> Option<Moment> {
+        self.lock().front().map(|idle| idle.since)
+    }
+
+    /// Closes the one that has been idle for longest.
+    pub fn close_oldest(&self) -> bool {
+        self.lock().pop_front().is_some()
     }
 
     /// Closes all idle connections: their file descriptors are needed elsewhere.
@@ -85,56 +108,8 @@ impl Pool {
         self.len() == 0
     }
 
-    fn put(&self, sender: SendRequest<UpstreamBody>) {
-        if self.capacity == 0 {
-            return;
-        }
-        let since = self.clock.now();
-        let mut idle = self.lock();
-        if idle.len() >= self.capacity {
-            // The longest idle is the likeliest to be closed by the application under our hands.
-            idle.pop_front();
-        }
-        idle.push_back(Idle { sender, since });
-    }
-
     fn lock(&self) -> MutexGuard<'_, VecDeque<Idle>> {
         // A panic between two whole operations leaves the queue whole.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection in use. Dropped, it is closed; given back, it is used again.
-#[derive(Debug)]
-pub struct Lease {
-    sender: SendRequest<UpstreamBody>,
-    pool: Arc<Pool>,
-    /// Whether the connection can carry another request.
-    again: bool,
-}
-
-impl Lease {
-    /// A connection on which a response is being read. `again` is false if it must be closed.
-    pub fn new(sender: SendRequest<UpstreamBody>, pool: Arc<Pool>, again: bool) -> Self {
-        Self { sender, pool, again }
-    }
-
-    /// The response has been read to its end.
-    pub fn give_back(mut self) {
-        if !self.again || self.sender.is_closed() {
-            return;
-        }
-        if self.sender.is_ready() {
-            self.pool.put(self.sender);
-            return;
-        }
-        // The connection's task has not come to its end of the exchange yet, or the application
-        // answered before it had read the request.
-        tokio::spawn(async move {
-            let ready = tokio::time::timeout(self.pool.settle_timeout, self.sender.ready()).await;
-            if let Ok(Ok(())) = ready {
-                self.pool.put(self.sender);
-            }
-        });
     }
 }

@@ -159,6 +159,12 @@ pub fn moved(location: HeaderValue, accepts: &Accepts) -> Response<DownstreamBod
     reply
 }
 
+/// Has the client try again in a moment.
+pub fn soon(mut reply: Response<DownstreamBody>) -> Response<DownstreamBody> {
+    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    reply
+}
+
 /// What an `answer` rule says.
 pub fn answer(answer: &Answer, accepts: &Accepts) -> Response<DownstreamBody> {
     let code = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::NOT_FOUND);
@@ -225,6 +231,9 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
             ("Not implemented", "The request used something that is not supported.")
         }
         StatusCode::BAD_GATEWAY => ("Bad gateway", "The site is not available at the moment."),
+        StatusCode::SERVICE_UNAVAILABLE => {
+            ("Service unavailable", "The site is busy. Please try again in a moment.")
+        }
         StatusCode::GATEWAY_TIMEOUT => ("Gateway timeout", "The site did not answer in time."),
         other => (other.canonical_reason().unwrap_or("Error"), "The request was not carried out."),
     }

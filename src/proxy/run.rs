@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::checks;
 use super::control::{Control, Order};
 use super::core::{App, Core};
 use super::passed::Passed;
@@ -275,6 +276,9 @@ async fn serve(
         accepting.spawn(listen::accept(Arc::clone(core), door, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
+    if core.index == 0 {
+        tokio::spawn(checks::run(Arc::clone(core)));
+    }
     // An error says that the `Running` was dropped: that is a stop, too.
     let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
     // First the sockets, so that who is sent away finds the port closed and not this process again.
@@ -303,7 +307,7 @@ async fn expire(core: Arc<Core>) {
         let shortest = sites.iter().map(|site| site.settings.upstream_limits.idle_timeout).min();
         let interval = shortest.map_or(EXPIRY_INTERVAL, |idle_timeout| idle_timeout / 2);
         tokio::time::sleep(interval.clamp(Duration::from_millis(10), EXPIRY_INTERVAL)).await;
-        sites.iter().for_each(|site| site.upstream.pool(core.index).expire());
+        sites.iter().for_each(|site| site.upstream.expire(core.index));
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Seat {
     blocked_until: AtomicU64,
     /// What is still to be sent is to be thrown away.
     broken: AtomicBool,
+    /// A request's body was not read to its end.
+    unread: AtomicBool,
     task: OnceLock<AbortHandle>,
     /// Where it stands in the table of its client; written and read under the table's lock.
     pub(super) place: AtomicUsize,
@@ -92,6 +94,7 @@ impl Seat {
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
             task: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
         }
@@ -208,6 +211,12 @@ impl Seat {
         self.broken.load(Ordering::Acquire)
     }
 
+    /// Whether the client may still be sending what nobody reads: the rest of a request that was
+    /// answered before.
+    pub fn has_unread(&self) -> bool {
+        self.unread.load(Ordering::Acquire)
+    }
+
     fn change(&self, from: Phase, to: Phase) -> bool {
         self.phase
             .compare_exchange(from.pack(), to.pack(), Ordering::AcqRel, Ordering::Acquire)
@@ -218,6 +227,13 @@ impl Seat {
 /// A part of an exchange that runs. When the last one is dropped the connection is idle.
 #[derive(Debug)]
 pub struct Running(Arc<Seat>);
+
+impl Running {
+    /// Gives up reading what the client sends with this request.
+    pub fn leave_unread(&self) {
+        self.0.unread.store(true, Ordering::Release);
+    }
+}
 
 impl Clone for Running {
     fn clone(&self) -> Self {

@@ -1,12 +1,17 @@
 //! What the shell must be told, as plain values that `config` has validated.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
+use http::HeaderValue;
+use http::uri::PathAndQuery;
 use ipnet::IpNet;
 
+use super::balance::Method;
+use super::health::{ReturnBy, Rules, Thresholds};
 use super::tls::TlsSettings;
 
 /// Everything that the shell must know, but for what concerns one site.
@@ -48,7 +53,7 @@ pub enum DoorKind {
 /// Everything that the shell must know about one site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SiteSettings {
-    pub upstream: Address,
+    pub upstream: UpstreamSettings,
     pub upstream_limits: UpstreamLimits,
     /// How long a budget is held for an exchange, before it is charged.
     pub hold_time: Duration,
@@ -86,6 +91,74 @@ impl Address {
     }
 }
 
+impl fmt::Display for Address {
+    /// As in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { .. } => write!(f, "http://{}", self.host()),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// The servers of the application, and how they share its work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamSettings {
+    /// At least one, and at most [`MOST_SERVERS`].
+    pub servers: Vec<ServerSettings>,
+    pub method: Method,
+    /// When a server is put down, and how it comes back.
+    pub rules: Rules,
+    /// Where they are checked.
+    pub check: Option<CheckSettings>,
+}
+
+impl UpstreamSettings {
+    /// What the application is called in the `Host` of a request that names none.
+    pub fn host(&self) -> String {
+        self.servers.first().map_or_else(|| "localhost".to_owned(), |first| first.address.host())
+    }
+
+    /// One server, and nothing special.
+    pub fn single(address: Address) -> Self {
+        Self {
+            servers: vec![ServerSettings { address, weight: 1 }],
+            method: Method::RoundRobin,
+            rules: Rules {
+                eject_after: 0,
+                eject_for: Duration::ZERO,
+                slow_start: Duration::ZERO,
+                return_by: ReturnBy::Trial,
+            },
+            check: None,
+        }
+    }
+}
+
+/// Servers of a site at most.
+pub const MOST_SERVERS: usize = 64;
+
+/// One server of the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSettings {
+    pub address: Address,
+    /// Its share of the exchanges, in proportion to the others': 1 to 1,000.
+    pub weight: u32,
+}
+
+/// How servers are checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckSettings {
+    /// What is asked for, query included.
+    pub target: PathAndQuery,
+    /// The `Host`; that of the server's own address where there is none.
+    pub host: Option<HeaderValue>,
+    pub interval: Duration,
+    /// For all of it.
+    pub timeout: Duration,
+    pub thresholds: Thresholds,
+}
+
 /// How long the application may take, and how many connections to it are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamLimits {
@@ -96,8 +169,14 @@ pub struct UpstreamLimits {
     pub response_timeout: Duration,
     /// A pooled connection is closed after this.
     pub idle_timeout: Duration,
-    /// Pooled for each core.
+    /// Pooled for each core, of each server.
     pub idle_connections: usize,
+    /// To each server, of all cores together, idle ones included; 0: any number.
+    pub connections: usize,
+    /// Who waits for one at most, for each server.
+    pub queue: usize,
+    /// For how long.
+    pub queue_timeout: Duration,
 }
 
 /// What a client may take of our time and memory.

@@ -160,6 +160,11 @@ impl Admitted {
         self.ticket.as_ref().is_some_and(|ticket| ticket.holds())
     }
 
+    /// Whether the request may be sent again where nobody knows what became of it.
+    pub fn is_replayable(&self) -> bool {
+        self.ticket.as_ref().is_some_and(|ticket| ticket.is_replayable())
+    }
+
     /// Charges what is held for it, before its answer is there.
     pub fn charge(&mut self) {
         if let Some(ticket) = &mut self.ticket {

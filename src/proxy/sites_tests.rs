@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::*;
 use crate::config::{Config, Overrides};
@@ -13,11 +12,10 @@ fn site(name: &str) -> Arc<Site> {
     let config = config.expect("the defaults are good");
     let clock = Clock::start();
     let shield = start::shield(&config, &config.sites()[0], clock).expect("nothing is read");
-    let settings = start::site_settings(&config.sites()[0]);
-    let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
-    assert!(limits.connect_timeout > Duration::ZERO);
-    let upstream = Upstream::new(address, limits, 1, clock, Arc::new(Seats::new(1, 1)));
-    Arc::new(Site::new(name, Arc::new(shield), settings, Arc::new(upstream)))
+    let (shield, settings) = (Arc::new(shield), start::site_settings(&config.sites()[0]));
+    let (seats, told) = (Arc::new(Seats::new(1, 1)), start::told(&shield));
+    let upstream = Upstream::new(&settings, 1, clock, seats, told, None);
+    Arc::new(Site::new(name, shield, settings, Arc::new(upstream)))
 }
 
 /// Sites by name, hosts and paths.

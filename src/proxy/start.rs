@@ -12,14 +12,17 @@ use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use http::HeaderValue;
 
 use self::reload::Reload;
 pub use self::tls::summary as certificates;
+use super::balance::Method;
 use super::clock::Clock;
 use super::control::Control;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
+use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
@@ -27,13 +30,14 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, CheckSettings, Door, DoorKind, DownstreamLimits, ServerSettings, Settings,
+    SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
-use super::upstream::Upstream;
+use super::upstream::{Told, Upstream};
 use crate::config::{self, Config, HostPattern};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
@@ -124,18 +128,32 @@ fn begin(
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let shield = Arc::new(shield(config, site, clock)?);
     let settings = site_settings(site);
-    let upstream = upstream(&settings, cores, clock, seats);
+    let upstream = upstream(&settings, cores, seats, &shield, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
 }
 
+/// The way to the application of a site, with what is known of its servers since `before`.
 fn upstream(
     settings: &SiteSettings,
     cores: usize,
-    clock: Clock,
     seats: &Arc<Seats>,
+    shield: &Arc<Shield>,
+    before: Option<&Upstream>,
 ) -> Arc<Upstream> {
-    let (address, limits) = (settings.upstream.clone(), settings.upstream_limits);
-    Arc::new(Upstream::new(address, limits, cores, clock, Arc::clone(seats)))
+    let (clock, told) = (shield.clock, told(shield));
+    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, before))
+}
+
+/// What is told when a server goes down, or is back.
+pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
+    let shield = Arc::clone(shield);
+    Arc::new(move |server, change| {
+        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
+        match change {
+            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
+            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+        }
+    })
 }
 
 /// The requests that a site is for.
@@ -216,7 +234,9 @@ fn announce(config: &Config) {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
-        tracing::info!(site = name, upstream = %site.upstream(), mode = mode.word(), "site");
+        let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();
+        let upstream = servers.join(", ");
+        tracing::info!(site = name, upstream, mode = mode.word(), "site");
         if mode == Mode::Observe {
             tracing::warn!(
                 site = name,
@@ -289,18 +309,50 @@ pub fn settings(config: &Config) -> Settings {
 pub fn site_settings(site: &config::Site) -> SiteSettings {
     let up = site.upstream_limits();
     SiteSettings {
-        upstream: match site.upstream() {
-            config::Upstream::Tcp(authority) => {
-                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
-            }
-            config::Upstream::Unix(path) => Address::Unix(path.clone()),
-        },
+        upstream: upstream_settings(site),
         hold_time: HOLD_TIME,
         upstream_limits: UpstreamLimits {
             connect_timeout: up.connect_timeout,
             response_timeout: up.response_timeout,
             idle_timeout: up.idle_timeout,
             idle_connections: up.idle_connections,
+            connections: up.connections,
+            queue: up.queue,
+            queue_timeout: up.queue_timeout,
         },
+    }
+}
+
+fn upstream_settings(site: &config::Site) -> UpstreamSettings {
+    let (balance, health) = (site.balance(), site.health());
+    let server = |server: &config::Server| ServerSettings {
+        address: match &server.upstream {
+            config::Upstream::Tcp(authority) => {
+                Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
+            }
+            config::Upstream::Unix(path) => Address::Unix(path.clone()),
+        },
+        weight: server.weight,
+    };
+    let check = health.path.clone().map(|target| CheckSettings {
+        target,
+        host: health.host.as_ref().and_then(|host| HeaderValue::from_str(host.as_str()).ok()),
+        interval: health.interval,
+        timeout: health.timeout,
+        thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
+    });
+    UpstreamSettings {
+        servers: site.servers().iter().map(server).collect(),
+        method: match balance.method {
+            config::Method::RoundRobin => Method::RoundRobin,
+            config::Method::LeastConnections => Method::LeastConnections,
+        },
+        rules: Rules {
+            eject_after: balance.eject_after,
+            eject_for: balance.eject_for,
+            slow_start: balance.slow_start,
+            return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
+        },
+        check,
     }
 }

@@ -14,6 +14,7 @@ mod files;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -46,8 +47,10 @@ pub struct StateFile {
     path: PathBuf,
     clock: Clock,
     journal: Mutex<Journal>,
-    /// Held as long as the process lives.
-    lock: File,
+    /// Held as long as this is the process that writes.
+    lock: Mutex<Option<File>>,
+    /// A successor writes.
+    released: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -99,9 +102,29 @@ impl StateFile {
                 (begin(policy, clock, seed)?, 0)
             }
         };
+        // The spares have been loaded: the snapshot that replaces the file has none.
+        let state = Self::begin(path, &guard, lock, last, clock)?;
+        Ok((state, guard))
+    }
+
+    /// Goes on with the file of a predecessor that has released it, and whose memory `guard` has.
+    pub fn succeed(path: &Path, guard: &Guard, clock: Clock) -> Result<Self, StateError> {
+        Self::begin(path, guard, lock(path)?, 0, clock)
+    }
+
+    /// Begins a journal, behind all that are there and after the generation `last`, and replaces
+    /// the snapshot by what `guard` knows.
+    fn begin(
+        path: &Path,
+        guard: &Guard,
+        lock: File,
+        last: u64,
+        clock: Clock,
+    ) -> Result<Self, StateError> {
         let generation = journals(path)?.last().map_or(last, |(latest, _)| last.max(*latest)) + 1;
         let file = create(&journal_path(path, generation), false)
             .map_err(StateError::at(path, "write"))?;
+        let boot = lock.try_clone().map_err(StateError::at(path, "lock"))?;
         let state = Self {
             path: path.to_owned(),
             clock,
@@ -116,17 +139,51 @@ impl StateFile {
                 ahead: false,
                 said: None,
             }),
-            lock,
+            lock: Mutex::new(Some(lock)),
+            released: AtomicBool::new(false),
         };
-        // The spares have been loaded: the snapshot that replaces the file has none.
-        state.snapshot(&guard, generation, false).map_err(StateError::at(path, "write"))?;
-        note_boot(&state.lock).map_err(StateError::at(path, "lock"))?;
-        Ok((state, guard))
+        state.snapshot(guard, generation, false).map_err(StateError::at(path, "write"))?;
+        note_boot(&boot).map_err(StateError::at(path, "lock"))?;
+        Ok(state)
+    }
+
+    /// The file that it is kept in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Lets a successor write: from here on nothing is written, until it is taken back. What was
+    /// appended before is in the file.
+    pub fn release(&self) {
+        self.released.store(true, Ordering::Release);
+        // Whoever is writing still has the journal until here.
+        drop(self.journal());
+        *self.lock() = None;
+    }
+
+    /// Writes again, for the successor has failed.
+    pub fn take_back(&self, guard: &Guard) -> Result<(), StateError> {
+        let taken = lock(&self.path)?;
+        let latest = journals(&self.path)?.last().map_or(0, |(latest, _)| *latest);
+        {
+            let mut journal = self.journal();
+            journal.generation = journal.generation.max(latest);
+            journal.broken = true;
+            journal.ahead = false;
+        }
+        *self.lock() = Some(taken);
+        self.released.store(false, Ordering::Release);
+        self.rotate(guard).map_err(StateError::at(&self.path, "write"))
+    }
+
+    /// Whether this process writes.
+    fn is_ours(&self) -> bool {
+        !self.released.load(Ordering::Acquire)
     }
 
     /// Notes what became of keys. Written when this returns, but not synced.
     pub fn append(&self, records: &[Option<KeyRecord>]) {
-        if records.iter().all(Option::is_none) {
+        if records.iter().all(Option::is_none) || !self.is_ours() {
             return;
         }
         let wall = self.clock.wall();
@@ -140,6 +197,9 @@ impl StateFile {
     /// Notes what changed in the budgets, and takes a snapshot where the journal has grown long,
     /// or is broken. To be called once each interval, from a thread that may block.
     pub fn save(&self, guard: &Guard) {
+        if !self.is_ours() {
+            return;
+        }
         let (wall, now) = (self.clock.wall(), self.clock.now());
         let mut bytes = Vec::with_capacity(PIECE_BYTES);
         let mut warm_up = Vec::new();
@@ -180,6 +240,9 @@ impl StateFile {
     /// called several times a minute.
     pub fn live(&self) {
         let sign = Entry::sign_of_life(self.clock.wall(), self.clock.now());
+        if !self.is_ours() {
+            return;
+        }
         let mut journal = self.journal();
         if !journal.broken {
             journal.write(&sign.encode());
@@ -194,9 +257,14 @@ impl StateFile {
 
     /// The last snapshot, with the spares; the journal goes.
     pub fn close(&self, guard: &Guard) -> Result<(), StateError> {
+        if !self.is_ours() {
+            return Ok(());
+        }
         let generation = self.journal().generation + 1;
         self.snapshot(guard, generation, true).map_err(StateError::at(&self.path, "write"))?;
-        self.lock.set_len(0).map_err(StateError::at(&self.path, "lock"))
+        let lock = self.lock();
+        let noted = lock.as_ref().map_or(Ok(()), |lock| lock.set_len(0));
+        noted.map_err(StateError::at(&self.path, "lock"))
     }
 
     /// A new journal first, then a snapshot: what happens meanwhile is in both, which is no harm.
@@ -258,6 +326,10 @@ impl StateFile {
             }
         }
         Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<File>> {
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {

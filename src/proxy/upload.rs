@@ -29,7 +29,17 @@ struct Source {
     pace: Pace,
     alarm: Option<Alarm>,
     /// The exchange is not over before this has ended.
-    _running: Running,
+    running: Running,
+    /// Nothing more will come.
+    ended: bool,
+}
+
+impl Drop for Source {
+    fn drop(&mut self) {
+        if !self.ended && !self.incoming.is_end_stream() {
+            self.running.leave_unread();
+        }
+    }
 }
 
 impl Upload {
@@ -45,7 +55,8 @@ impl Upload {
             left: limits.body_bytes,
             pace: Pace::new(limits.body_timeout, limits.body_rate),
             alarm: None,
-            _running: running.clone(),
+            running: running.clone(),
+            ended: false,
         });
         Self { source, clock }
     }
@@ -80,6 +91,7 @@ impl Body for Upload {
                     source.pace.moved(clock.now(), bytes);
                     if frame.is_trailers() {
                         // The last frame.
+                        source.ended = true;
                         self.source = None;
                     }
                     return Poll::Ready(Some(Ok(frame)));
@@ -87,7 +99,10 @@ impl Body for Upload {
                 Some(Failure::UploadTooLarge)
             }
             Poll::Ready(Some(Err(error))) => Some(Failure::Upload(error)),
-            Poll::Ready(None) => None,
+            Poll::Ready(None) => {
+                source.ended = true;
+                None
+            }
             Poll::Pending => {
                 let now = clock.now();
                 let due = source.pace.wait(now);

@@ -1,10 +1,13 @@
 //! The way to the application.
 //!
-//! It owns the connections to it, and speaks HTTP/1.1 with `Host` as received and targets in
-//! origin-form. It promises that a request is written at most once: what may have reached the
-//! application is never sent again, because a second logout is a second session. A request is
-//! sent on another connection only if hyper hands it back, not a byte of it written.
+//! It chooses a server and sends requests to it, in HTTP/1.1 with `Host` as received and targets in
+//! origin-form. It promises that what may have reached the application is not sent again, because
+//! a second logout is a second session. A request goes to another connection, or to another server,
+//! only if not a byte of it was written; or if its exchange allows it ([`Replay`]), its connection
+//! was a pooled one, and that was closed without a byte of an answer.
 
+use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,15 +15,20 @@ use http::{Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
+use super::balance::{Candidate, Turns};
 use super::body::{DownstreamBody, Progress, UpstreamBody};
+use super::checks::Visitor;
 use super::clock::Clock;
-use super::connect::{Sender, connect};
+use super::connect::{Link, connect};
 use super::descriptors;
-use super::failure::{Failure, Unrelayable};
+use super::failure::{Failure, Stage, Unrelayable};
 use super::headers;
-use super::pool::{Lease, Pool};
+use super::health::{Availability, Change};
+use super::places::{Answer, Granted, InLine, Place};
+use super::pool::PoolLimits;
 use super::seats::Seats;
-use super::settings::{Address, UpstreamLimits};
+use super::server::{Burden, Lease, Owner, Server};
+use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -28,92 +36,375 @@ const POOLED_ATTEMPTS: usize = 2;
 /// The pause before another attempt when there was no file descriptor.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// The application, as all cores share it.
-#[derive(Debug)]
+/// Is told when a server goes down, or is back. Must not block.
+pub type Told = dyn Fn(&Server, &Change) + Send + Sync;
+
+/// The application of one site, as all cores share it.
 pub struct Upstream {
-    address: Address,
+    servers: Box<[Member]>,
+    turns: Turns,
+    settings: UpstreamSettings,
     limits: UpstreamLimits,
     clock: Clock,
-    /// The idle connections of each core.
-    pools: Box<[Arc<Pool>]>,
     seats: Arc<Seats>,
+    told: Arc<Told>,
+    pub(super) visitor: Arc<Visitor>,
 }
 
-/// Why there is no response, and the request if nothing of it was written.
+/// A server, and what it is to this site.
+#[derive(Debug)]
+pub struct Member {
+    pub server: Arc<Server>,
+    weight: u32,
+}
+
+/// How a request is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// The core that it is sent on.
+    pub core: usize,
+    /// The client that its connection must belong to, where connections belong to one.
+    pub client: Option<SocketAddr>,
+    pub replay: Replay,
+}
+
+/// Whether a request may be sent again that a pooled connection was closed upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    Never,
+    /// If not a byte of an answer has come. Its method is safe, it has no content, and nothing is
+    /// held for it.
+    Stale,
+}
+
+/// Why a server gave no response.
 enum Refused {
-    Unsent(Box<Request<UpstreamBody>>, hyper::Error),
+    /// The request may be sent to another.
+    Again(Box<Request<UpstreamBody>>, Failure),
     Failed(Failure),
+}
+
+/// Why there is no response on a connection.
+enum Lost {
+    /// Not a byte of the request was written.
+    Unsent(Box<Request<UpstreamBody>>, Failure),
+    /// A pooled connection was closed without a byte of an answer.
+    Stale(Failure),
+    Failed(Failure),
+}
+
+/// Whether a connection has carried requests before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    New,
+    Pooled,
+}
+
+/// A server that was chosen.
+struct Chosen<'a> {
+    index: usize,
+    server: &'a Arc<Server>,
+    burden: Option<Burden>,
+    /// For connecting.
+    limit: Duration,
 }
 
 impl Upstream {
     /// No connection is made yet, on any of so many `cores`. `seats` make room when there is no
-    /// file descriptor for one.
+    /// file descriptor for one. Servers that `before` has, too, are taken over with all that is
+    /// known of them.
     pub fn new(
-        address: Address,
-        limits: UpstreamLimits,
+        settings: &SiteSettings,
         cores: usize,
         clock: Clock,
         seats: Arc<Seats>,
+        told: Arc<Told>,
+        before: Option<&Self>,
     ) -> Self {
-        let pool = |_| {
-            let UpstreamLimits { idle_connections, idle_timeout, response_timeout, .. } = limits;
-            Arc::new(Pool::new(clock, idle_connections, idle_timeout, response_timeout))
+        let (limits, settings) = (settings.upstream_limits, settings.upstream.clone());
+        let known = |address: &Address| {
+            let servers = before.iter().flat_map(|before| &*before.servers);
+            servers.map(|member| &member.server).find(|server| server.address == *address)
         };
-        Self { address, limits, clock, pools: (0..cores).map(pool).collect(), seats }
+        let servers: Box<[Member]> = settings
+            .servers
+            .iter()
+            .map(|one| {
+                let server = match known(&one.address) {
+                    Some(server) => Arc::clone(server),
+                    None => Arc::new(Server::new(one.address.clone(), cores, clock)),
+                };
+                server.places.limit_to(limits.connections);
+                if settings.check.is_none() {
+                    server.health.unchecked(clock.now());
+                }
+                Member { server, weight: one.weight }
+            })
+            .collect();
+        let turns = Turns::new(settings.method, servers.len());
+        let visitor = before.map_or_else(Arc::default, |before| Arc::clone(&before.visitor));
+        Self { servers, turns, settings, limits, clock, seats, told, visitor }
     }
 
-    /// The idle connections of a core.
-    pub fn pool(&self, core: usize) -> &Arc<Pool> {
-        &self.pools[core]
+    /// Its servers, in the order of the configuration.
+    pub fn servers(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers.iter().map(|member| &member.server)
+    }
+
+    /// What it was made of.
+    pub fn settings(&self) -> &UpstreamSettings {
+        &self.settings
+    }
+
+    /// Closes connections of a core that have been idle for too long.
+    pub fn expire(&self, core: usize) {
+        let (limits, now) = (self.pool_limits(), self.clock.now());
+        self.servers().for_each(|server| server.pool(core).expire(&limits, now));
+    }
+
+    /// Closes all idle connections: their file descriptors are needed elsewhere.
+    pub fn clear(&self) {
+        self.servers().for_each(|server| server.clear());
     }
 
     /// Sends a request and waits for the head of its response, whose hop-by-hop headers are gone.
     /// The connection is pooled again when the response's body has been read to its end; it is
     /// closed if that body is dropped before, or if this future is.
+    ///
+    /// Where there is no connection to a server the next one is tried, each of them once, and all
+    /// of them within the connect timeout.
     pub async fn send(
         &self,
-        core: usize,
+        sending: Sending,
         mut request: Request<UpstreamBody>,
     ) -> Result<Response<DownstreamBody>, Failure> {
         *request.version_mut() = Version::HTTP_11;
         let progress = request.body().progress();
-        for _ in 0..POOLED_ATTEMPTS {
-            let Some(sender) = self.pool(core).take() else { break };
-            match self.attempt(core, sender, request, &progress).await {
+        let mut course = Course::new(&self.limits);
+        let mut failure = Failure::ConnectTimeout;
+        while let Some(chosen) = self.choose(&course, sending.core) {
+            course.try_one(chosen.index);
+            match self.send_to(chosen, sending, request, &progress, &mut course).await {
                 Ok(response) => return Ok(response),
-                Err(Refused::Failed(failure)) => return Err(failure),
-                Err(Refused::Unsent(unsent, _)) => request = *unsent,
+                Err(Refused::Failed(last)) => return Err(course.outcome(last)),
+                Err(Refused::Again(again, latest)) => (request, failure) = (*again, latest),
             }
         }
-        let sender = self.connect(core).await?;
-        match self.attempt(core, sender, request, &progress).await {
-            Ok(response) => Ok(response),
-            Err(Refused::Failed(failure)) => Err(failure),
-            Err(Refused::Unsent(_, error)) => Err(Failure::Unsent(error)),
+        Err(course.outcome(failure))
+    }
+
+    /// The next server. Those that are down are chosen where no other is left.
+    fn choose(&self, course: &Course, core: usize) -> Option<Chosen<'_>> {
+        let left = self.servers.len().saturating_sub(course.number());
+        let limit = course.for_connecting(left);
+        let chosen = |index: usize, burden| {
+            let server = &self.servers[index].server;
+            Chosen { index, server, burden, limit }
+        };
+        if let [_] = &*self.servers {
+            return (left > 0).then(|| chosen(0, None));
+        }
+        let now = self.clock.now();
+        let candidate = |index: usize, share: u32| {
+            let Member { server, weight } = &self.servers[index];
+            // A share is at most 1,000, and so is a weight.
+            let weight = weight.saturating_mul(share).max(1);
+            (!course.has_tried(index)).then(|| Candidate { weight, load: server.load() })
+        };
+        let usable = |index: usize| {
+            let share = self.servers[index].server.health.share(&self.settings.rules, now);
+            share.and_then(|share| candidate(index, share))
+        };
+        let with_room = |index: usize| {
+            usable(index).filter(|_| self.has_room(&self.servers[index].server, core))
+        };
+        let index = (self.turns.next(with_room))
+            .or_else(|| self.turns.next(usable))
+            .or_else(|| self.turns.next(|index| candidate(index, 1)))?;
+        let server = &self.servers[index].server;
+        let on_trial =
+            server.health.availability(now) == Availability::OnTrial && server.health.begin_trial();
+        Some(chosen(index, Some(Burden::new(server, on_trial))))
+    }
+
+    /// Whether a server has a connection for another request at once.
+    fn has_room(&self, server: &Server, core: usize) -> bool {
+        let limit = self.limits.connections;
+        limit == 0
+            || (!server.places.is_waited_for()
+                && (server.places.open() < limit || !server.pool(core).is_empty()))
+    }
+
+    /// Sends a request to one server.
+    async fn send_to(
+        &self,
+        mut chosen: Chosen<'_>,
+        sending: Sending,
+        mut request: Request<UpstreamBody>,
+        progress: &Progress,
+        course: &mut Course,
+    ) -> Result<Response<DownstreamBody>, Refused> {
+        let owner = Owner { core: sending.core, client: sending.client };
+        let mut attempts = POOLED_ATTEMPTS;
+        loop {
+            let (link, age) = match self.pooled(chosen.server, owner, attempts) {
+                Some(link) => (link, Age::Pooled),
+                None => match self.obtain(&chosen, owner, progress, course).await {
+                    Ok(obtained) => obtained,
+                    Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
+                    Err(failure) => return Err(Refused::Again(Box::new(request), failure)),
+                },
+            };
+            let copy = match (sending.replay, age) {
+                (Replay::Stale, Age::Pooled) => Some(Box::new(copy_of(&request, self.clock))),
+                (Replay::Stale, Age::New) | (Replay::Never, _) => None,
+            };
+            match self.attempt(&mut chosen, link, age, owner, request, progress).await {
+                Ok(response) => return Ok(response),
+                Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
+                Err(Lost::Unsent(again, _)) if age == Age::Pooled && attempts > 0 => {
+                    request = *again;
+                }
+                Err(Lost::Unsent(again, failure)) => return Err(Refused::Again(again, failure)),
+                Err(Lost::Stale(failure)) => match copy {
+                    Some(copy) => {
+                        course.sent = Some(failure);
+                        request = *copy;
+                    }
+                    None => return Err(Refused::Failed(failure)),
+                },
+            }
+            attempts = attempts.saturating_sub(1);
+        }
+    }
+
+    /// A pooled connection, unless somebody waits for one: nobody is overtaken.
+    fn pooled(&self, server: &Server, owner: Owner, attempts: usize) -> Option<Link> {
+        if attempts == 0 || server.places.is_waited_for() {
+            return None;
+        }
+        server.pool(owner.core).take(owner.client, &self.pool_limits(), self.clock.now())
+    }
+
+    /// A new connection, or one that has just become idle, after waiting for a place for it.
+    async fn obtain(
+        &self,
+        chosen: &Chosen<'_>,
+        owner: Owner,
+        progress: &Progress,
+        course: &mut Course,
+    ) -> Result<(Link, Age), Failure> {
+        let places = &chosen.server.places;
+        let mut answer = places.ask(owner.core, Some(self.limits.queue));
+        // However short the line may be, who can have an idle one closed for it has a place.
+        if !matches!(answer, Answer::Granted(_))
+            && chosen.server.close_oldest_idle()
+            && matches!(answer, Answer::Full)
+        {
+            answer = places.ask(owner.core, None);
+        }
+        let place = match answer {
+            Answer::Granted(place) => place,
+            Answer::Full => return Err(Failure::QueueFull),
+            Answer::Wait(line) => match self.turn(line, progress, course).await? {
+                Granted::Place(place) => place,
+                Granted::Link(link) => return Ok((link, Age::Pooled)),
+            },
+        };
+        let began = self.clock.now();
+        let outcome = self.connect(chosen, place).await;
+        course.connecting_took(self.clock.now().since(began));
+        match &outcome {
+            Ok(_) => {}
+            // That is our own trouble, not the server's.
+            Err(Failure::Connect(error)) if descriptors::are_exhausted(error) => {}
+            Err(failure) => self.failed(chosen.server, failure),
+        }
+        outcome.map(|link| (link, Age::New))
+    }
+
+    /// Waits in line, for as long as its client does.
+    async fn turn(
+        &self,
+        mut line: InLine,
+        progress: &Progress,
+        course: &mut Course,
+    ) -> Result<Granted, Failure> {
+        let began = self.clock.now();
+        let granted = tokio::select! {
+            biased;
+            granted = timeout(course.queueing, line.turn()) => granted,
+            () = progress.abandoned() => return Err(Failure::Abandoned),
+        };
+        course.queueing_took(self.clock.now().since(began));
+        match granted {
+            Ok(Some(granted)) => Ok(granted),
+            // The server is down: another may have room.
+            Ok(None) => Err(Failure::QueueFull),
+            Err(_) => Err(Failure::QueueTimeout),
+        }
+    }
+
+    /// Connects. Where there is no file descriptor for it, what is idle on both sides is closed,
+    /// and it is tried again within the time for connecting.
+    async fn connect(&self, chosen: &Chosen<'_>, place: Place) -> Result<Link, Failure> {
+        let place = Arc::new(place);
+        let until = self.clock.now().after(chosen.limit);
+        loop {
+            let outcome = connect(&chosen.server.address, chosen.limit, Arc::clone(&place)).await;
+            let Err(Failure::Connect(error)) = &outcome else { return outcome };
+            let now = self.clock.now();
+            if !descriptors::are_exhausted(error) || now >= until {
+                return outcome;
+            }
+            self.clear();
+            self.seats.make_room(now);
+            tokio::time::sleep(ROOM_PAUSE).await;
         }
     }
 
     async fn attempt(
         &self,
-        core: usize,
-        mut sender: Sender,
+        chosen: &mut Chosen<'_>,
+        mut link: Link,
+        age: Age,
+        owner: Owner,
         request: Request<UpstreamBody>,
         progress: &Progress,
-    ) -> Result<Response<DownstreamBody>, Refused> {
+    ) -> Result<Response<DownstreamBody>, Lost> {
+        let server = chosen.server;
         progress.moved(self.clock.now());
-        let head = sender.try_send_request(request);
-        match self.within_response_timeout(head, progress).await {
-            Some(Ok(response)) => self.received(core, sender, response).map_err(Refused::Failed),
-            Some(Err(mut refused)) => Err(match refused.take_message() {
-                Some(request) => Refused::Unsent(Box::new(request), refused.into_error()),
-                None => Refused::Failed(
-                    progress
-                        .take_failure()
-                        .unwrap_or_else(|| Failure::Closed(refused.into_error())),
-                ),
-            }),
-            None => Err(Refused::Failed(Failure::ResponseTimeout)),
+        link.wire.ask();
+        let head = link.sender.try_send_request(request);
+        let lost = match self.within_response_timeout(head, progress).await {
+            Some(Ok(response)) => {
+                let received = self.received(chosen, link, owner, response);
+                match &received {
+                    Ok(_) => self.succeeded(server),
+                    Err(failure) => self.failed(server, failure),
+                }
+                return received.map_err(Lost::Failed);
+            }
+            Some(Err(mut refused)) => match (refused.take_message(), progress.take_failure()) {
+                (Some(request), _) => {
+                    Lost::Unsent(Box::new(request), Failure::Unsent(refused.into_error()))
+                }
+                // The client's.
+                (None, Some(failure)) => return Err(Lost::Failed(failure)),
+                (None, None) if age == Age::Pooled && !link.wire.is_answered() => {
+                    // Connections are closed all the time that nobody used for a while.
+                    return Err(Lost::Stale(Failure::Closed(refused.into_error())));
+                }
+                (None, None) => Lost::Failed(Failure::Closed(refused.into_error())),
+            },
+            None => Lost::Failed(Failure::ResponseTimeout),
+        };
+        match &lost {
+            Lost::Failed(failure) => self.failed(server, failure),
+            Lost::Unsent(_, failure) if age == Age::New => self.failed(server, failure),
+            Lost::Unsent(..) | Lost::Stale(_) => {}
         }
+        Err(lost)
     }
 
     /// Awaits the head of a response. The time counts from the last piece of the request's body
@@ -141,8 +432,9 @@ impl Upstream {
 
     fn received(
         &self,
-        core: usize,
-        sender: Sender,
+        chosen: &mut Chosen<'_>,
+        link: Link,
+        owner: Owner,
         response: Response<Incoming>,
     ) -> Result<Response<DownstreamBody>, Failure> {
         let (mut parts, body) = response.into_parts();
@@ -154,25 +446,115 @@ impl Upstream {
         // bodies without a length.
         let again = parts.version == Version::HTTP_11;
         parts.version = Version::HTTP_11;
-        let lease = Lease::new(sender, Arc::clone(self.pool(core)), again);
+        let (limits, burden) = (self.pool_limits(), chosen.burden.take());
+        let lease = Lease::new(link, chosen.server, owner, limits, again, burden);
         let body = DownstreamBody::relayed(body, self.limits.response_timeout, lease);
         Ok(Response::from_parts(parts, body))
     }
 
-    /// Connects. Where there is no file descriptor for it, what is idle on both sides is closed,
-    /// and it is tried again within the connect timeout.
-    async fn connect(&self, core: usize) -> Result<Sender, Failure> {
-        let until = self.clock.now().after(self.limits.connect_timeout);
-        loop {
-            let outcome = connect(&self.address, self.limits.connect_timeout, ()).await;
-            let Err(Failure::Connect(error)) = &outcome else { return outcome };
-            let now = self.clock.now();
-            if !descriptors::are_exhausted(error) || now >= until {
-                return outcome;
-            }
-            self.pool(core).clear();
-            self.seats.make_room(now);
-            tokio::time::sleep(ROOM_PAUSE).await;
+    fn succeeded(&self, server: &Server) {
+        if let Some(change) = server.health.succeeded(&self.settings.rules, self.clock.now()) {
+            self.changed(server, &change);
         }
     }
+
+    fn failed(&self, server: &Server, failure: &Failure) {
+        let (how, now) = (failure.word(), self.clock.now());
+        if let Some(change) = server.health.failed(how, &self.settings.rules, now) {
+            self.changed(server, &change);
+        }
+    }
+
+    /// Draws the consequences, and tells.
+    pub(super) fn changed(&self, server: &Server, change: &Change) {
+        match change {
+            Change::Down(_) => {
+                server.clear();
+                // Others may have room.
+                if self.servers.len() > 1 {
+                    server.places.dismiss();
+                }
+            }
+            Change::Up(_) => {}
+        }
+        (self.told)(server, change);
+    }
+
+    fn pool_limits(&self) -> PoolLimits {
+        PoolLimits {
+            capacity: self.limits.idle_connections,
+            idle_timeout: self.limits.idle_timeout,
+            settle_timeout: self.limits.response_timeout,
+        }
+    }
+}
+
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream").field("servers", &self.servers).finish_non_exhaustive()
+    }
+}
+
+/// How far a request has come, over all servers that were tried.
+struct Course {
+    /// A bit for each server.
+    tried: u64,
+    /// What is left of the time for connecting.
+    connecting: Duration,
+    /// Of that for waiting in lines.
+    queueing: Duration,
+    /// How a connection ended on which all of it was sent: it may have been carried out, whatever
+    /// becomes of it later.
+    sent: Option<Failure>,
+}
+
+impl Course {
+    fn new(limits: &UpstreamLimits) -> Self {
+        let UpstreamLimits { connect_timeout, queue_timeout, .. } = *limits;
+        Self { tried: 0, connecting: connect_timeout, queueing: queue_timeout, sent: None }
+    }
+
+    fn try_one(&mut self, index: usize) {
+        self.tried |= 1 << index;
+    }
+
+    fn has_tried(&self, index: usize) -> bool {
+        self.tried & (1 << index) != 0
+    }
+
+    fn number(&self) -> usize {
+        self.tried.count_ones() as usize
+    }
+
+    /// The time for one of so many servers that are left to be tried.
+    fn for_connecting(&self, left: usize) -> Duration {
+        let parts = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        self.connecting / parts
+    }
+
+    fn connecting_took(&mut self, time: Duration) {
+        self.connecting = self.connecting.saturating_sub(time);
+    }
+
+    fn queueing_took(&mut self, time: Duration) {
+        self.queueing = self.queueing.saturating_sub(time);
+    }
+
+    /// Why there is no response.
+    fn outcome(self, latest: Failure) -> Failure {
+        match latest.stage() {
+            Stage::Request | Stage::Connect => self.sent.unwrap_or(latest),
+            Stage::Forward | Stage::Relay => latest,
+        }
+    }
+}
+
+/// A request without content, to be sent a second time.
+pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Request<UpstreamBody> {
+    let mut copy = Request::new(UpstreamBody::empty(clock));
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
 }

@@ -1,7 +1,7 @@
 //! Failures, and limits that were met: one line in a while for each kind, however many there are.
 
 use std::fmt::Display;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::escape::visible;
@@ -25,6 +25,7 @@ const OTHER: &str = "other";
 
 /// The kinds of failures seen so far.
 pub(super) struct Failures {
+    site: Option<Arc<str>>,
     message: &'static str,
     span: Duration,
     rest: Duration,
@@ -33,17 +34,17 @@ pub(super) struct Failures {
 
 impl Failures {
     /// Of the upstream.
-    pub(super) fn of_upstream() -> Self {
-        Self::new("upstream failed", FAILURE_SPAN, FAILURE_REST)
+    pub(super) fn of_upstream(site: Option<Arc<str>>) -> Self {
+        Self::new(site, "upstream failed", FAILURE_SPAN, FAILURE_REST)
     }
 
     /// Clients that were held to a limit.
-    pub(super) fn of_limits() -> Self {
-        Self::new("client limited", LIMIT_SPAN, LIMIT_SPAN)
+    pub(super) fn of_limits(site: Option<Arc<str>>) -> Self {
+        Self::new(site, "client limited", LIMIT_SPAN, LIMIT_SPAN)
     }
 
-    fn new(message: &'static str, span: Duration, rest: Duration) -> Self {
-        Self { message, span, rest, kinds: Mutex::default() }
+    fn new(site: Option<Arc<str>>, message: &'static str, span: Duration, rest: Duration) -> Self {
+        Self { site, message, span, rest, kinds: Mutex::default() }
     }
 
     /// Writes one failure, or counts it. `detail` is formatted only if it is written.
@@ -59,7 +60,8 @@ impl Failures {
         drop(kinds);
         if let Some(suppressed) = admitted {
             let suppressed = (suppressed > 0).then_some(suppressed);
-            tracing::warn!(kind, detail = visible(detail), suppressed, "{}", self.message);
+            let site = self.site.as_deref();
+            tracing::warn!(site, kind, detail = visible(detail), suppressed, "{}", self.message);
         }
     }
 
@@ -82,7 +84,7 @@ impl Failures {
             .filter_map(|(kind, repeat)| Some((*kind, repeat.overdue(now, span)?)))
             .collect();
         for (kind, suppressed) in due {
-            tracing::warn!(kind, suppressed, "{}", self.message);
+            tracing::warn!(site = self.site.as_deref(), kind, suppressed, "{}", self.message);
         }
     }
 }

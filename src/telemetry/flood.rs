@@ -15,6 +15,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::record::{FloodRecord, Phase};
+use super::routes::Routes;
 use super::sketch::Clients;
 use super::tally::{EventSet, Tally};
 use crate::guard::client::Client;
@@ -51,8 +52,7 @@ impl FloodSettings {
 /// without a flood event take only while a flood runs.
 pub struct Floods {
     settings: FloodSettings,
-    /// Indexed by `RouteId::Rule`; the last one is for `RouteId::Unnamed`.
-    routes: Box<[Route]>,
+    routes: Routes<Route>,
 }
 
 impl Floods {
@@ -63,12 +63,29 @@ impl Floods {
         (rules + 1) * route
     }
 
-    /// No flood on any of the routes `RouteId::Rule(0)` to `RouteId::Rule(rules - 1)`, nor on
+    /// No flood on any of the routes of these names, which are fit for a line, nor on
     /// `RouteId::Unnamed`.
-    pub fn new(rules: usize, settings: FloodSettings) -> Self {
+    pub fn new(names: &[String], settings: FloodSettings) -> Self {
         let settings = settings.within_bounds();
-        let routes = (0..=rules).map(|_| Route::new(settings)).collect();
+        Self { settings, routes: Routes::new(names, || Route::new(settings)) }
+    }
+
+    /// The floods of other rules, by other settings. Those that run go on, also where their rule is
+    /// gone; exchanges that began before may still be counted by the floods of before.
+    pub fn reconfigured(&self, names: &[String], settings: FloodSettings) -> Self {
+        let settings = settings.within_bounds();
+        let floods = |route: &Route| route.floods.load(Ordering::Relaxed);
+        let routes = self.routes.followed_by(names, || Route::new(settings), floods);
+        for (_, route) in routes.all() {
+            let latest = &mut route.lock().latest;
+            latest.reserve((settings.events as usize).saturating_sub(latest.len()));
+        }
         Self { settings, routes }
+    }
+
+    /// The name of a route that a record tells of, fit for a line.
+    pub(super) fn name(&self, route: RouteId) -> &str {
+        self.routes.name(route)
     }
 
     /// Counts what happened in one exchange, and returns the record of each flood that it began.
@@ -84,8 +101,7 @@ impl Floods {
     }
 
     fn record_on_one_route(&self, facts: &[Fact], now: Moment) -> Option<FloodRecord> {
-        let (index, id) = self.place(facts.first()?.route);
-        let route = self.routes.get(index)?;
+        let (id, route) = self.routes.of(facts.first()?.route);
         let seen = Seen::of(facts, now);
         // A race with the beginning of a flood loses a withheld cookie from its tally, no more.
         if seen.is_none() && !route.floods.load(Ordering::Relaxed) {
@@ -129,7 +145,7 @@ impl Floods {
 
     fn tell_each(&self, due: impl Fn(&Flood) -> Option<(Phase, Moment)>) -> Vec<FloodRecord> {
         let mut records = Vec::new();
-        for (index, route) in self.routes.iter().enumerate() {
+        for (id, route) in self.routes.all() {
             if !route.floods.load(Ordering::Relaxed) {
                 continue;
             }
@@ -138,30 +154,13 @@ impl Floods {
                 continue;
             }
             let Some((phase, now)) = due(&state.flood) else { continue };
-            records.push(state.flood.tell(self.id(index), phase, now));
+            records.push(state.flood.tell(id, phase, now));
             if phase == Phase::Ended {
                 state.floods = false;
                 route.floods.store(false, Ordering::Relaxed);
             }
         }
         records
-    }
-
-    /// Where a route's floods are kept, and the route that they are reported as: a rule that was
-    /// not announced counts as unnamed.
-    fn place(&self, route: RouteId) -> (usize, RouteId) {
-        let unnamed = self.routes.len() - 1;
-        match route {
-            RouteId::Rule(rule) if usize::from(rule) < unnamed => (usize::from(rule), route),
-            RouteId::Rule(_) | RouteId::Unnamed => (unnamed, RouteId::Unnamed),
-        }
-    }
-
-    fn id(&self, index: usize) -> RouteId {
-        match u16::try_from(index) {
-            Ok(rule) if index + 1 < self.routes.len() => RouteId::Rule(rule),
-            _ => RouteId::Unnamed,
-        }
     }
 }
 

@@ -15,7 +15,11 @@ mod failures;
 pub mod flood;
 pub mod logs;
 mod notice;
+#[cfg(test)]
+mod reload_tests;
 mod repeat;
+mod routes;
+mod servers;
 pub mod sketch;
 pub mod tally;
 #[cfg(test)]
@@ -23,14 +27,17 @@ mod tests;
 pub mod warmth;
 
 use std::fmt::Display;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use self::escape::visible;
 use self::failures::Failures;
 use self::flood::{FloodRecord, FloodSettings, Floods};
 use self::notice::Notices;
+use self::servers::{Servers, State};
 use self::tally::SharedTally;
-use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
+use crate::guard::fact::{Event, Fact, Notice, Write};
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 use crate::guard::status::Status;
@@ -38,16 +45,24 @@ use crate::guard::status::Status;
 /// What requests that no rule names are called in a line. No rule of the profile's is called so.
 const UNNAMED: &str = "(no rule)";
 
-/// All that is told of one process. Shared by its cores.
+/// All that is told of one site. Shared by the cores.
 ///
 /// Lines are written by whoever calls, and outside all locks.
 pub struct Telemetry {
-    /// Names of rules, fit for a line.
-    routes: Box<[String]>,
+    /// The name of one of several sites, fit for a line.
+    site: Option<Arc<str>>,
     floods: Floods,
     notices: Notices,
+    life: Arc<Life>,
+}
+
+/// What does not depend on the configuration.
+struct Life {
     failures: Failures,
     limits: Failures,
+    servers: Servers,
+    /// Whether it was told of the session of the health checks.
+    checks_begin: AtomicBool,
     tally: SharedTally,
     /// Exchanges, in the order of `StandingWord::ALL`.
     standings: [AtomicU64; StandingWord::ALL.len()],
@@ -57,27 +72,56 @@ pub struct Telemetry {
 impl Telemetry {
     /// `route_names` are the names of the rules, in the order of `RouteId::Rule`.
     pub fn new(route_names: Vec<String>, floods: FloodSettings, now: Moment) -> Self {
-        let routes: Box<[String]> = route_names.iter().map(visible).collect();
+        Self::of_site(None, route_names, floods, now)
+    }
+
+    /// Of one of several sites: each line says of which.
+    pub fn of_site(
+        site: Option<&str>,
+        route_names: Vec<String>,
+        floods: FloodSettings,
+        now: Moment,
+    ) -> Self {
+        let site: Option<Arc<str>> = site.map(|site| visible(site).into());
+        let names: Vec<String> = route_names.iter().map(visible).collect();
         Self {
-            floods: Floods::new(routes.len(), floods),
-            notices: Notices::new(routes.clone()),
-            failures: Failures::of_upstream(),
-            limits: Failures::of_limits(),
-            tally: SharedTally::default(),
-            standings: Default::default(),
-            started: now,
-            routes,
+            floods: Floods::new(&names, floods),
+            notices: Notices::new(site.clone(), &names),
+            life: Arc::new(Life {
+                failures: Failures::of_upstream(site.clone()),
+                limits: Failures::of_limits(site.clone()),
+                servers: Servers::new(site.clone()),
+                checks_begin: AtomicBool::new(false),
+                tally: SharedTally::default(),
+                standings: Default::default(),
+                started: now,
+            }),
+            site,
+        }
+    }
+
+    /// What tells of the same site under other rules and settings: counts go on, and so do floods,
+    /// by the names of the rules; those of rules that are gone end in their time. What began before
+    /// may still be told to this one, by the rules of then. From now on only the new one is to be
+    /// ticked and finished.
+    pub fn reconfigured(&self, route_names: Vec<String>, floods: FloodSettings) -> Self {
+        let names: Vec<String> = route_names.iter().map(visible).collect();
+        Self {
+            site: self.site.clone(),
+            floods: self.floods.reconfigured(&names, floods),
+            notices: self.notices.reconfigured(&names),
+            life: Arc::clone(&self.life),
         }
     }
 
     /// Bytes that all of it takes at most, for as many rules.
     pub fn bytes(rules: usize, floods: FloodSettings) -> usize {
-        Floods::bytes(rules, floods) + Notices::bytes(rules) + size_of::<Self>()
+        Floods::bytes(rules, floods) + Notices::bytes(rules) + size_of::<Self>() + size_of::<Life>()
     }
 
     /// Counts an exchange. To be called once for each, when its standing is read.
     pub fn exchange(&self, standing: StandingWord) {
-        self.standings[standing as usize].fetch_add(1, Ordering::Relaxed);
+        self.life.standings[standing as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Takes what happened in one exchange. May be called more than once for an exchange, but
@@ -85,7 +129,7 @@ impl Telemetry {
     /// flood counts it once. Writes a line only if a flood begins.
     pub fn record(&self, facts: &[Fact], now: Moment) {
         for fact in facts {
-            self.tally.add(fact.event);
+            self.life.tally.add(fact.event);
         }
         self.log(&self.floods.record(facts, now));
     }
@@ -103,6 +147,7 @@ impl Telemetry {
         let progress = self::warmth::Progress::of(*warmth, warm_at);
         let progress = progress.as_ref();
         tracing::info!(
+            site = self.site.as_deref(),
             ledger = if progress.is_none() { "warm" } else { "not warm" },
             seen = progress.map(|progress| &*progress.seen),
             of = progress.map(|progress| &*progress.of),
@@ -125,21 +170,45 @@ impl Telemetry {
     /// Tells of a request that the upstream failed: at most one line a second for each `kind`,
     /// which must be a word of our own.
     pub fn upstream_failed(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
-        self.failures.tell(kind, detail, now);
+        self.life.failures.tell(kind, detail, now);
     }
 
     /// Tells of a client that was held to a limit: at most one line a minute for each `kind`, which
     /// must be a word of our own.
     pub fn limited(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
-        self.limits.tell(kind, detail, now);
+        self.life.limits.tell(kind, detail, now);
+    }
+
+    /// Tells that nothing is sent to a server any more, if another is left: at most one line a
+    /// second for each server.
+    pub fn server_down(&self, server: &str, why: &dyn Display, now: Moment) {
+        self.life.servers.tell(server, State::down(why), now);
+    }
+
+    /// Tells that it is, again.
+    pub fn server_up(&self, server: &str, after: Duration, now: Moment) {
+        self.life.servers.tell(server, State::Up(after), now);
+    }
+
+    /// Tells, once, that the health checks of this path have begun a session.
+    pub fn check_begins_session(&self, path: &str) {
+        if !self.life.checks_begin.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                site = self.site.as_deref(),
+                path = visible(path),
+                remedy = "check a path that needs no session; one record is kept for all checks",
+                "health checks begin a session"
+            );
+        }
     }
 
     /// Writes what has become due. To be called once a second, by one core.
     pub fn tick(&self, now: Moment) {
         self.log(&self.floods.tick(now));
         self.notices.tick(now);
-        self.failures.tick(now);
-        self.limits.tick(now);
+        self.life.failures.tick(now);
+        self.life.limits.tick(now);
+        self.life.servers.tick(now);
     }
 
     /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
@@ -147,29 +216,24 @@ impl Telemetry {
     pub fn finish(&self, now: Moment) {
         self.log(&self.floods.finish(now));
         self.notices.finish(now);
-        self.failures.finish(now);
-        self.limits.finish(now);
+        self.life.failures.finish(now);
+        self.life.limits.finish(now);
+        self.life.servers.finish(now);
         self.log_summary(now);
     }
 
     fn log(&self, records: &[FloodRecord]) {
         for record in records {
-            record.log(self.name(record.route));
-        }
-    }
-
-    fn name(&self, route: RouteId) -> &str {
-        match route {
-            RouteId::Rule(rule) => self.routes.get(usize::from(rule)).map_or(UNNAMED, |name| name),
-            RouteId::Unnamed => UNNAMED,
+            record.log(self.site.as_deref(), self.floods.name(record.route));
         }
     }
 
     fn log_summary(&self, now: Moment) {
-        let standing = |word| self.standings[word as usize].load(Ordering::Relaxed);
-        let tally = self.tally.tally();
+        let standing = |word| self.life.standings[word as usize].load(Ordering::Relaxed);
+        let tally = self.life.tally.tally();
         tracing::info!(
-            uptime_s = now.since(self.started).as_secs(),
+            site = self.site.as_deref(),
+            uptime_s = now.since(self.life.started).as_secs(),
             exchanges = StandingWord::ALL.map(standing).iter().sum::<u64>(),
             standing_none = standing(StandingWord::None),
             standing_known = standing(StandingWord::Known),

@@ -1,11 +1,12 @@
 //! Notices as lines: what each says, and how to remedy it. The same kind on the same route is
 //! told once a minute at most.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::escape::{LIMIT, visible};
 use super::repeat::Repeat;
+use super::routes::Routes;
 use super::warmth::Progress;
 use crate::guard::fact::{Notice, RouteId, Warmth};
 use crate::guard::moment::Moment;
@@ -16,11 +17,12 @@ const SPAN: Duration = Duration::from_secs(60);
 /// The notices of the latest minute, by kind and route. As many as there are kinds for each route
 /// at most, each with at most one string of 128 bytes.
 pub(super) struct Notices {
-    /// Names of routes, fit for a line.
-    routes: Box<[String]>,
-    /// For each kind in turn, one for each route and one for no route.
-    slots: Mutex<Box<[Slot]>>,
+    site: Option<Arc<str>>,
+    routes: Routes<Slots>,
 }
+
+/// For each kind in turn, of one route.
+type Slots = Mutex<[Slot; Kind::ALL.len()]>;
 
 #[derive(Default)]
 struct Slot {
@@ -36,25 +38,35 @@ impl Notices {
         Kind::ALL.len() * (rules + 1) * (size_of::<Slot>() + LIMIT)
     }
 
-    pub(super) fn new(routes: Box<[String]>) -> Self {
-        let slots = (0..Kind::ALL.len() * (routes.len() + 1)).map(|_| Slot::default()).collect();
-        Self { routes, slots: Mutex::new(slots) }
+    /// Of the routes of these names, which are fit for a line, as the site's is.
+    pub(super) fn new(site: Option<Arc<str>>, names: &[String]) -> Self {
+        Self { site, routes: Routes::new(names, Slots::default) }
+    }
+
+    /// Those of other rules: what was told is not told again before its time.
+    pub(super) fn reconfigured(&self, names: &[String]) -> Self {
+        let untold = |slots: &Slots| {
+            let slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.iter().any(|slot| slot.untold.is_some())
+        };
+        let routes = self.routes.followed_by(names, Slots::default, untold);
+        Self { site: self.site.clone(), routes }
     }
 
     /// Writes the notice, or keeps it until the minute is over.
     pub(super) fn tell(&self, notice: &Notice, now: Moment) {
         let line = Line::of(notice);
-        let index =
-            line.kind.counted_as() as usize * (self.routes.len() + 1) + self.place(line.route);
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(slot) = slots.get_mut(index) else { return };
+        let (_, slots) = self.routes.of(line.route.unwrap_or(RouteId::Unnamed));
+        let mut slots = slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let slot = &mut slots[line.kind.counted_as() as usize];
         let Some(suppressed) = slot.repeat.admit(now, SPAN) else {
             slot.untold = Some((line, now));
             return;
         };
         slot.untold = None;
         drop(slots);
-        self.log(&line, suppressed, None);
+        let route = line.route.map(|route| self.routes.name(route));
+        self.log(route, &line, suppressed, None);
     }
 
     /// Writes what was kept for a minute.
@@ -69,32 +81,26 @@ impl Notices {
 
     fn tell_untold(&self, now: Moment, span: Duration) {
         let mut due = Vec::new();
-        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
-            if let Some(suppressed) = slot.repeat.overdue(now, span)
-                && let Some((line, happened)) = slot.untold.take()
-            {
-                // The line itself is one of those that were suppressed.
-                due.push((line, suppressed - 1, now.since(happened)));
+        for (route, slots) in self.routes.all() {
+            for slot in slots.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+                if let Some(suppressed) = slot.repeat.overdue(now, span)
+                    && let Some((line, happened)) = slot.untold.take()
+                {
+                    // The line itself is one of those that were suppressed.
+                    due.push((route, line, suppressed - 1, now.since(happened)));
+                }
             }
         }
-        for (line, suppressed, ago) in due {
-            self.log(&line, suppressed, Some(ago.as_secs()));
-        }
-    }
-
-    fn place(&self, route: Option<RouteId>) -> usize {
-        match route {
-            Some(RouteId::Rule(rule)) => usize::from(rule).min(self.routes.len()),
-            Some(RouteId::Unnamed) | None => self.routes.len(),
+        for (route, line, suppressed, ago) in due {
+            let route = line.route.map(|_| self.routes.name(route));
+            self.log(route, &line, suppressed, Some(ago.as_secs()));
         }
     }
 
     /// `ago_s`: how long ago it happened, where it is told late; another line may say meanwhile
     /// what became of it.
-    fn log(&self, line: &Line, suppressed: u64, ago_s: Option<u64>) {
-        let route = line
-            .route
-            .map(|id| self.routes.get(self.place(Some(id))).map_or(super::UNNAMED, |name| name));
+    fn log(&self, route: Option<&str>, line: &Line, suppressed: u64, ago_s: Option<u64>) {
+        let site = self.site.as_deref();
         let Line { method, standing, path, cookie, gated_s, progress, .. } = line;
         let progress = progress.as_ref();
         let seen = progress.map(|progress| &*progress.seen);
@@ -107,6 +113,7 @@ impl Notices {
         // The level of a line of `tracing` is part of its code.
         match line.kind.gravity() {
             Gravity::Trouble => tracing::warn!(
+                site,
                 route,
                 method,
                 standing,
@@ -123,6 +130,7 @@ impl Notices {
                 "{message}"
             ),
             Gravity::News => tracing::info!(
+                site,
                 route,
                 method,
                 standing,

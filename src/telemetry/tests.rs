@@ -8,7 +8,7 @@ use tracing::dispatcher::{self, Dispatch};
 use super::logs::{Format, Level, dispatch};
 use super::*;
 use crate::guard::client::Client;
-use crate::guard::fact::{Missed, Refusal, Warmth};
+use crate::guard::fact::{Missed, Refusal, RouteId, Warmth};
 use crate::guard::route::StandingWord;
 
 /// Lines as they would be written, by the real formatter, on this thread only.
@@ -70,7 +70,7 @@ fn telemetry() -> Telemetry {
     Telemetry::new(vec!["logout".into(), "cart \"add\"\n".into()], floods, at(0))
 }
 
-fn at(millis: u64) -> Moment {
+pub(super) fn at(millis: u64) -> Moment {
     Moment::from_nanos(0).after(Moment::HEADROOM).after(Duration::from_millis(millis))
 }
 
@@ -78,7 +78,7 @@ fn client(number: u32) -> Client {
     Client::new(IpAddr::V4(Ipv4Addr::from_bits(0xC633_6400 + number)), 32)
 }
 
-fn refused(rule: u16, number: u32) -> Fact {
+pub(super) fn refused(rule: u16, number: u32) -> Fact {
     Fact {
         route: RouteId::Rule(rule),
         client: client(number),
@@ -87,17 +87,17 @@ fn refused(rule: u16, number: u32) -> Fact {
 }
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
-const COLD: Warmth = Warmth::Cold {
+pub(super) const COLD: Warmth = Warmth::Cold {
     missed: Missed::Everything,
     remaining: WEEK,
     whole: Duration::from_secs(14 * 86_400),
 };
 
-fn warmth(warmth: Warmth) -> Notice {
+pub(super) fn warmth(warmth: Warmth) -> Notice {
     Notice::Warmth { warmth, warm_at: 1_000_000_000 }
 }
 
-fn path_writes(rule: u16, path: &str) -> Notice {
+pub(super) fn path_writes(rule: u16, path: &str) -> Notice {
     let gated = Duration::from_secs(600);
     Notice::PathWrites { route: RouteId::Rule(rule), path: path.into(), gated }
 }

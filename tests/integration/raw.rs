@@ -20,6 +20,7 @@ use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
     Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -64,13 +65,16 @@ pub fn settings(upstream: Address) -> Single {
         },
     };
     let site = SiteSettings {
-        upstream,
+        upstream: UpstreamSettings::single(upstream),
         hold_time: DEADLINE,
         upstream_limits: UpstreamLimits {
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(30),
             idle_connections: 64,
+            connections: 0,
+            queue: 0,
+            queue_timeout: Duration::ZERO,
         },
     };
     Single { shell, site }

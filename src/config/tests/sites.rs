@@ -45,8 +45,8 @@ fn a_site_inherits_what_it_does_not_say() {
     let hosts: Vec<String> = shop.hosts().iter().map(ToString::to_string).collect();
     assert_eq!(hosts, ["shop.example.org", "*.shop.example.org"]);
     assert_eq!((shop.paths(), rest.paths().len()), (&["/shop/".to_owned()][..], 0));
-    assert_eq!(shop.upstream().to_string(), "http://app:2");
-    assert_eq!(rest.upstream().to_string(), "http://app:1");
+    assert_eq!(shop.servers()[0].to_string(), "http://app:2");
+    assert_eq!(rest.servers()[0].to_string(), "http://app:1");
     assert_eq!(shop.state(), Some(Path::new("/var/s-shop")));
     assert_eq!(rest.state(), Some(Path::new("/var/other")));
     let (own, other) = (shop.policy(), rest.policy());

@@ -102,12 +102,8 @@ impl<'a> Reload<'a> {
         let guard = old.shield.guard.reconfigured(policy, now);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
-        let way = if settings == old.settings {
-            Arc::clone(&old.upstream)
-        } else {
-            let cores = self.app.in_force.load().settings.cores();
-            upstream(&settings, cores, self.app.clock, &self.app.seats)
-        };
+        let cores = self.app.in_force.load().settings.cores();
+        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream));
         (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
     }
 

@@ -78,16 +78,18 @@ impl Flood {
 }
 
 impl FloodRecord {
-    /// Writes the record as one line. `route` is the name of the route, fit for a line.
+    /// Writes the record as one line. `route` is the name of the route, and `site` that of one of
+    /// several sites, fit for a line.
     ///
     /// Counts that most floods do not have are left out where they are zero.
-    pub(crate) fn log(&self, route: &str) {
+    pub(crate) fn log(&self, site: Option<&str>, route: &str) {
         let (clients, clients_at_least) = match self.clients {
             ClientCount::Exactly(count) => (Some(count), None),
             ClientCount::AtLeast(count) => (None, Some(count)),
         };
         let tally = &self.tally;
         tracing::warn!(
+            site,
             route,
             events = self.events,
             rate_per_s = self.rate,

@@ -17,6 +17,12 @@ fn client(number: u32) -> Client {
     Client::new(IpAddr::V4(Ipv4Addr::from_bits(number)), 32)
 }
 
+/// The floods of so many rules, called `a`, `b`, and so on.
+fn all(rules: usize, settings: FloodSettings) -> Floods {
+    let names: Vec<String> = ('a'..).take(rules).map(String::from).collect();
+    Floods::new(&names, settings)
+}
+
 fn fact(rule: u16, event: Event) -> Fact {
     Fact { route: RouteId::Rule(rule), client: client(1), event }
 }
@@ -30,7 +36,7 @@ fn burst(floods: &Floods, rule: u16, event: Event, count: u64, millis: u64) -> V
 
 #[test]
 fn a_flood_starts_continues_and_ends() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     assert!(burst(&floods, 0, REFUSED, 19, 0).is_empty());
     let started = burst(&floods, 0, REFUSED, 1, 1_900);
     assert_eq!(started.len(), 1);
@@ -61,7 +67,7 @@ fn a_flood_starts_continues_and_ends() {
 
 #[test]
 fn events_farther_apart_than_the_quiet_time_allows_begin_nothing() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     for number in 0..1_000 {
         // Nineteen in any thirty seconds, and the twentieth just after.
         assert!(burst(&floods, 0, REFUSED, 1, number * 1_579).is_empty(), "{number}");
@@ -71,7 +77,7 @@ fn events_farther_apart_than_the_quiet_time_allows_begin_nothing() {
 
 #[test]
 fn the_window_slides() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     // A few stragglers, then nineteen late in one window and one early in the next.
     assert!(burst(&floods, 0, REFUSED, 5, 0).is_empty());
     assert!(burst(&floods, 0, REFUSED, 14, 29_000).is_empty());
@@ -83,7 +89,7 @@ fn the_window_slides() {
 
 #[test]
 fn a_second_flood_knows_nothing_of_the_first() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     for number in 0..100 {
         let fact = Fact { client: client(number), ..fact(0, REFUSED) };
         floods.record(&[fact], at(0));
@@ -99,7 +105,7 @@ fn a_second_flood_knows_nothing_of_the_first() {
 
 #[test]
 fn routes_have_floods_of_their_own() {
-    let floods = Floods::new(2, SETTINGS);
+    let floods = all(2, SETTINGS);
     let mut started = Vec::new();
     for number in 0..30 {
         started.extend(burst(&floods, 0, REFUSED, 1, number * 100));
@@ -116,7 +122,7 @@ fn routes_have_floods_of_their_own() {
 
 #[test]
 fn what_no_announced_rule_names_floods_as_one_route() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     burst(&floods, 7, REFUSED, 10, 0);
     let unnamed = Fact { route: RouteId::Unnamed, ..fact(0, REFUSED) };
     let started: Vec<FloodRecord> =
@@ -127,7 +133,7 @@ fn what_no_announced_rule_names_floods_as_one_route() {
 
 #[test]
 fn everyday_life_is_no_flood_but_is_tallied_while_one_runs() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     let everyday = [Event::Stripped, Event::Deleted, Event::Wrote(Write::Created)];
     for event in everyday {
         assert!(burst(&floods, 0, event, 1_000, 0).is_empty(), "{event:?}");
@@ -151,7 +157,7 @@ fn everyday_life_is_no_flood_but_is_tallied_while_one_runs() {
 
 #[test]
 fn an_exchange_is_one_event_whatever_it_consists_of() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     let exchange = [fact(0, Event::Removed), fact(0, REFUSED)];
     let started: Vec<FloodRecord> =
         (0..40).flat_map(|number| floods.record(&exchange, at(number * 100))).collect();
@@ -164,7 +170,7 @@ fn an_exchange_is_one_event_whatever_it_consists_of() {
 
 #[test]
 fn what_was_only_observed_is_counted_apart() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     burst(&floods, 0, Event::WouldRefuse(Refusal::SiteBudget), 15, 0);
     let started = burst(&floods, 0, Event::WouldAbsorb, 5, 1_500);
     assert_eq!((started[0].events, started[0].observed), (20, 20));
@@ -176,7 +182,7 @@ fn what_was_only_observed_is_counted_apart() {
 
 #[test]
 fn more_clients_than_are_told_apart_are_at_least_so_many() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     for number in 0..3 * MOST_CLIENTS as u32 {
         floods.record(&[Fact { client: client(number), ..fact(0, REFUSED) }], at(0));
     }
@@ -187,7 +193,7 @@ fn more_clients_than_are_told_apart_are_at_least_so_many() {
 
 #[test]
 fn readings_of_the_clock_that_arrive_out_of_order_do_no_harm() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     for number in 0..40 {
         floods.record(&[fact(0, REFUSED)], at(1_000 + number % 2 * 50));
         floods.tick(at(990));
@@ -199,7 +205,7 @@ fn readings_of_the_clock_that_arrive_out_of_order_do_no_harm() {
 
 #[test]
 fn cores_that_record_at_once_lose_nothing() {
-    let floods = Floods::new(1, SETTINGS);
+    let floods = all(1, SETTINGS);
     let started: usize = std::thread::scope(|scope| {
         let cores: Vec<_> =
             (0..4).map(|_| scope.spawn(|| burst(&floods, 0, REFUSED, 10_000, 0).len())).collect();
@@ -212,12 +218,12 @@ fn cores_that_record_at_once_lose_nothing() {
 #[test]
 fn settings_out_of_bounds_are_taken_as_the_nearest_bound() {
     let nothing = FloodSettings { events: 0, quiet: Duration::ZERO, interval: Duration::ZERO };
-    let floods = Floods::new(1, nothing);
+    let floods = all(1, nothing);
     assert_eq!(burst(&floods, 0, REFUSED, 1, 0)[0].phase, Phase::Started);
     assert!(floods.tick(at(999)).is_empty());
     assert_eq!(floods.tick(at(1_000))[0].phase, Phase::Ended);
     let endless = FloodSettings { events: u32::MAX, ..SETTINGS };
-    let floods = Floods::new(1, endless);
+    let floods = all(1, endless);
     let started: Vec<FloodRecord> =
         (0..1_000).flat_map(|_| floods.record(&[fact(0, REFUSED)], at(0))).collect();
     assert_eq!(started[0].events, u64::from(FloodSettings::MOST_EVENTS));

@@ -14,6 +14,7 @@ use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
+use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
 
@@ -35,13 +36,8 @@ impl Single {
         let Self { shell: settings, site } = self;
         let limits = &settings.downstream_limits;
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-        let upstream = Upstream::new(
-            site.upstream.clone(),
-            site.upstream_limits,
-            settings.cores(),
-            clock,
-            Arc::clone(&seats),
-        );
+        let (cores, told) = (settings.cores(), start::told(&shield));
+        let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
