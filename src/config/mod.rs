@@ -40,7 +40,7 @@ pub use fault::{Mistakes, nearest};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
-pub use tls::{Certificate, Tls, TlsVersion};
+pub use tls::{Certificate, Tls, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Health, Method, Server};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without

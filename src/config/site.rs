@@ -13,8 +13,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
 use super::{
-    Balance, Health, Profile, Server, UpstreamLimits, budgets, clients, pattern, rules, sections,
-    upstreams,
+    Balance, Health, Profile, Server, UpstreamLimits, UpstreamTls, budgets, clients, pattern,
+    rules, sections, tls, upstreams,
 };
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
@@ -35,6 +35,7 @@ pub struct Site {
     pub(super) profile: Profile,
     pub(super) policy: Policy,
     pub(super) upstream_limits: UpstreamLimits,
+    pub(super) upstream_tls: UpstreamTls,
     /// The operator's rules, without the profile's.
     pub(super) own_rules: Vec<Rule>,
     pub(super) profile_rules: bool,
@@ -97,6 +98,11 @@ impl Site {
     /// What the guard obeys.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// How `https://` servers are spoken with.
+    pub fn upstream_tls(&self) -> &UpstreamTls {
+        &self.upstream_tls
     }
 
     pub fn upstream_limits(&self) -> &UpstreamLimits {
@@ -167,6 +173,7 @@ pub(super) fn keys(
     policy.client.networks.splice(0..0, networks);
     let limits = table.table("upstream_limits", faults);
     sections::upstream_limits(limits, &mut site.upstream_limits, faults);
+    tls::upstream(table.table("upstream_tls", faults), &mut site.upstream_tls, faults);
     all.used.extend(used.into_iter().map(|budget| policy.budgets[budget].name.clone()));
     all.own.push((own, policy.clone()));
     Places { upstream }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Balance, Config, DownstreamLimits, Health, Log, LogFormat, LogLevel, Method, Profile, Server,
-    Site, Tls, TlsVersion, Upstream, UpstreamLimits,
+    Site, Tls, TlsVersion, Upstream, UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -58,6 +58,7 @@ impl Default for Config {
                     queue: 256,
                     queue_timeout: Duration::from_secs(5),
                 },
+                upstream_tls: UpstreamTls { ca: None, server_name: None, verify: true, own: None },
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],

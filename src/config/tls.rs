@@ -9,7 +9,7 @@ use toml::de::DeValue;
 use super::address;
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
-use super::value::{self, Empty, integer, text, word};
+use super::value::{self, Empty, boolean, integer, text, word};
 
 /// TLS with clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,19 @@ impl TlsVersion {
             Self::Tls13 => "1.3",
         }
     }
+}
+
+/// TLS with the application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The authorities that are trusted; `None`: those of the system.
+    pub ca: Option<PathBuf>,
+    /// The name that a certificate must have; `None`: that of the server's own address.
+    pub server_name: Option<String>,
+    /// `false`: anybody is believed.
+    pub verify: bool,
+    /// What is shown of ourselves.
+    pub own: Option<Certificate>,
 }
 
 /// Where the addresses stand in the file.
@@ -103,6 +116,39 @@ pub(super) fn read(mut table: Table<'_, '_>, tls: &mut Tls, faults: &mut Faults)
     Places { listen, redirect }
 }
 
+pub(super) fn upstream(mut table: Table<'_, '_>, tls: &mut UpstreamTls, faults: &mut Faults) {
+    let before = faults.len();
+    let ca = table.read("ca", &mut tls.ca, faults, text(file_or_none));
+    table.read("server_name", &mut tls.server_name, faults, text(name));
+    table.read("verify", &mut tls.verify, faults, boolean);
+    let own = tls.own.clone();
+    let (mut certificate, mut key) = own.map_or((None, None), |own| {
+        let Certificate { certificate, key } = own;
+        (Some(certificate), Some(key))
+    });
+    let places = [
+        table.read("certificate", &mut certificate, faults, text(file_or_none)),
+        table.read("key", &mut key, faults, text(file_or_none)),
+    ];
+    if faults.len() == before {
+        if let Some(place) = ca.filter(|_| tls.ca.is_some() && !tls.verify) {
+            let fault = Fault::new(place, "upstream_tls.ca: nothing is verified with it");
+            faults.add(fault.remedy("leave verify = false out, or this"));
+        }
+        tls.own = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Certificate { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => {
+                let place = places.into_iter().flatten().next().unwrap_or_else(|| table.span());
+                let what = "upstream_tls: `certificate` and `key` go together";
+                faults.add(Fault::new(place, what).remedy("name both files, or none"));
+                None
+            }
+        };
+    }
+    table.finish(faults);
+}
+
 /// Reads `{ certificate = "fullchain.pem", key = "privkey.pem" }`.
 fn certificate(entry: &Entry<'_, '_>, faults: &mut Faults) -> Option<Certificate> {
     const REMEDY: &str = "write { certificate = \"fullchain.pem\", key = \"privkey.pem\" }";
@@ -131,6 +177,23 @@ fn file(text: &str) -> Result<Option<PathBuf>, Unfit> {
         return Err(Unfit::new("not a file").remedy("write the path of a PEM file"));
     }
     Ok(Some(PathBuf::from(text)))
+}
+
+/// The empty string names none.
+fn file_or_none(text: &str) -> Result<Option<PathBuf>, Unfit> {
+    if text.is_empty() { Ok(None) } else { file(text) }
+}
+
+/// The empty string is none.
+fn name(text: &str) -> Result<Option<String>, Unfit> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if address::is_host(text) || bare.parse::<std::net::Ipv6Addr>().is_ok() {
+        return Ok(Some(bare.to_owned()));
+    }
+    Err(Unfit::new("not a name").remedy("write one that the certificate has: \"app.internal\""))
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Unfit> {

@@ -218,7 +218,7 @@ impl Visit {
         admitted: Admitted,
         request: Request<UpstreamBody>,
     ) -> Result<u16, Failure> {
-        let link = connect(&self.server.address, self.check.timeout, place).await;
+        let link = connect(&self.server, self.check.timeout, place).await;
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {

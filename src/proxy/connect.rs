@@ -15,10 +15,13 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
+use super::server::Server;
 use super::settings::Address;
+use super::tls::client::Client;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
 /// this at most.
@@ -50,31 +53,49 @@ impl Wire {
 }
 
 /// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(address: &Address, limit: Duration, held: H) -> Result<Link, Failure>
+pub async fn connect<H>(server: &Server, limit: Duration, held: H) -> Result<Link, Failure>
 where
     H: Send + 'static,
 {
-    match address {
+    match &server.address {
         Address::Tcp { host, port } => {
-            let stream = in_time(limit, TcpStream::connect((host.as_str(), *port))).await?;
-            // Without it a body's last piece may wait for an acknowledgement.
-            stream.set_nodelay(true).map_err(Failure::Connect)?;
-            handshake(stream, held).await
+            handshake(in_time(limit, tcp(host, *port)).await?, held).await
+        }
+        Address::Tls { host, port } => {
+            let connecting = tls(server.tls.as_deref(), host, *port);
+            handshake(in_time(limit, connecting).await?, held).await
         }
         Address::Unix(path) => {
-            handshake(in_time(limit, UnixStream::connect(path)).await?, held).await
+            let connecting = async { UnixStream::connect(path).await.map_err(Failure::Connect) };
+            handshake(in_time(limit, connecting).await?, held).await
         }
     }
 }
 
 async fn in_time<T>(
     limit: Duration,
-    connecting: impl Future<Output = io::Result<T>>,
+    connecting: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(Failure::Connect),
-        Err(_) => Err(Failure::ConnectTimeout),
-    }
+    timeout(limit, connecting).await.unwrap_or(Err(Failure::ConnectTimeout))
+}
+
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let stream = TcpStream::connect((host, port)).await.map_err(Failure::Connect)?;
+    // Without it a body's last piece may wait for an acknowledgement.
+    stream.set_nodelay(true).map_err(Failure::Connect)?;
+    Ok(stream)
+}
+
+async fn tls(
+    client: Option<&Client>,
+    host: &str,
+    port: u16,
+) -> Result<TlsStream<TcpStream>, Failure> {
+    let Some(client) = client else {
+        return Err(Failure::Untrusted(io::Error::other("nothing was set up for it")));
+    };
+    let stream = tcp(host, port).await?;
+    client.connect(host, stream).await.map_err(Failure::Untrusted)
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.

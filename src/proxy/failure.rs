@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::headers::Fault;
 use super::seats::Full;
+use super::tls::client;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub enum Failure {
     UploadTooLarge,
     /// No connection to the application.
     Connect(io::Error),
+    /// The handshake of TLS with the application failed, or it is not to be believed.
+    Untrusted(io::Error),
     /// No connection to the application within the connect timeout.
     ConnectTimeout,
     /// The server has as many connections as it may, and as many wait for one as may.
@@ -107,6 +110,7 @@ impl Failure {
             | Self::Abandoned
             | Self::SendStalled => Side::Downstream,
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -131,6 +135,7 @@ impl Failure {
             | Self::Head(_)
             | Self::Request(_) => Stage::Request,
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -168,6 +173,7 @@ impl Failure {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::Unrelayable(_)
@@ -211,6 +217,7 @@ impl Failure {
             )
             | Self::Upload(_)
             | Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -241,6 +248,7 @@ impl Failure {
             Self::SendStalled => "send-stalled",
             Self::UploadStalled => "upload-stalled",
             Self::Connect(_) => "connect",
+            Self::Untrusted(_) => "upstream-tls",
             Self::ConnectTimeout => "connect-timeout",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
@@ -273,6 +281,9 @@ impl fmt::Display for Failure {
             Self::UploadTooLarge => "the client uploads more than allowed",
             Self::SendStalled => "the client takes the response too slowly",
             Self::Connect(_) => "no connection to the application",
+            Self::Untrusted(error) => {
+                return write!(f, "TLS with the application: {}", client::remedy(error));
+            }
             Self::ConnectTimeout => "no connection to the application in time",
             Self::QueueFull => "too many wait for a connection to the application",
             Self::QueueTimeout => "no connection to the application became free in time",
@@ -301,7 +312,10 @@ impl Error for Failure {
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
-            Self::Accept(error) | Self::Handshake(error) | Self::Connect(error) => Some(error),
+            Self::Accept(error)
+            | Self::Handshake(error)
+            | Self::Connect(error)
+            | Self::Untrusted(error) => Some(error),
             Self::Refused(_)
             | Self::HandshakeTimeout
             | Self::HeadTimeout

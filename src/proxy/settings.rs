@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
 use super::tls::TlsSettings;
+use super::tls::client::ClientSettings;
 
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
@@ -77,6 +78,11 @@ pub enum Address {
         host: String,
         port: u16,
     },
+    /// The same, with TLS.
+    Tls {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
 }
 
@@ -84,8 +90,10 @@ impl Address {
     /// The `Host` of a request whose client named none (HTTP/1.0): the upstream's own name.
     pub fn host(&self) -> String {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => format!("{host}:{port}"),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -96,6 +104,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { .. } => write!(f, "http://{}", self.host()),
+            Self::Tls { .. } => write!(f, "https://{}", self.host()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -111,6 +120,8 @@ pub struct UpstreamSettings {
     pub rules: Rules,
     /// Where they are checked.
     pub check: Option<CheckSettings>,
+    /// Where one of them speaks TLS.
+    pub tls: Option<ClientSettings>,
 }
 
 impl UpstreamSettings {
@@ -131,6 +142,7 @@ impl UpstreamSettings {
                 return_by: ReturnBy::Trial,
             },
             check: None,
+            tls: None,
         }
     }
 }

@@ -37,6 +37,7 @@ use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
+use super::tls::client::{Client, ClientError};
 use super::upstream::{Told, Upstream};
 use crate::config::{self, Config, HostPattern};
 use crate::guard::footprint::Footprint;
@@ -128,7 +129,7 @@ fn begin(
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let shield = Arc::new(shield(config, site, clock)?);
     let settings = site_settings(site);
-    let upstream = upstream(&settings, cores, seats, &shield, None);
+    let upstream = upstream(&settings, cores, seats, &shield, None)?;
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
 }
 
@@ -139,9 +140,11 @@ fn upstream(
     seats: &Arc<Seats>,
     shield: &Arc<Shield>,
     before: Option<&Upstream>,
-) -> Arc<Upstream> {
+) -> Result<Arc<Upstream>, ClientError> {
     let (clock, told) = (shield.clock, told(shield));
-    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, before))
+    let tls = settings.upstream.tls.as_ref().map(Client::new).transpose()?.map(Arc::new);
+    let upstream = Upstream::new(settings, cores, clock, Arc::clone(seats), told, tls, before);
+    Ok(Arc::new(upstream))
 }
 
 /// What is told when a server goes down, or is back.
@@ -243,6 +246,13 @@ fn announce(config: &Config) {
                 "observing only: every request is forwarded, and the store is not protected"
             );
         }
+        if !site.upstream_tls().verify {
+            tracing::warn!(
+                site = name,
+                "verify = false in [upstream_tls]: whoever is between here and the application can \
+                 read and change everything"
+            );
+        }
         if site.state().is_none() {
             tracing::warn!(
                 site = name,
@@ -330,6 +340,9 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             config::Upstream::Tcp(authority) => {
                 Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
             }
+            config::Upstream::Tls(authority) => {
+                Address::Tls { host: authority.host().to_owned(), port: authority.port() }
+            }
             config::Upstream::Unix(path) => Address::Unix(path.clone()),
         },
         weight: server.weight,
@@ -342,6 +355,7 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
         thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
     });
     UpstreamSettings {
+        tls: tls::of_upstream(site),
         servers: site.servers().iter().map(server).collect(),
         method: match balance.method {
             config::Method::RoundRobin => Method::RoundRobin,

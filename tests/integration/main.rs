@@ -31,4 +31,5 @@ mod streaming;
 mod support;
 mod tls;
 mod tls_redirect;
+mod tls_upstream;
 mod trouble;

@@ -11,6 +11,7 @@ use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
+use crate::proxy::tls::client::ClientError;
 use crate::telemetry::Telemetry;
 
 /// What a reload needs, and what it leaves behind.
@@ -49,6 +50,8 @@ impl<'a> Reload<'a> {
         settings.doors.clone_from(&before.settings.doors);
         settings.cores = before.settings.cores;
         fit(&mut settings);
+        // Of the files that it names none may be found wrong when half of it is in force.
+        tls::summary(&config).map_err(|error| error.to_string())?;
         // Where it is spoken only a restart changes.
         let tls = tls::begin(&settings, before.tls.as_ref());
         let tls = tls.map_err(|error| error.to_string())?.or_else(|| before.tls.clone());
@@ -57,7 +60,7 @@ impl<'a> Reload<'a> {
             let mut old = before.sites.all().iter().chain(&state.retired);
             let old = old.find(|old| old.name == site.name());
             let made = match old {
-                Some(old) => self.again(&config, site, old),
+                Some(old) => self.again(&config, site, old).map_err(|error| error.to_string())?,
                 None => {
                     let (cores, clock) = (settings.cores(), self.app.clock);
                     let made = begin(&config, site, cores, clock, &self.app.seats);
@@ -95,7 +98,12 @@ impl<'a> Reload<'a> {
     }
 
     /// A site under a new configuration, with everything that it remembers.
-    fn again(&self, config: &Config, site: &config::Site, old: &Site) -> (Place, Arc<Site>) {
+    fn again(
+        &self,
+        config: &Config,
+        site: &config::Site,
+        old: &Site,
+    ) -> Result<(Place, Arc<Site>), ClientError> {
         let now = self.app.clock.now();
         let policy = site.policy().clone();
         let telemetry = Telemetry::new(names(&policy), floods(config), now);
@@ -103,8 +111,8 @@ impl<'a> Reload<'a> {
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
         let cores = self.app.in_force.load().settings.cores();
-        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream));
-        (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
+        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream))?;
+        Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, way))))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -1,8 +1,11 @@
 //! TLS as the configuration has it.
 
+use std::error::Error;
+
 use crate::config::{self, Config};
 use crate::proxy::clock::Clock;
 use crate::proxy::settings::Settings;
+use crate::proxy::tls::client::{Client, ClientSettings};
 use crate::proxy::tls::pair::Files;
 use crate::proxy::tls::{Tls, TlsError, TlsSettings, Version};
 
@@ -20,19 +23,34 @@ pub(super) fn announce(tls: Option<&Tls>, clock: Clock) {
 }
 
 /// What `floodwall check` says of the certificates; its error is what a start would say.
-pub fn summary(config: &Config) -> Result<String, TlsError> {
+pub fn summary(config: &Config) -> Result<String, Box<dyn Error>> {
+    for client in config.sites().iter().filter_map(of_upstream) {
+        Client::new(&client)?;
+    }
     let Some(settings) = settings(config.tls()) else { return Ok(String::new()) };
     let clock = Clock::start();
     let tls = Tls::new(&settings, None)?;
     Ok(tls.certificates.summary(clock.unix(clock.now())))
 }
 
+/// `None` where no server of the site speaks TLS.
+pub(super) fn of_upstream(site: &config::Site) -> Option<ClientSettings> {
+    let speaks = |server: &config::Server| matches!(server.upstream, config::Upstream::Tls(_));
+    let tls = site.upstream_tls();
+    site.servers().iter().any(speaks).then(|| ClientSettings {
+        ca: tls.ca.clone(),
+        server_name: tls.server_name.clone(),
+        verify: tls.verify,
+        own: tls.own.as_ref().map(files),
+    })
+}
+
+fn files(files: &config::Certificate) -> Files {
+    Files { certificate: files.certificate.clone(), key: files.key.clone() }
+}
+
 /// `None` where TLS is not spoken.
 pub(super) fn settings(tls: &config::Tls) -> Option<TlsSettings> {
-    let files = |files: &config::Certificate| Files {
-        certificate: files.certificate.clone(),
-        key: files.key.clone(),
-    };
     let first = tls.listen.first()?;
     Some(TlsSettings {
         certificates: tls.certificates.iter().map(files).collect(),

@@ -4,6 +4,7 @@
 //! anything of HTTP, but for the names of its versions.
 
 pub mod certificates;
+pub mod client;
 pub mod pair;
 
 use std::fmt;
