@@ -30,6 +30,8 @@ mod stopping;
 mod streaming;
 mod support;
 mod tls;
+mod tls_files;
+mod tls_limits;
 mod tls_redirect;
 mod tls_upstream;
 mod trouble;

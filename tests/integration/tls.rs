@@ -18,26 +18,27 @@ pub struct Served {
     /// `127.0.0.1:PORT` of TLS.
     pub tls: String,
     _application: Recorder,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Served {
     pub fn start(certificates: &[Issued], more: &str) -> Self {
         let application = Recorder::start(echo);
         let folder = Folder::new("tls");
-        let entries: Vec<String> = certificates.iter().map(Issued::entry).collect();
-        let configuration = format!(
-            "cores = 2\n{more}\n[tls]\nlisten = '127.0.0.1:0'\ncertificates = [{}]\n",
-            entries.join(", ")
-        );
-        Self::configured(folder, application, &configuration)
+        Self::configured(folder, application, &configuration(certificates, more))
+    }
+
+    /// Writes another configuration, to be taken by a reload.
+    pub fn reconfigure(&self, certificates: &[Issued], more: &str) {
+        let file = self.folder.path().join("floodwall.toml");
+        fs::write(file, configuration(certificates, more)).expect("it can be written");
     }
 
     pub fn configured(folder: Folder, application: Recorder, configuration: &str) -> Self {
         let floodwall = Floodwall::start(&folder, application.upstream(), configuration);
         let [plain, tls] = &floodwall.addresses(2)[..2] else { panic!("two addresses") };
         let (plain, tls) = (plain.clone(), tls.clone());
-        Self { floodwall, plain, tls, _application: application, _folder: folder }
+        Self { floodwall, plain, tls, _application: application, folder }
     }
 
     /// An URL for a name of a certificate, and the arguments with which curl gets there.
@@ -51,6 +52,14 @@ impl Served {
     }
 }
 
+fn configuration(certificates: &[Issued], more: &str) -> String {
+    let entries: Vec<String> = certificates.iter().map(Issued::entry).collect();
+    format!(
+        "cores = 2\n{more}\n[tls]\nlisten = '127.0.0.1:0'\ncertificates = [{}]\n",
+        entries.join(", ")
+    )
+}
+
 /// Its headers as the body.
 fn echo(request: &Request) -> String {
     let lines: String =
@@ -60,7 +69,7 @@ fn echo(request: &Request) -> String {
 }
 
 /// The serial number of the certificate that is shown to a client.
-fn shown(address: &str, arguments: &[&str]) -> String {
+pub fn shown(address: &str, arguments: &[&str]) -> String {
     let (_, said) = s_client(address, arguments, "Q\n");
     let from = said.find("-----BEGIN CERTIFICATE").unwrap_or_else(|| panic!("none: {said}"));
     let pem = &said[from..];

@@ -42,6 +42,19 @@ struct Looked {
     refused: Option<Vec<Stamp>>,
 }
 
+/// What a look at the files has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// Nothing that the look before has not found.
+    Same,
+    /// A change that may not be over yet.
+    Moving,
+    /// A change that is over, and in force.
+    Taken,
+    /// A change that is over, and cannot be used.
+    Refused,
+}
+
 /// What changes with a file. `None`: there is none.
 type Stamp = Option<(u64, u64, u64, i64, i64)>;
 
@@ -63,13 +76,16 @@ impl Certificates {
     /// Looks whether files have changed, and puts them in force once they have been as they are
     /// for two looks. Reads files: not for the threads that move bytes. The outcome of each change
     /// is told once.
-    pub fn look(&self, unix: u64) {
+    pub fn look(&self, unix: u64) -> Look {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
         let settled = now == looked.seen;
         looked.seen.clone_from(&now);
-        if !settled || now == looked.loaded || looked.refused.as_ref() == Some(&now) {
-            return;
+        if !settled {
+            return Look::Moving;
+        }
+        if now == looked.loaded || looked.refused.as_ref() == Some(&now) {
+            return Look::Same;
         }
         match Table::load(&self.files, &self.provider) {
             Ok(table) => {
@@ -78,6 +94,7 @@ impl Certificates {
                 looked.refused = None;
                 tracing::info!("certificates have changed, and are in force");
                 self.tell(unix);
+                Look::Taken
             }
             Err(error) => {
                 looked.refused = Some(now);
@@ -85,6 +102,7 @@ impl Certificates {
                     %error,
                     "certificates have changed, and cannot be used: those from before stay in force"
                 );
+                Look::Refused
             }
         }
     }
