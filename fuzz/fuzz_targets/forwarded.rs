@@ -2,11 +2,12 @@
 //! Who a request comes from, and the headers that are sent on. Input: a byte that chooses the peer,
 //! then `name: value` lines.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use floodwall::config::Config;
 use floodwall::proxy::forwarded::{announce, origin};
 use floodwall::proxy::headers::clean_request;
+use floodwall::proxy::socket::Peer;
 use floodwall::proxy::start::settings;
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
@@ -27,7 +28,7 @@ fuzz_target!(|data: &[u8]| {
     let mut nets: Vec<IpNet> = TRUSTED.iter().map(|net| net.parse().expect("a prefix")).collect();
     let came = headers(rest);
 
-    let found = origin(peer, &came, &nets);
+    let found = origin(Peer::Tcp(SocketAddr::new(peer, 1)), &came, &nets);
     let trusts = |address: IpAddr| nets.iter().any(|net| net.contains(&address));
     assert_eq!(found.peer, peer.to_canonical());
     assert_eq!(found.trusted, trusts(found.peer));
@@ -93,7 +94,7 @@ fuzz_target!(|data: &[u8]| {
     let here: IpAddr = HERE.parse().expect("an address");
     if found.client != here {
         nets.push(IpNet::from(here));
-        let next = origin(here, sent, &nets);
+        let next = origin(Peer::Tcp(SocketAddr::new(here, 1)), sent, &nets);
         let spoken = tokens.iter().any(|token| address(token) == Some(here));
         assert!(spoken || next.client == found.client, "{next:?} of {found:?}");
     }

@@ -1,7 +1,7 @@
 //! What the command line may say. The comments of these types are the help texts.
 
 use std::ffi::OsString;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
@@ -147,10 +147,10 @@ pub struct Source {
     #[arg(long, value_name = "URL", group = "source", value_parser = upstream)]
     upstream: Option<Upstream>,
 
-    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80; repeat it for more
+    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80, or unix:/PATH; repeat it for more
     /// [default: those of the file; 127.0.0.1:8080 where it names none]
     #[arg(long, value_name = "ADDR", value_parser = config::listen)]
-    listen: Vec<SocketAddr>,
+    listen: Vec<config::Listen>,
 
     /// Where known sessions and budgets are kept over a restart; "" keeps nothing [default: that of
     /// the file; floodwall.state in the working directory where it names none]

@@ -1,5 +1,4 @@
-//! Addresses as the file and the command line have them: where to listen, what is upstream, which
-//! peers are trusted.
+//! Addresses as the file and the command line have them: what is upstream, which peers are trusted.
 //!
 //! Pure functions from text; nothing is resolved here.
 
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::Listen;
 use super::fault::Unfit;
 
 /// The bytes that a Unix socket's path may have: `sun_path` of unix(7), less the final NUL.
@@ -78,8 +78,16 @@ impl Upstream {
     }
 
     /// Whether what listens on `listen` would forward to itself, as far as addresses tell.
-    pub(super) fn is(&self, listen: SocketAddr) -> bool {
-        let (Self::Tcp(authority) | Self::Tls(authority)) = self else { return false };
+    pub(super) fn is(&self, listen: &Listen) -> bool {
+        let (authority, listen) = match (self, listen) {
+            (Self::Tcp(authority) | Self::Tls(authority), Listen::Tcp(listen)) => {
+                (authority, listen)
+            }
+            (Self::Unix(path), Listen::Unix(listen)) => return path == listen,
+            (Self::Tcp(_) | Self::Tls(_), Listen::Unix(_)) | (Self::Unix(_), Listen::Tcp(_)) => {
+                return false;
+            }
+        };
         if authority.port != listen.port() {
             return false;
         }
@@ -151,7 +159,8 @@ pub(super) fn control_path(text: &str) -> Result<Option<PathBuf>, Unfit> {
     Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
-fn unix(path: &str) -> Result<PathBuf, String> {
+/// The path of a Unix socket, behind `unix:`.
+pub(super) fn unix(path: &str) -> Result<PathBuf, String> {
     if !path.starts_with('/') {
         return Err(
             "the path of a Unix socket begins with \"/\": \"unix:/run/site/app.sock\"".into()
@@ -210,33 +219,6 @@ pub(super) fn is_host(host: &str) -> bool {
         return host.parse::<Ipv4Addr>().is_ok();
     }
     host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
-}
-
-/// Reads an address to listen on: an IP address and a port; port 0 lets the kernel choose.
-///
-/// # Errors
-/// A sentence that says what is wrong and what to write.
-pub fn listen(text: &str) -> Result<SocketAddr, String> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
-    if text.parse::<IpAddr>().is_ok() {
-        return Err(if text.contains(':') {
-            format!("no port; write \"[{text}]:8080\"")
-        } else {
-            format!("no port; write \"{text}:8080\"")
-        });
-    }
-    let remedy = match text.rsplit_once(':') {
-        Some(("" | "*", port)) if port.parse::<u16>().is_ok() => {
-            format!("; write \"0.0.0.0:{port}\" or \"[::]:{port}\" for every address")
-        }
-        Some(("localhost", port)) if port.parse::<u16>().is_ok() => {
-            format!("; write \"127.0.0.1:{port}\"")
-        }
-        _ => ", as in \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned(),
-    };
-    Err(format!("not an IP address and a port{remedy}"))
 }
 
 /// Reads a trusted peer: an address or a prefix. IPv4-mapped IPv6 becomes IPv4, as peers do.

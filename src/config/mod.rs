@@ -10,6 +10,7 @@ mod address;
 mod budgets;
 mod clients;
 mod fault;
+mod listen;
 mod pattern;
 mod profile;
 mod quantity;
@@ -28,15 +29,15 @@ mod value;
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use address::{Authority, Upstream, listen};
+pub use address::{Authority, Upstream};
 pub use fault::{Mistakes, nearest};
+pub use listen::{Listen, listen};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
@@ -47,7 +48,8 @@ pub use upstreams::{Balance, Health, Method, Server};
 /// mistakes or from the defaults, so none is invalid.
 #[derive(Clone, Debug)]
 pub struct Config {
-    listen: Vec<SocketAddr>,
+    listen: Vec<Listen>,
+    unix_mode: u32,
     tls: Tls,
     sites: Vec<Site>,
     control: Option<PathBuf>,
@@ -56,6 +58,7 @@ pub struct Config {
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
     log: Log,
+    access_log: AccessLog,
     save_interval: Duration,
 }
 
@@ -142,6 +145,40 @@ impl LogFormat {
     }
 }
 
+/// One line for each exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLog {
+    /// There is a file unless this is [`AccessFormat::Off`].
+    pub format: AccessFormat,
+    /// `-` is standard output. A relative path is relative to the working directory.
+    pub file: Option<PathBuf>,
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessFormat {
+    Off,
+    /// The Common Log Format.
+    Common,
+    /// The same with referer and user agent.
+    Combined,
+    Json,
+}
+
+impl AccessFormat {
+    pub const ALL: [Self; 4] = [Self::Off, Self::Common, Self::Combined, Self::Json];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Common => "common",
+            Self::Combined => "combined",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// The least important lines that are logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -167,13 +204,18 @@ impl LogLevel {
 
 impl Config {
     /// Where to listen for plain HTTP. None twice; at least one, if it is not for TLS alone.
-    pub fn listen(&self) -> &[SocketAddr] {
+    pub fn listen(&self) -> &[Listen] {
         &self.listen
     }
 
     /// TLS with clients.
     pub fn tls(&self) -> &Tls {
         &self.tls
+    }
+
+    /// The permissions of the Unix sockets that are listened on. At most 0777.
+    pub fn unix_mode(&self) -> u32 {
+        self.unix_mode
     }
 
     /// What is protected: at least one site, no two with the same requests.
@@ -210,6 +252,10 @@ impl Config {
         &self.log
     }
 
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
+    }
+
     /// How much of the budgets' history may be lost in a crash. 100 milliseconds to 1 hour.
     pub fn save_interval(&self) -> Duration {
         self.save_interval
@@ -220,7 +266,7 @@ impl Config {
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// In place of all addresses of the file, unless empty.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     pub upstream: Option<Upstream>,
     /// `Some(None)` keeps nothing.
     pub state: Option<Option<PathBuf>>,
@@ -316,7 +362,7 @@ impl Config {
         if !listen.is_empty() {
             self.listen = listen;
             let mut seen = std::collections::BTreeSet::new();
-            self.listen.retain(|address| seen.insert(*address));
+            self.listen.retain(|address| seen.insert(address.clone()));
         }
         if let Some(upstream) = upstream {
             site.servers = vec![Server { upstream, weight: 1 }];
@@ -326,11 +372,12 @@ impl Config {
     }
 
     /// The address that one of a site's servers shares with a listener, if one does.
-    fn circle<'a>(&self, site: &'a Site) -> Option<(SocketAddr, &'a Upstream)> {
+    fn circle<'a>(&self, site: &'a Site) -> Option<(Listen, &'a Upstream)> {
         let Tls { listen, redirect, .. } = &self.tls;
-        let mut addresses = self.listen.iter().chain(listen).chain(redirect);
+        let of_tls = listen.iter().chain(redirect).map(|address| Listen::Tcp(*address));
+        let mut addresses = self.listen.iter().cloned().chain(of_tls);
         let all = site.servers.iter().map(|server| &server.upstream);
-        let of = |listen: &SocketAddr| all.clone().find(|one| one.is(*listen));
-        addresses.find_map(|listen| of(listen).map(|upstream| (*listen, upstream)))
+        let of = |listen: &Listen| all.clone().find(|one| one.is(listen));
+        addresses.find_map(|listen| of(&listen).map(|upstream| (listen, upstream)))
     }
 }

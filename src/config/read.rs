@@ -12,7 +12,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
-use super::{CIRCLE_REMEDY, Config, Overrides, address, clients, sections, tls};
+use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections, tls};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -68,8 +68,9 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let mut top = Table::new("", 0..0, Some(root));
     let before = faults.len();
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
-        value::list(entry, faults, Empty::Allowed, text(listen))
+        value::list(entry, faults, Empty::Allowed, text(address))
     });
+    top.read("unix_mode", &mut config.unix_mode, faults, text(listen::mode));
     let mut base = Config::default().sites.swap_remove(0);
     top.read("state", &mut base.state, faults, text(site::state));
     let mut control = None;
@@ -96,6 +97,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         listeners(config, &listen, &tls, &overrides, faults);
     }
     sections::log(top.table("log", faults), &mut config.log, faults);
+    sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
 
     // Sites inherit what the command line says.
@@ -139,7 +141,7 @@ fn listeners(
         let fault = Fault::new(listen.clone().unwrap_or(0..0), "listen: an empty list");
         faults.add(fault.remedy("name at least one address, here or as `listen` in [tls]"));
     }
-    let mut taken: BTreeSet<SocketAddr> = plain.iter().copied().collect();
+    let mut taken: BTreeSet<SocketAddr> = plain.iter().filter_map(Listen::tcp).collect();
     let of_tls = [
         ("tls.listen", &config.tls.listen, &places.listen),
         ("tls.redirect", &config.tls.redirect, &places.redirect),
@@ -155,6 +157,6 @@ fn listeners(
     }
 }
 
-fn listen(text: &str) -> Result<SocketAddr, Unfit> {
-    address::listen(text).map_err(Unfit::new)
+fn address(text: &str) -> Result<Listen, Unfit> {
+    listen::listen(text).map_err(Unfit::new)
 }

@@ -1,12 +1,13 @@
 //! The tables of fixed keys. Each key stands once, with its bounds.
 
 use std::num::{NonZeroU8, NonZeroU32};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::fault::{Faults, Unfit};
+use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{boolean, duration, integer, size, text, word};
-use super::{DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
+use super::{AccessFormat, AccessLog, DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
 use super::{address, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 
@@ -127,6 +128,41 @@ pub(super) fn log(mut table: Table<'_, '_>, log: &mut Log, faults: &mut Faults) 
         integer(1..=1_000)(entry, faults).and_then(NonZeroU32::new)
     });
     table.finish(faults);
+}
+
+pub(super) fn access_log(mut table: Table<'_, '_>, log: &mut AccessLog, faults: &mut Faults) {
+    let format = word(&AccessFormat::ALL, AccessFormat::word);
+    let written = table.read("format", &mut log.format, faults, format);
+    let file = table.read("file", &mut log.file, faults, text(access_file));
+    let span = table.span();
+    match (written, file) {
+        // Who names a file wants lines in it.
+        (None, Some(_)) if log.file.is_some() => {
+            let what = "access_log.format: missing, so that nothing is logged";
+            let remedy = "write format = \"combined\", \"common\", \"json\", or \"off\"";
+            faults.add(Fault::missing(span, what).remedy(remedy));
+        }
+        (Some(_), _) if log.format != AccessFormat::Off && log.file.is_none() => {
+            let what = "access_log.file: missing, so that there is nowhere to log to";
+            let remedy =
+                "write file = \"/var/log/floodwall/access.log\", or \"-\" for standard output";
+            faults.add(Fault::missing(span, what).remedy(remedy));
+        }
+        _ => {}
+    }
+    table.finish(faults);
+}
+
+/// The file of the access log; the empty string has none.
+fn access_file(text: &str) -> Result<Option<PathBuf>, Unfit> {
+    if text.contains('\0') {
+        return Err(Unfit::new("a path cannot hold a NUL byte"));
+    }
+    if text.ends_with('/') {
+        let remedy = format!("write \"{text}access.log\"");
+        return Err(Unfit::new("a directory; the log is one file").remedy(remedy));
+    }
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
 }
 
 pub(super) fn save(mut table: Table<'_, '_>, interval: &mut Duration, faults: &mut Faults) {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Balance, Config, DownstreamLimits, Health, Log, LogFormat, LogLevel, Method, Profile, Server,
-    Site, Tls, TlsVersion, Upstream, UpstreamLimits, UpstreamTls,
+    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
+    LogLevel, Method, Profile, Server, Site, Tls, TlsVersion, Upstream, UpstreamLimits,
+    UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -19,7 +20,8 @@ impl Default for Config {
     fn default() -> Self {
         let profile = Profile::Django;
         Self {
-            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+            listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
+            unix_mode: 0o660,
             tls: Tls {
                 listen: Vec::new(),
                 redirect: Vec::new(),
@@ -79,6 +81,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

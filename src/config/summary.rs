@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{Config, HostPattern, Site, Tls, Written};
+use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Tls, Written};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -23,6 +23,11 @@ impl fmt::Display for Summary<'_> {
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
         of_tls(&config.tls, f)?;
+        if let AccessLog { format, file: Some(file) } = &config.access_log
+            && *format != AccessFormat::Off
+        {
+            writeln!(f, "  access    {} into {}", format.word(), file.display())?;
+        }
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;

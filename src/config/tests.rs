@@ -174,7 +174,8 @@ fn the_short_start_is_short_and_good() {
 /// Each key of the reference, with another value than its default.
 const OTHERS: &[(&str, &str)] = &[
     ("control", "\"/run/floodwall.control\""),
-    ("listen", "[\"0.0.0.0:80\", \"[::]:80\"]"),
+    ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
+    ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
     ("state", "\"\""),
     ("mode", "\"observe\""),
@@ -258,6 +259,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("tls.redirect_port", "443"),
     ("tls.certificates", "[{ certificate = 'c', key = 'k' }]"),
     ("tls.min_version", "\"1.3\""),
+    ("access_log.format", "\"json\"\naccess_log.file = \"-\""),
+    ("access_log.file", "\"-\"\naccess_log.format = \"off\""),
     ("log.format", "\"json\""),
     ("log.level", "\"debug\""),
     ("log.flood_interval", "\"1d\""),
@@ -284,6 +287,7 @@ fn every_key_has_an_effect() {
             "log",
             "tls",
             "upstream_tls",
+            "access_log",
             "save",
             "balance",
             "health",

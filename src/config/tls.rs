@@ -8,6 +8,7 @@ use toml::de::DeValue;
 
 use super::address;
 use super::fault::{Fault, Faults, Unfit};
+use super::listen::{self, Listen};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, integer, text, word};
 
@@ -197,5 +198,12 @@ fn name(text: &str) -> Result<Option<String>, Unfit> {
 }
 
 fn listen(text: &str) -> Result<SocketAddr, Unfit> {
-    address::listen(text).map_err(Unfit::new)
+    match listen::listen(text).map_err(Unfit::new)? {
+        Listen::Tcp(address) => Ok(address),
+        Listen::Unix(_) => {
+            let remedy = "write an address and a port; plain HTTP may come by a Unix socket, which \
+                          `listen` of the top level names";
+            Err(Unfit::new("TLS is not spoken on Unix sockets").remedy(remedy))
+        }
+    }
 }

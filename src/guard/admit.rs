@@ -19,16 +19,58 @@ use super::spares::{Asking, Lane, Nature};
 
 /// What a route asks of a request.
 #[derive(Clone, Copy)]
-struct Route<'a> {
-    id: RouteId,
-    rule: Option<&'a Rule>,
-    standing: StandingWord,
-    action: &'a Action,
-    budget: usize,
-    effect: Effect,
-    observe: bool,
+pub(super) struct Route<'a> {
+    pub(super) id: RouteId,
+    pub(super) rule: Option<&'a Rule>,
+    pub(super) standing: StandingWord,
+    pub(super) action: &'a Action,
+    pub(super) budget: usize,
+    pub(super) effect: Effect,
+    pub(super) observe: bool,
     /// Whether who is out of budget is challenged.
-    challenges: bool,
+    pub(super) challenges: bool,
+}
+
+impl Route<'_> {
+    /// Who is to pay, should it come to light late: then all ranks are alike.
+    pub(super) fn debtor(&self, request: &Request<'_>) -> Debtor {
+        let token = match request.challenged {
+            Challenged::Passed(token) if self.challenges => Some(token),
+            Challenged::Passed(_) | Challenged::No { .. } | Challenged::Failed => None,
+        };
+        Debtor { token, ..Debtor::from(request.client) }
+    }
+
+    /// Who is to pay for what is held. Where nobody is challenged, nothing of the site's budget is
+    /// kept for those who were.
+    pub(super) fn holder(&self, guard: &Guard, request: &Request<'_>, now: Moment) -> Debtor {
+        let rank = match request.challenged {
+            _ if !self.challenges => Rank::Regular,
+            _ if guard.regulars.know(request.client, now) => Rank::Regular,
+            Challenged::Passed(_) => Rank::Challenged,
+            Challenged::No { .. } | Challenged::Failed => Rank::Newcomer,
+        };
+        Debtor { rank, ..self.debtor(request) }
+    }
+
+    /// A request that no rule names, as its path class is found.
+    pub(super) fn page<'a>(&self, request: &Request<'a>) -> Option<Page<'a>> {
+        let Request { method, path, .. } = *request;
+        (self.id == RouteId::Unnamed).then(|| Page::new(method, self.standing, path))
+    }
+
+    /// What it brings to the decision about spares.
+    pub(super) fn asking<'a>(&self, request: &Request<'a>) -> Asking<'a> {
+        let allowed = self.rule.map_or(&[][..], |rule| &rule.query);
+        Asking {
+            path: request.path,
+            route: self.id,
+            eligible: !request.body
+                && !request.authorization
+                && only_parameters(request.query, allowed),
+            safe: request.is_safe(),
+        }
+    }
 }
 
 /// What is left of a request's session once it has been looked up.
@@ -122,9 +164,11 @@ impl Guard {
     }
 
     /// Whether unknown and malformed session cookies are removed from requests.
-    fn drops_unknown(&self, now: Moment) -> bool {
+    pub(super) fn drops_unknown(&self, now: Moment) -> bool {
         match self.policy.session.unknown {
             Unknown::Forward => false,
+            // The other process may have issued it just now.
+            Unknown::Auto | Unknown::Drop if self.is_shared() => false,
             Unknown::Drop => true,
             Unknown::Auto => self.warmth(now) == Warmth::Warm,
         }
@@ -132,7 +176,7 @@ impl Guard {
 
     /// The first rule that matches. What none matches is gated; what was learned of it
     /// matters once the budget is spent.
-    fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
+    pub(super) fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
         let matching = |rule: &&Rule| rule.matches(request.path, request.method, standing);
         let site = self.policy.mode == Mode::Observe;
         let mut route = match self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule)) {
@@ -240,7 +284,7 @@ impl Drawing<'_> {
             Ok(hold) => hold,
             Err(refused) => return self.refuse(refused),
         };
-        match self.guard.spares.enter(self.asking(), self.now) {
+        match self.guard.spares.enter(self.route.asking(self.request), self.now) {
             Lane::Gate => self.forward(Sent::Nothing, hold),
             Lane::Spare(lease) => self.forward(Sent::Spare(lease), hold),
             Lane::Prove(lease) => self.forward(Sent::Proof(lease), hold),
@@ -283,7 +327,7 @@ impl Drawing<'_> {
 
     /// Of what a returned cookie brings; where that is spent, of what its client has as well.
     fn hold(&self) -> Result<Hold, Refused> {
-        let debtor = Debtor { rank: self.rank(), ..self.debtor() };
+        let debtor = self.route.holder(self.guard, self.request, self.now);
         let reserve = |debtor| self.guard.budgets.reserve(self.route.budget, debtor, self.now);
         reserve(debtor).or_else(|refused| match debtor.token {
             Some(_) => reserve(Debtor { token: None, ..debtor }).map_err(|_| refused),
@@ -291,23 +335,8 @@ impl Drawing<'_> {
         })
     }
 
-    /// Who is to pay, should it come to light late: then all ranks are alike.
     fn debtor(&self) -> Debtor {
-        let token = match self.request.challenged {
-            Challenged::Passed(token) if self.route.challenges => Some(token),
-            Challenged::Passed(_) | Challenged::No { .. } | Challenged::Failed => None,
-        };
-        Debtor { token, ..Debtor::from(self.request.client) }
-    }
-
-    /// Where nobody is challenged, nothing of the site's budget is kept for those who were.
-    fn rank(&self) -> Rank {
-        match self.request.challenged {
-            _ if !self.route.challenges => Rank::Regular,
-            _ if self.guard.regulars.know(self.request.client, self.now) => Rank::Regular,
-            Challenged::Passed(_) => Rank::Challenged,
-            Challenged::No { .. } | Challenged::Failed => Rank::Newcomer,
-        }
+        self.route.debtor(self.request)
     }
 
     /// Not while what passed before, and created all the same, is to be paid off: there are more
@@ -384,27 +413,13 @@ impl Drawing<'_> {
         Verdict::Forward(Box::new(ticket), facts)
     }
 
-    /// A request that no rule names, as its path class is found.
     fn page(&self) -> Option<Page<'_>> {
-        let Request { method, path, .. } = *self.request;
-        (self.route.id == RouteId::Unnamed).then(|| Page::new(method, self.route.standing, path))
+        self.route.page(self.request)
     }
 
     fn facts(&self, removed: bool) -> Facts {
         let facts = Facts::none(self.route.id, self.request.client, self.route.standing);
         if removed { facts.and(Event::Removed) } else { facts }
-    }
-
-    fn asking(&self) -> Asking<'_> {
-        let allowed = self.route.rule.map_or(&[][..], |rule| &rule.query);
-        Asking {
-            path: self.request.path,
-            route: self.route.id,
-            eligible: !self.request.body
-                && !self.request.authorization
-                && only_parameters(self.request.query, allowed),
-            safe: self.request.is_safe(),
-        }
     }
 }
 

@@ -15,15 +15,21 @@
 //! Budgets of several policies can share one memory: a reload makes the new ones from the old, and
 //! exchanges that began under the old ones settle with those.
 
+mod diary;
 mod line;
+mod look;
 mod open;
 mod reload;
 mod table;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::diary::Told;
+use self::diary::{Change, Diary, Whose};
 use self::line::{Level, Line, Lines};
+pub use self::look::{CellWord, Left};
 use self::open::{Open, Spots};
 use self::table::{Blocked, Cell, Found, Place, Section, Shard, SiteCells, Tag};
 use super::client::Client;
@@ -54,6 +60,9 @@ struct Share {
 struct Memory {
     sections: Box<[Locked<Section>]>,
     site: Locked<Site>,
+    /// How often these were shared with another process; which of its holds are counted here.
+    handovers: Locked<u32>,
+    lent: Locked<HashMap<Whose, i64>>,
     /// Held while limits are replaced.
     replacing: Locked<()>,
 }
@@ -62,6 +71,7 @@ struct Site {
     lines: Arc<Lines>,
     /// Two for each budget: of the site, and of all clients that found no place.
     cells: Vec<SiteCells>,
+    diary: Diary,
 }
 
 /// A charge that awaits its settlement: [`Budgets::keep`] or [`Budgets::refund`].
@@ -69,6 +79,8 @@ struct Site {
 #[must_use = "a hold that is not settled takes room in its budgets for ever"]
 pub struct Hold {
     slot: usize,
+    /// The numbers of the diaries that have it: of its cells, and of the site.
+    noted: [u32; 2],
     places: [Option<(Level, Place)>; Level::MOST],
 }
 
@@ -149,15 +161,26 @@ impl Budgets {
         let buckets = Self::buckets(clients.capacity);
         let share = |(budget, slot): (&Budget, usize)| Share { name: budget.name.clone(), slot };
         let lines = Arc::new(Lines::new(budgets.iter().map(line).collect()));
-        let section =
-            |_| Locked::new(Section { lines: Arc::clone(&lines), shard: Shard::new(buckets) });
+        let section = |_| {
+            Locked::new(Section {
+                lines: Arc::clone(&lines),
+                shard: Shard::new(buckets),
+                diary: Diary::default(),
+            })
+        };
         Self {
             secret,
             clients: clients.clone(),
             shares: budgets.iter().zip(0..).map(share).collect(),
             memory: Arc::new(Memory {
                 sections: (0..Self::SHARDS).map(section).collect(),
-                site: Locked::new(Site { cells: vec![SiteCells::FRESH; budgets.len()], lines }),
+                site: Locked::new(Site {
+                    cells: vec![SiteCells::FRESH; budgets.len()],
+                    lines,
+                    diary: Diary::default(),
+                }),
+                handovers: Locked::new(0),
+                lent: Locked::new(HashMap::new()),
                 replacing: Locked::new(()),
             }),
         }
@@ -178,19 +201,23 @@ impl Budgets {
                 open.write(spot, held);
             }
             open.site.site = open.site.site.with_hold();
+            open.note(&spots, Change::HELD);
+            let noted = [open.diary.number, open.site_diary.number];
             let places = spots.map(|spot| spot.map(|(level, found)| (level, found.place())));
-            Ok(Hold { slot: open.slot, places })
+            Ok(Hold { slot: open.slot, noted, places })
         })
     }
 
     /// Charges what was held: something was written, or nothing proves that nothing was.
     pub fn keep(&self, hold: Hold, now: Moment) {
         for (level, place) in hold.places.into_iter().flatten() {
-            self.settle(&place, Tag { slot: hold.slot, level }, |cell, lines| {
+            let tag = Tag { slot: hold.slot, level };
+            self.settle(&place, tag, hold.noted, Change::KEPT, |cell, lines| {
                 cell.refunded().charged(lines.line(hold.slot).gcra(level), now)
             });
         }
-        let Site { lines, cells } = &mut *self.memory.site.lock();
+        let Site { lines, cells, diary } = &mut *self.memory.site.lock();
+        diary.note_end(hold.noted[1], Whose::Site(hold.slot), Change::KEPT);
         let cells = &mut cells[hold.slot];
         cells.site = cells.site.refunded().charged(&lines.line(hold.slot).site, now);
     }
@@ -198,9 +225,12 @@ impl Budgets {
     /// Gives back what was held: nothing was written.
     pub fn refund(&self, hold: Hold) {
         for (level, place) in hold.places.into_iter().flatten() {
-            self.settle(&place, Tag { slot: hold.slot, level }, |cell, _| cell.refunded());
+            let tag = Tag { slot: hold.slot, level };
+            self.settle(&place, tag, hold.noted, Change::REFUNDED, |cell, _| cell.refunded());
         }
-        let cells = &mut self.memory.site.lock().cells[hold.slot];
+        let site = &mut *self.memory.site.lock();
+        site.diary.note_end(hold.noted[1], Whose::Site(hold.slot), Change::REFUNDED);
+        let cells = &mut site.cells[hold.slot];
         cells.site = cells.site.refunded();
     }
 
@@ -220,6 +250,7 @@ impl Budgets {
                 open.write(spot, charged);
             }
             open.site.site = open.site.site.charged(open.site_gcra(), now);
+            open.note(&spots, Change::CHARGED);
         });
         false
     }
@@ -235,7 +266,7 @@ impl Budgets {
         let share = &self.shares[budget];
         let hashes = self.hashes(share, debtor);
         let mut section = self.section(&hashes).lock();
-        let Section { lines, shard } = &mut *section;
+        let Section { lines, shard, diary } = &mut *section;
         let mut spots = [None; Level::MOST];
         for (index, cell) in hashes.into_iter().enumerate() {
             // No two of them in one place that is as good as fresh.
@@ -243,9 +274,9 @@ impl Budgets {
             spots[index] = found;
         }
         let mut site = self.memory.site.lock();
-        let Site { lines: site_lines, cells } = &mut *site;
-        let slot = share.slot;
-        act(Open { lines, site_lines, shard, site: &mut cells[slot], slot, now }, spots)
+        let Site { lines: site_lines, cells, diary: site_diary } = &mut *site;
+        let (slot, site) = (share.slot, &mut cells[share.slot]);
+        act(Open { lines, site_lines, shard, site, diary, site_diary, slot, now }, spots)
     }
 
     /// Whether more was charged to this debtor, or to the site, than the burst has. What is held
@@ -269,11 +300,19 @@ impl Budgets {
         owing || site_owes()
     }
 
-    fn settle(&self, place: &Place, tag: Tag, change: impl FnOnce(Cell, &Lines) -> Cell) {
+    fn settle(
+        &self,
+        place: &Place,
+        tag: Tag,
+        noted: [u32; 2],
+        end: Change,
+        change: impl FnOnce(Cell, &Lines) -> Cell,
+    ) {
         match place {
             Place::Cell(hash) => {
                 let mut section = self.section_of(*hash).lock();
-                let Section { lines, shard } = &mut *section;
+                let Section { lines, shard, diary } = &mut *section;
+                diary.note_end(noted[0], Whose::Cell(*hash, tag), end);
                 // A cell with something held is never evicted, so it is found; and it is tagged.
                 if let Some(index) = shard.find(*hash) {
                     let changed = change(shard.read(index), lines);
@@ -281,7 +320,8 @@ impl Budgets {
                 }
             }
             Place::Strict => {
-                let Site { lines, cells } = &mut *self.memory.site.lock();
+                let Site { lines, cells, diary } = &mut *self.memory.site.lock();
+                diary.note_end(noted[1], Whose::Strict(tag.slot), end);
                 let cells = &mut cells[tag.slot];
                 cells.strict = change(cells.strict, lines);
             }
@@ -325,12 +365,12 @@ impl Budgets {
     /// What is held counts as owed: nothing will prove it refundable after a kill.
     pub fn changed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
         let clients = self.memory.sections.iter().map(move |section| {
-            let Section { lines, shard } = &mut *section.lock();
+            let Section { lines, shard, .. } = &mut *section.lock();
             let cells = shard.take_changed();
             cells.into_iter().map(|cell| Owed::by(cell, lines, now)).collect()
         });
         clients.chain(std::iter::once_with(move || {
-            let Site { lines, cells } = &mut *self.memory.site.lock();
+            let Site { lines, cells, .. } = &mut *self.memory.site.lock();
             let changed = lines.iter().zip(cells);
             let changed = changed.filter(|(_, cells)| cells.told != cells.site);
             let tell = |(line, cells): (&Line, &mut SiteCells)| {
@@ -343,20 +383,10 @@ impl Budgets {
 
     /// Every cell that owes something; for the snapshot, piece by piece.
     pub fn owed(&self, now: Moment) -> impl Iterator<Item = Vec<Owed>> + '_ {
-        let clients = self.memory.sections.iter().map(move |section| {
-            let Section { lines, shard } = &*section.lock();
-            let owing = shard.all().filter(|(.., cell)| cell.held > 0 || cell.until > now);
-            owing.map(|cell| Owed::by(cell, lines, now)).collect()
-        });
-        clients.chain(std::iter::once_with(move || {
-            let owed = |(line, cells): (&Line, &SiteCells)| Owed {
-                cell: line.site_hash,
-                until: cells.site.arrival(&line.site, now),
-            };
-            let Site { lines, cells } = &*self.memory.site.lock();
-            let owed = lines.iter().zip(cells).map(owed);
-            owed.filter(|owed| owed.until > now).collect()
-        }))
+        let sections = self.memory.sections.iter();
+        let clients = sections.map(move |section| Owed::of_section(&section.lock(), now));
+        let site = move || Owed::of_site(&self.memory.site.lock(), now);
+        clients.chain(std::iter::once_with(site))
     }
 
     /// Debts that are deeper than any can be, by more than this, are not believed after a restart:
@@ -372,7 +402,7 @@ impl Budgets {
             Cell { until: if believed { owed.until } else { now.after(gcra.whole()) }, held: 0 }
         };
         let lines = {
-            let Site { lines, cells } = &mut *self.memory.site.lock();
+            let Site { lines, cells, .. } = &mut *self.memory.site.lock();
             if let Some(slot) = lines.iter().position(|line| line.site_hash == owed.cell) {
                 cells[slot].site = cell(&lines.line(slot).site);
                 return;
@@ -396,6 +426,20 @@ impl Budgets {
 }
 
 impl Owed {
+    fn of_section(Section { lines, shard, .. }: &Section, now: Moment) -> Vec<Self> {
+        let owing = shard.all().filter(|(.., cell)| cell.held > 0 || cell.until > now);
+        owing.map(|cell| Self::by(cell, lines, now)).collect()
+    }
+
+    fn of_site(Site { lines, cells, .. }: &Site, now: Moment) -> Vec<Self> {
+        let owed = |(line, cells): (&Line, &SiteCells)| Self {
+            cell: line.site_hash,
+            until: cells.site.arrival(&line.site, now),
+        };
+        let owed = lines.iter().zip(cells).map(owed);
+        owed.filter(|owed| owed.until > now).collect()
+    }
+
     /// Of which budget a cell is that was not used since it was taken in from a state file cannot be
     /// said; it holds nothing then.
     fn by((cell, tag, owed): (CellHash, Option<Tag>, Cell), lines: &Lines, now: Moment) -> Self {

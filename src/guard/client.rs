@@ -45,6 +45,11 @@ impl Client {
         Self { network, bits }
     }
 
+    /// The length of the prefix.
+    pub const fn bits(self) -> u8 {
+        self.bits
+    }
+
     /// The bytes that a keyed hash of this client is made of.
     pub fn bytes(self) -> [u8; 18] {
         let mut bytes = [0; 18];

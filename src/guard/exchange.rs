@@ -237,6 +237,13 @@ impl Facts {
         &self.facts[..self.number]
     }
 
+    /// The rule that the request fell under.
+    pub fn route(&self) -> RouteId {
+        // Those that say nothing yet have it too.
+        let [first, ..] = self.facts;
+        first.route
+    }
+
     /// The standing with which the request came.
     pub fn standing(&self) -> StandingWord {
         self.standing

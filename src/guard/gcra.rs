@@ -67,12 +67,30 @@ impl Gcra {
         }
     }
 
+    /// How many can be taken at once.
+    pub fn left(&self, arrival: Moment, now: Moment) -> u32 {
+        let room = self.whole().saturating_sub(arrival.since(now));
+        // No more than the burst, which fits.
+        u32::try_from(room.as_nanos() / u128::from(self.period)).unwrap_or(u32::MAX)
+    }
+
+    /// How many can be taken at once from a full budget.
+    pub fn burst(&self) -> u32 {
+        self.quota.burst_size().get()
+    }
+
     /// The arrival time of a cell after one more is taken from it, allowed or not. A debt ends at
     /// a second burst: who emptied the session store has not shut out every newcomer for a day,
     /// though each of the site's users then makes a record anew. One that reaches farther already,
     /// from a time of larger bursts, gets no smaller.
     pub fn force(&self, arrival: Moment, now: Moment) -> Moment {
-        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(self.period));
+        self.force_all(arrival, 1, now)
+    }
+
+    /// The same after so many.
+    pub fn force_all(&self, arrival: Moment, count: u32, now: Moment) -> Moment {
+        let span = self.period.saturating_mul(u64::from(count));
+        let late = Moment::from_nanos(arrival.max(now).as_nanos().saturating_add(span));
         late.min(now.after(self.deepest()).max(arrival))
     }
 
@@ -143,6 +161,11 @@ mod tests {
                 clock.advance(Duration::from_nanos(pause));
                 now = now.after(Duration::from_nanos(pause));
                 let ours = gcra.take(cell, now);
+                let (left, mut taken) = (gcra.left(cell, now), cell);
+                for _ in 0..left {
+                    taken = gcra.take(taken, now).expect("as many as are left");
+                }
+                proptest::prop_assert!(gcra.take(taken, now).is_err());
                 proptest::prop_assert_eq!(ours.is_ok(), theirs.check().is_ok());
                 cell = ours.unwrap_or(cell);
             }

@@ -4,6 +4,7 @@
 //! The journal may be replayed over a snapshot that already has part of it: every record says what
 //! is, not what changed, and dead is final.
 
+mod told;
 mod wire;
 
 use std::time::Duration;
@@ -160,15 +161,7 @@ impl<'a> Image<'a> {
         let owed = from.span(|from| from.list(|from| from.owed().map(|_| ())))?;
         let mut paths = Vec::new();
         from.list(|from| {
-            let path = from.bytes()?.to_vec();
-            let deletes = from.u8()? != 0;
-            let mut spares = Vec::new();
-            from.list(|from| {
-                let key = SessionKey::parse(&from.array::<32>()?, KeyShape::Alnum32)?;
-                spares.push((key, from.u64()?));
-                Some(())
-            })?;
-            paths.push((path, deletes, spares));
+            paths.push(read_path(from)?);
             Some(())
         })?;
         Some(Self {
@@ -185,6 +178,27 @@ impl<'a> Image<'a> {
             paths,
         })
     }
+}
+
+fn read_path(from: &mut Reader<'_>) -> Option<SavedPath> {
+    let path = from.bytes()?.to_vec();
+    let deletes = from.u8()? != 0;
+    let mut spares = Vec::new();
+    from.list(|from| {
+        let key = SessionKey::parse(&from.array::<32>()?, KeyShape::Alnum32)?;
+        spares.push((key, from.u64()?));
+        Some(())
+    })?;
+    Some((path, deletes, spares))
+}
+
+fn write_path(out: &mut Writer, saved: &Saved, wall: Wall) {
+    out.bytes(&saved.path);
+    out.u8(saved.deletes.into());
+    out.list(saved.spares.clone(), |out, (key, expires)| {
+        out.0.extend_from_slice(key.as_bytes());
+        out.u64(wall.unix_nanos(expires));
+    });
 }
 
 impl Cookies {
@@ -217,29 +231,36 @@ impl Guard {
         with_spares: bool,
         now: Moment,
     ) -> impl Iterator<Item = Vec<u8>> + '_ {
+        let owed = self.budgets.owed(now);
+        let saved = move || self.spares.saved(with_spares, now);
+        self.pieces(generation, wall, with_spares, owed, saved, now)
+    }
+
+    /// A snapshot with these debts, and these spares.
+    fn pieces<'a>(
+        &'a self,
+        generation: u64,
+        wall: Wall,
+        clean: bool,
+        owed: impl Iterator<Item = Vec<Owed>> + 'a,
+        saved: impl Fn() -> Vec<Saved> + 'a,
+        now: Moment,
+    ) -> impl Iterator<Item = Vec<u8>> + 'a {
         let key = move |out: &mut Writer, record| {
             let record = wall.key_to_wall(record);
             out.u64(record.key.0);
             out.u32(record.expires);
             out.u8(record.flags);
         };
-        let owed = move |out: &mut Writer, owed: Owed| {
+        let cell = move |out: &mut Writer, owed: Owed| {
             out.u64(owed.cell.0);
             out.u64(wall.unix_nanos(owed.until));
         };
-        let path = move |out: &mut Writer, saved: Saved| {
-            out.bytes(&saved.path);
-            out.u8(saved.deletes.into());
-            out.list(saved.spares, |out, (key, expires)| {
-                out.0.extend_from_slice(key.as_bytes());
-                out.u64(wall.unix_nanos(expires));
-            });
-        };
-        let head = std::iter::once_with(move || self.head(generation, wall, with_spares, now));
+        let path = move |out: &mut Writer, saved: Saved| write_path(out, &saved, wall);
+        let head = std::iter::once_with(move || self.head(generation, wall, clean, now));
         let keys = self.ledger.records(now).map(move |keys| Writer::part(keys, key));
-        let owed = self.budgets.owed(now).map(move |cells| Writer::part(cells, owed));
-        let paths =
-            std::iter::once_with(move || Writer::part(self.spares.saved(with_spares, now), path));
+        let owed = owed.map(move |cells| Writer::part(cells, cell));
+        let paths = std::iter::once_with(move || Writer::part(saved(), path));
         let end = || std::iter::once_with(|| Writer::part(Vec::new(), |_, ()| {}));
         let body = head
             .chain(keys.filter(|part| !Writer::is_end(part)).chain(end()))

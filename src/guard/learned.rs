@@ -86,6 +86,18 @@ pub enum Noted {
     NoPlace,
 }
 
+/// What is known of a class, for whoever only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// It creates, and counts as doing so for this long.
+    pub creates: Option<Duration>,
+    /// Clean answers since it last created, up to 255; as many as `enough` make it clean.
+    pub clean: u8,
+    pub enough: u8,
+    /// Whether an exchange of a client out of budget would go on without a hold.
+    pub passes: bool,
+}
+
 /// How many classes there are of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Classes {
@@ -235,6 +247,25 @@ impl Learned {
             self.passed();
         }
         room
+    }
+
+    /// What is known of the class of a page, and whether an exchange would pass. Changes nothing.
+    pub fn look(&self, page: &Page<'_>, burst: u32, now: Moment) -> Looked {
+        let table = self.memory.table.lock();
+        let mut node = self.root(page);
+        for step in page.steps() {
+            (node, _) = self.next(&table, node, step);
+        }
+        let at = seconds(now);
+        let class = table.find(node).map(|index| table.class(index));
+        let clean = class.map_or(0, |class| class.clean);
+        let creates = class.filter(|class| class.creates(at));
+        let creates = creates.map(|class| Duration::from_secs(u64::from(class.until - at)));
+        let enough = self.policy.clean_answers.get();
+        let owed = self.memory.owed_until.load(Ordering::Relaxed) > now.as_nanos();
+        let room = self.passing() < self.passes(burst) && !owed;
+        let passes = room && creates.is_none() && clean >= enough;
+        Looked { creates, clean, enough, passes }
     }
 
     /// Exchanges that may pass at once, where the site's burst is this.

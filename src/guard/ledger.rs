@@ -58,6 +58,30 @@ enum Held {
     Flushing,
 }
 
+/// What the ledger knows of a key, for whoever only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    Unknown,
+    Dead {
+        replaced: bool,
+    },
+    Alive {
+        /// Its creation was charged to a budget that had it.
+        charged: bool,
+        logged_in: bool,
+        /// Whether an exchange would go without a hold; `None` where it would have to wait.
+        lease: Option<bool>,
+    },
+}
+
+/// How an exchange joins those of its key.
+#[derive(Clone, Copy)]
+struct Way {
+    held: Held,
+    paid: bool,
+    overtakes: bool,
+}
+
 /// Whether an exchange can still wait for others of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
@@ -178,6 +202,39 @@ impl Ledger {
         if entry.is(KeyRecord::DEAD) {
             return Entered::Dead { replaced: entry.is(KeyRecord::ROTATED) };
         }
+        let Some(way) = self.way(*entry, effect, patience) else { return Entered::Busy };
+        if way.overtakes {
+            entry.flags |= KeyRecord::ROTATED;
+        }
+        match way.held {
+            Held::Shared => {}
+            Held::Rotating => entry.flags |= Entry::ROTATING,
+            Held::Flushing => entry.flags |= Entry::FLUSHING,
+        }
+        entry.in_flight = entry.in_flight.saturating_add(1);
+        let first = !entry.is(KeyRecord::PRESENTED);
+        entry.failures |= Entry::RECENT;
+        if first {
+            shard.present(key);
+        }
+        Entered::Alive(KeyLease { key, paid: way.paid, held: way.held })
+    }
+
+    /// What [`Self::enter`] would find, and whether a lease would be paid; changes nothing.
+    pub fn look(&self, key: KeyHash, effect: Effect, now: Moment, patience: Patience) -> Looked {
+        let mut shard = self.shard(key).lock();
+        let entry = shard.get_mut(key).filter(|entry| entry.expires > seconds(now));
+        let Some(entry) = entry else { return Looked::Unknown };
+        if entry.is(KeyRecord::DEAD) {
+            return Looked::Dead { replaced: entry.is(KeyRecord::ROTATED) };
+        }
+        let logged_in = entry.is(KeyRecord::LOGGED_IN);
+        let lease = self.way(*entry, effect, patience).map(|way| way.paid);
+        Looked::Alive { charged: entry.is(KeyRecord::PAID), logged_in, lease }
+    }
+
+    /// How an exchange can join those of a living key; `None` where it has to wait.
+    fn way(&self, entry: Entry, effect: Effect, patience: Patience) -> Option<Way> {
         let alone = entry.is(Entry::FLUSHING) || entry.in_flight >= self.in_flight_per_key;
         let free = match effect {
             Effect::Write => !alone,
@@ -194,32 +251,18 @@ impl Ledger {
             (true, _, Effect::Write) => Held::Shared,
             (true, _, Effect::Rotate) => Held::Rotating,
             (true, _, Effect::Flush) => Held::Flushing,
-            (false, Patience::Left, _) => return Entered::Busy,
-            (false, Patience::Spent, effect) => {
-                entry.flags |= KeyRecord::ROTATED;
-                match effect {
-                    Effect::Rotate if !too_many => Held::Rotating,
-                    Effect::Flush if !too_many => Held::Flushing,
-                    Effect::Write | Effect::Rotate | Effect::Flush => Held::Shared,
-                }
+            (false, Patience::Left, _) => return None,
+            (false, Patience::Spent, Effect::Rotate) if !too_many => Held::Rotating,
+            (false, Patience::Spent, Effect::Flush) if !too_many => Held::Flushing,
+            (false, Patience::Spent, Effect::Write | Effect::Rotate | Effect::Flush) => {
+                Held::Shared
             }
         };
-        match held {
-            Held::Shared => {}
-            Held::Rotating => entry.flags |= Entry::ROTATING,
-            Held::Flushing => entry.flags |= Entry::FLUSHING,
-        }
         // Whoever logged in has an account to lose. A session that a cart brought costs nothing.
         let many = !entry.is(KeyRecord::LOGGED_IN) && entry.in_flight >= self.in_flight_anonymous;
-        entry.in_flight = entry.in_flight.saturating_add(1);
         let certain = !entry.is(KeyRecord::UNCERTAIN) && entry.failures() < Self::FREE_FAILURES;
         let paid = entry.is(KeyRecord::PAID) && certain && !many && (free || !too_many);
-        let first = !entry.is(KeyRecord::PRESENTED);
-        entry.failures |= Entry::RECENT;
-        if first {
-            shard.present(key);
-        }
-        Entered::Alive(KeyLease { key, paid, held })
+        Some(Way { held, paid, overtakes: !free })
     }
 
     /// Ends an exchange's part in its key.

@@ -12,9 +12,11 @@ pub mod challenge;
 pub mod client;
 pub mod cookie;
 pub mod exchange;
+pub mod explain;
 pub mod fact;
 pub mod footprint;
 pub mod gcra;
+pub mod handover;
 pub mod image;
 pub mod key;
 pub mod learned;
@@ -75,6 +77,8 @@ pub struct Guard {
     tokens: Tokens,
     challenges: bool,
     warm_up: Arc<Locked<WarmUp>>,
+    /// Another process serves the same site, see [`handover`].
+    shared: Arc<AtomicBool>,
     dress: Arc<Locked<Dress>>,
     habits: Arc<Habits>,
 }
@@ -120,6 +124,7 @@ impl Guard {
             challenges: policy.challenges(),
             tokens: Tokens::new(secret, seed, policy.challenge_cookie.max_age),
             warm_up: Arc::new(Locked::new(WarmUp::cold(now, policy.session.lifetime))),
+            shared: Arc::default(),
             dress: Arc::new(Locked::new(Dress::configured(&policy.session))),
             habits: Arc::default(),
             secret,

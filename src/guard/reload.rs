@@ -99,6 +99,7 @@ impl Guard {
             tokens: self.tokens.reconfigured(policy.challenge_cookie.max_age),
             challenges: policy.challenges(),
             warm_up: Arc::clone(&self.warm_up),
+            shared: Arc::clone(&self.shared),
             dress: if renamed || dress != Dress::configured(before) {
                 Arc::new(Locked::new(dress))
             } else {

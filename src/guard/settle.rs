@@ -297,7 +297,8 @@ impl Settling<'_> {
                 self.wrote(Write::Renewed);
             }
             Renewal::NotAlive => {
-                if !known {
+                // Where another process serves the site, that may have issued it.
+                if !known && !self.guard.is_shared() {
                     self.guard.warm_up.lock().elsewhere = Some(self.now);
                 }
                 self.created(ticket, hash, max_age);

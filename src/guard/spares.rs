@@ -47,6 +47,16 @@ pub enum Lane {
     Busy,
 }
 
+/// The lane that an exchange would get, for whoever only looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looked {
+    Spare,
+    Placeholder,
+    Prove,
+    Gate,
+    Busy,
+}
+
 /// A slot in use by one exchange.
 #[derive(Debug)]
 #[must_use = "a slot that is not given back is out of use"]
@@ -184,16 +194,35 @@ impl Spares {
 
     /// Finds a sessionless exchange its lane.
     pub fn enter(&self, asking: Asking<'_>, now: Moment) -> Lane {
+        self.enter_in(&mut self.table.lock(), asking, now)
+    }
+
+    /// The lane that it would find. Changes nothing: it is found in a copy.
+    pub fn look(&self, asking: Asking<'_>, now: Moment) -> Looked {
+        let mut copy = self.table.lock().clone();
+        match self.enter_in(&mut copy, asking, now) {
+            Lane::Spare(lease) if copy.keys.contains(&self.secret.key(lease.key())) => {
+                Looked::Spare
+            }
+            Lane::Spare(_) => Looked::Placeholder,
+            Lane::Prove(_) => Looked::Prove,
+            Lane::Gate => Looked::Gate,
+            Lane::Busy => Looked::Busy,
+        }
+    }
+
+    fn enter_in(&self, table: &mut Table, asking: Asking<'_>, now: Moment) -> Lane {
         if !asking.eligible || asking.path.len() > Self::LONGEST_PATH {
             return Lane::Gate;
         }
-        let mut table = self.table.lock();
-        let table = &mut *table;
         table.trim(now, self.secret);
         let Some(index) = table.find_or_add(asking, now) else { return Lane::Gate };
         let has_slot = self.has_slot(table, now);
         let path = &mut table.paths[index];
         if path.gated.is_some_and(|until| now < until) {
+            return Lane::Gate;
+        }
+        if table.handed {
             return Lane::Gate;
         }
         path.gated = None;
@@ -334,6 +363,51 @@ impl Spares {
             if let Stage::Proved { share, .. } = &mut path.stage {
                 *share += Table::share_of(*limit, promised);
             }
+        }
+    }
+
+    /// Proved paths, and the spares that no exchange uses, which are another process's from now on.
+    /// What exchanges under way bring back is handed over by the next call; meanwhile nothing
+    /// recycles here, until [`Self::keep_spares`].
+    pub fn hand_over(&self, now: Moment) -> Vec<Saved> {
+        let mut table = self.table.lock();
+        let Table { paths, keys, handed, .. } = &mut *table;
+        *handed = true;
+        let mut saved = Vec::new();
+        for path in paths {
+            let Stage::Proved { slots, deletes, .. } = &mut path.stage else { continue };
+            let idle = slots.iter_mut().filter(|slot| !slot.leased);
+            let spares: Vec<_> = idle.filter_map(|slot| slot.spare.take()).collect();
+            for (key, _) in &spares {
+                keys.remove(&self.secret.key(key));
+            }
+            let spares = spares.into_iter().filter(|(_, expires)| *expires > now).collect();
+            saved.push(Saved { path: path.path.to_vec(), deletes: *deletes, spares });
+        }
+        saved
+    }
+
+    /// What has come back since, if the spares were handed over.
+    pub fn handed_late(&self, now: Moment) -> Vec<Saved> {
+        let handed = self.table.lock().handed;
+        if handed { self.hand_over(now) } else { Vec::new() }
+    }
+
+    /// The other process is gone: paths recycle here.
+    pub fn keep_spares(&self) {
+        self.table.lock().handed = false;
+    }
+
+    /// Takes in what another process handed over late: spares that find an empty slot of their
+    /// path. Records of others are left behind.
+    pub fn take(&self, saved: Saved, now: Moment) {
+        let mut table = self.table.lock();
+        let Table { paths, keys, .. } = &mut *table;
+        let Some(path) = paths.iter_mut().find(|path| *path.path == *saved.path) else { return };
+        for (key, expires) in saved.spares.into_iter().filter(|(_, expires)| *expires > now) {
+            let Some(slot) = path.empty_slot() else { return };
+            slot.spare = Some((key, expires));
+            keys.insert(self.secret.key(&key));
         }
     }
 

@@ -19,12 +19,13 @@ use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
+use super::account::Account;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::headers;
 use super::live::Token;
 use super::seat::Running;
-use super::server::Lease;
+use super::server::{Lease, Server};
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -187,6 +188,7 @@ pub struct DownstreamBody {
     source: Source,
     /// Held until the body is dropped: the exchange has ended then.
     exchange: Option<(Token, Running)>,
+    account: Account,
 }
 
 #[derive(Debug)]
@@ -199,6 +201,7 @@ enum Source {
 #[derive(Debug)]
 struct Relayed {
     incoming: Incoming,
+    server: Arc<Server>,
     stall: Stall,
     /// The connection that it comes on; `None` once given back, or given up.
     lease: Option<Lease>,
@@ -207,15 +210,31 @@ struct Relayed {
 impl DownstreamBody {
     /// A reply of our own.
     pub fn own(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Own(bytes.into()), exchange: None }
+        Self { source: Source::Own(bytes.into()), exchange: None, account: Account::default() }
     }
 
     /// A response, read from the connection of `lease`, which goes back to the pool when it has
     /// been read to its end. The application may pause no longer than `limit`.
     pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
-        let mut relayed = Relayed { incoming, stall: Stall::new(limit), lease: Some(lease) };
+        let server = Arc::clone(lease.server());
+        let mut relayed =
+            Relayed { incoming, server, stall: Stall::new(limit), lease: Some(lease) };
         relayed.give_back_at_end();
-        Self { source: Source::Relayed(relayed), exchange: None }
+        Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
+    }
+
+    /// Whose response it is.
+    pub(super) fn server(&self) -> Option<&Arc<Server>> {
+        match &self.source {
+            Source::Own(_) => None,
+            Source::Relayed(relayed) => Some(&relayed.server),
+        }
+    }
+
+    /// Tells this account what is relayed, and ends it when this body is dropped.
+    pub(super) fn told_in(mut self, account: Account) -> Self {
+        self.account = account;
+        self
     }
 
     /// Counts the exchange as running, for a stop and for its connection, until this body is
@@ -275,11 +294,24 @@ impl Body for DownstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match &mut self.source {
+        let polled = match &mut self.source {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                self.account.relayed(frame.data_ref().map_or(0, Bytes::len));
+                // hyper's server asks for nothing behind the last byte, nor behind trailers.
+                if frame.is_trailers() || self.is_end_stream() {
+                    self.account.ended();
+                }
+            }
+            Poll::Ready(Some(Err(failure))) => self.account.failed(failure),
+            Poll::Ready(None) => self.account.ended(),
+            Poll::Pending => {}
         }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

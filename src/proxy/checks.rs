@@ -185,7 +185,7 @@ impl Visit {
             authorization: false,
             cookies: &cookies,
         };
-        let admitted = match shield.admit(&asked).await {
+        let admitted = match shield.admit(&asked).await.0 {
             Decision::Forward(admitted) => admitted,
             Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
                 return Err("a rule keeps the check from the application".to_owned());

@@ -36,6 +36,11 @@ impl Clock {
         Wall { origin_unix_nanos: unix - i128::from(now.as_nanos()) }
     }
 
+    /// The wall time, in milliseconds since 1970.
+    pub fn unix_ms(&self) -> u64 {
+        u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// The wall time of a moment, in seconds since 1970, by the wall clock as it stands now.
     pub fn unix(&self, moment: Moment) -> u64 {
         let (now, wall) = (self.now(), wall());

@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -19,10 +18,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::account::{self, Account};
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -33,7 +32,8 @@ use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::seat::{Overdue, Seat};
 use super::seats::Taken;
-use super::settings::{Door, DoorKind, DownstreamLimits};
+use super::settings::{DoorKind, DownstreamLimits};
+use super::socket::{Peer, Socket};
 use super::upload::Upload;
 use super::{forwarded, redirect};
 use crate::guard::moment::Moment;
@@ -46,8 +46,7 @@ const SMALLEST_BUFFER: usize = 8192;
 /// How a connection came in: what its exchanges must know of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Arrival {
-    /// The other end of the socket.
-    pub peer: IpAddr,
+    pub peer: Peer,
     /// Whether it speaks TLS.
     pub https: bool,
     entrance: Entrance,
@@ -107,8 +106,8 @@ pub struct Connection {
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
     in_force: Arc<InForce>,
     protocols: Protocols,
-    door: Door,
-    peer: SocketAddr,
+    kind: DoorKind,
+    peer: Peer,
     taken: Taken,
     _running: Token,
 }
@@ -119,24 +118,24 @@ impl Connection {
         core: &Arc<Core>,
         in_force: Arc<InForce>,
         protocols: Protocols,
-        door: Door,
-        peer: SocketAddr,
+        kind: DoorKind,
+        peer: Peer,
         taken: Taken,
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, door, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: TcpStream, stop: watch::Receiver<()>) {
+    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
         let limits = &self.in_force.settings.downstream_limits;
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let plain = |entrance| Arrival { peer: self.peer.ip(), https: false, entrance };
-        match self.door.kind {
+        let plain = |entrance| Arrival { peer: self.peer, https: false, entrance };
+        match self.kind {
             DoorKind::Plain => self.serve_http1(stream, plain(Entrance::Site), stop).await,
             DoorKind::Redirect => self.serve_http1(stream, plain(Entrance::Redirect), stop).await,
             // What TLS takes is not to be taken for every connection.
@@ -145,7 +144,7 @@ impl Connection {
     }
 
     async fn serve_tls(&self, mut stream: Downstream, stop: watch::Receiver<()>) {
-        let arrival = |https, entrance| Arrival { peer: self.peer.ip(), https, entrance };
+        let arrival = |https, entrance| Arrival { peer: self.peer, https, entrance };
         let Some(acceptor) = &self.protocols.tls else { return };
         match self.in_time(greet(&mut stream)).await {
             Some(Ok(Greeting::Tls)) => {}
@@ -197,6 +196,11 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let core = Arc::clone(core);
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            // Here and not below: hyper may drop what it has not polled yet.
+            let account = match running {
+                Some(_) => Account::begin(&core, &arrival, &request),
+                None => Account::default(),
+            };
             async move {
                 let Some(running) = running else {
                     // The connection's task is being ended.
@@ -205,7 +209,7 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request).await;
+                let response = exchange(&core, in_force, &arrival, request, account).await;
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
@@ -236,7 +240,7 @@ impl Connection {
     fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
-            Overdue::Head => self.core.failed(&Failure::HeadTimeout, None),
+            Overdue::Head => self.unread(&Failure::HeadTimeout),
             Overdue::Send => {
                 self.taken.seat().break_off();
                 self.core.failed(&Failure::SendStalled, None);
@@ -248,11 +252,17 @@ impl Connection {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
-            self.core.failed(&Failure::HeadTooLarge(error), None);
+            self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
-            self.core.failed(&Failure::Head(error), None);
+            self.unread(&Failure::Head(error));
         }
         // Everything else is a client that hung up.
+    }
+
+    /// Tells of a request that no exchange has seen.
+    fn unread(&self, failure: &Failure) {
+        self.core.failed(failure, None);
+        account::unread(&self.core, self.peer.ip(), failure);
     }
 }
 

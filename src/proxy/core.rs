@@ -13,6 +13,7 @@ use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::{AccessLog, Lane};
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -22,6 +23,7 @@ pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    pub access: AccessLog,
     pub pulses: Pulses,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
@@ -43,6 +45,8 @@ pub struct Core {
     pub index: usize,
     pub app: Arc<App>,
     pub clock: Clock,
+    /// Its place in the access log.
+    pub access: Arc<Lane>,
     /// Shared by all cores.
     pub seats: Arc<Seats>,
     /// Connections of clients.
@@ -59,6 +63,7 @@ impl Core {
         let (clock, seats) = (app.clock, Arc::clone(&app.seats));
         Self {
             index,
+            access: app.access.lane(),
             app,
             clock,
             seats,

@@ -15,11 +15,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::clock::Clock;
 use super::pace::{Alarm, Pace};
 use super::seat::Seat;
+use super::socket::Socket;
 use crate::guard::moment::Moment;
 
 /// What a client may send after the last reply, in all.
@@ -34,7 +34,7 @@ const LINGER_PIECE: usize = 16 << 10;
 /// A client's socket.
 #[derive(Debug)]
 pub struct Downstream {
-    stream: TcpStream,
+    stream: Socket,
     seat: Arc<Seat>,
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
@@ -69,7 +69,7 @@ impl Linger {
 
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
-    pub fn new(stream: TcpStream, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
+    pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
         Self { stream, seat, clock, pace, ahead: Bytes::new(), linger: None }
     }
 
@@ -188,7 +188,7 @@ impl Drop for Downstream {
     fn drop(&mut self) {
         if self.seat.is_broken_off() {
             // Where that fails, what is in the socket's buffer goes by the kernel's own time limit.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.throw_away();
         }
     }
 }

@@ -11,6 +11,7 @@ use http::{Method, Request, Response};
 use http_body::Body;
 use tokio::time::timeout;
 
+use super::account::Account;
 use super::body::{self, DownstreamBody, UpstreamBody};
 use super::challenge::Visit;
 use super::connection::Arrival;
@@ -28,22 +29,38 @@ use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers, redirect};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
-use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
+use crate::guard::exchange::{self as guarded, Facts, Outcome, RelayCookie, SendCookie};
 use crate::guard::key::SessionKey;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
+use crate::telemetry::access::Verdict;
 
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
-/// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
-/// relay.
+/// One exchange, from the head of its request to the head of its response; its line in the access
+/// log is written when the response's body is dropped.
 pub async fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
     arrival: &Arrival,
     request: Request<Upload>,
+    mut account: Account,
+) -> Response<DownstreamBody> {
+    let response = story(core, in_force, arrival, request, &mut account).await;
+    account.responds(response.status(), response.body().is_end_stream());
+    response.map(|body| body.told_in(account))
+}
+
+/// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
+/// relay.
+async fn story(
+    core: &Arc<Core>,
+    in_force: Arc<InForce>,
+    arrival: &Arrival,
+    request: Request<Upload>,
+    account: &mut Account,
 ) -> Response<DownstreamBody> {
     let (mut parts, body) = request.into_parts();
     let accepts = Accepts::of(&parts.headers);
@@ -52,24 +69,28 @@ pub async fn exchange(
     // Before the headers are cleaned: `Connection` must not take the client's address away.
     let origin =
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
+    account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
     let cleaned = headers::clean_request(&mut parts, &unread.body, limits)
         .and_then(|()| arrival.takes(&parts))
         .and_then(|()| site_of(&in_force, &mut parts));
-    let refused = |fault| {
-        core.failed(&Failure::Request(fault), None);
-        replies::fault(fault, &accepts)
-    };
     let site = match cleaned {
         Ok(site) => site,
-        Err(fault) => return unread.refuse(refused(fault)),
+        Err(fault) => {
+            account.failed(&told(core, fault));
+            return unread.refuse(replies::fault(fault, &accepts));
+        }
     };
+    account.site(&site);
     forwarded::announce(&mut parts.headers, &origin, arrival.https);
     if arrival.is_sent_away(&parts) {
         let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
         return unread.refuse(match location.and_then(|tls| redirect::location(&parts, tls)) {
             Ok(location) => replies::moved(location, &accepts),
-            Err(fault) => refused(fault),
+            Err(fault) => {
+                account.failed(&told(core, fault));
+                replies::fault(fault, &accepts)
+            }
         });
     }
 
@@ -80,10 +101,12 @@ pub async fn exchange(
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
     let visit = Visit::take(shield, &mut parts, &unread.body, client, limits.target_bytes);
     if let Some(reply) = visit.home(&accepts) {
+        account.replied(Verdict::Challenged);
         return unread.refuse(reply);
     }
 
-    let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms).await;
+    let (decision, cookie, facts) = decide(shield, &parts, &unread.body, &visit, terms).await;
+    account.verdict(&facts);
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { retry_after } => {
@@ -105,15 +128,20 @@ pub async fn exchange(
     let upload = body.progress();
     let _attended = upload.attended();
     let request = Request::from_parts(parts, body);
+    // It goes with whoever sees the exchange to its end.
+    let going = std::mem::take(account);
     let forwarding = Observed::new(
         &core.detached,
-        forward(Arc::clone(core), Arc::clone(&site), admitted, request),
+        forward(Arc::clone(core), Arc::clone(&site), admitted, request, going),
     );
-    match forwarding.await {
+    let (outcome, back) = forwarding.await;
+    *account = back;
+    match outcome {
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),
         Err(failure) => {
             core.failed(&failure, Some(&site));
+            account.failed(&failure);
             let mut reply = replies::status(failure.status(), &accepts);
             if failure.is_passing() {
                 reply = replies::soon(reply);
@@ -122,6 +150,13 @@ pub async fn exchange(
             if uploads { replies::closing(reply) } else { reply }
         }
     }
+}
+
+/// A request that is not taken, as it was told.
+fn told(core: &Core, fault: Fault) -> Failure {
+    let failure = Failure::Request(fault);
+    core.failed(&failure, None);
+    failure
 }
 
 /// The site that a request is for, named as its host where it names none.
@@ -145,7 +180,7 @@ async fn decide(
     body: &Upload,
     visit: &Visit,
     terms: Terms,
-) -> (Decision, CookieLine) {
+) -> (Decision, CookieLine, Facts) {
     let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
@@ -160,14 +195,14 @@ async fn decide(
         authorization: parts.headers.contains_key(AUTHORIZATION),
         cookies: &cookies,
     };
-    let decision = shield.admit(&request).await;
+    let (decision, facts) = shield.admit(&request).await;
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
         Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
             CookieLine::AsCame
         }
     };
-    (decision, line)
+    (decision, line, facts)
 }
 
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
@@ -176,17 +211,23 @@ async fn forward(
     site: Arc<Site>,
     mut admitted: Admitted,
     request: Request<UpstreamBody>,
-) -> Result<Response<DownstreamBody>, Failure> {
+    mut account: Account,
+) -> (Result<Response<DownstreamBody>, Failure>, Account) {
     let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
-    let mut response = match send(&core, &site, &mut admitted, request).await {
+    account.sent_on();
+    let sent = send(&core, &site, &mut admitted, request).await;
+    account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
+    let mut response = match sent {
         Ok(response) => response,
         Err(failure) => {
             let outcome = match failure.stage() {
                 Stage::Request | Stage::Connect => Outcome::Unsent,
                 Stage::Forward | Stage::Relay => Outcome::NoAnswer,
             };
-            admitted.settle(outcome);
-            return Err(failure);
+            if let Some(settlement) = admitted.settle(outcome) {
+                account.settled(&settlement.facts);
+            }
+            return (Err(failure), account);
         }
     };
     let evidence = observe(&site.shield, &response);
@@ -195,6 +236,9 @@ async fn forward(
         None => None,
     };
     let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
+    if let Some(settlement) = &settled {
+        account.settled(&settlement.facts);
+    }
     match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
         RelayCookie::Keep => {}
         RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
@@ -203,7 +247,7 @@ async fn forward(
             add_deletion(&site.shield, response.headers_mut());
         }
     }
-    Ok(response)
+    (Ok(response), account)
 }
 
 /// Sends a request. What is held for it is charged when it takes too long.

@@ -9,6 +9,7 @@ use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::headers::tokens;
+use super::socket::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -18,7 +19,7 @@ const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// The other end of the socket.
+    /// The other end of the connection; of a Unix socket, the loopback address.
     pub peer: IpAddr,
     /// Who is held responsible.
     pub client: IpAddr,
@@ -31,12 +32,17 @@ pub struct Origin {
 /// Finds the client: the peer, or what trusted peers say it is. `X-Forwarded-For` is read from
 /// the right, over all its lines, past trusted addresses, to the first that is not trusted. At
 /// something that is no address it stops: the last good one counts.
-pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Origin {
-    let peer = peer.to_canonical();
-    if !trusts(peer, trusted_proxies) {
+///
+/// The other end of a Unix socket has no address: it is trusted, for the file's permissions say who
+/// it may be, and stands in for whom it does not name.
+pub fn origin(peer: Peer, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> Origin {
+    let trusted = is_trusted(peer, trusted_proxies);
+    let mut stands_in = peer == Peer::Unix;
+    let peer = peer.ip();
+    if !trusted {
         return Origin { peer, client: peer, trusted: false, stands_in: false };
     }
-    let (mut client, mut stands_in) = (peer, false);
+    let mut client = peer;
     let said: Vec<&[u8]> = tokens(headers, &X_FORWARDED_FOR).collect();
     for token in said.into_iter().rev() {
         let Some(address) = address(token) else {
@@ -44,6 +50,7 @@ pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> O
             break;
         };
         client = address;
+        stands_in = false;
         if !trusts(client, trusted_proxies) {
             break;
         }
@@ -52,7 +59,15 @@ pub fn origin(peer: IpAddr, headers: &HeaderMap, trusted_proxies: &[IpNet]) -> O
 }
 
 /// Whether a peer is a trusted proxy.
-pub fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
+pub fn is_trusted(peer: Peer, trusted_proxies: &[IpNet]) -> bool {
+    match peer {
+        Peer::Tcp(_) => trusts(peer.ip(), trusted_proxies),
+        Peer::Unix => true,
+    }
+}
+
+/// Whether an address is a trusted proxy's.
+fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     trusted_proxies.iter().any(|net| net.contains(&peer))
 }

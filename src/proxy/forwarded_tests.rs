@@ -1,3 +1,5 @@
+use std::net::SocketAddr;
+
 use super::*;
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {
@@ -14,7 +16,8 @@ fn headers(lines: &[(&str, &str)]) -> HeaderMap {
 fn client(peer: &str, lines: &[&str]) -> String {
     let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
     let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-    origin(peer.parse().unwrap(), &headers(&lines), &trusted).client.to_string()
+    let peer = Peer::Tcp(SocketAddr::new(peer.parse().unwrap(), 1));
+    origin(peer, &headers(&lines), &trusted).client.to_string()
 }
 
 #[test]
@@ -54,6 +57,22 @@ fn ports_brackets_and_mapped_addresses_are_understood() {
     assert_eq!(client("10.0.0.1", &["2001:db8::1"]), "2001:db8::1");
     assert_eq!(client("10.0.0.1", &["::ffff:192.0.2.1, ::ffff:10.0.0.2"]), "192.0.2.1");
     assert_eq!(client("10.0.0.1", &[" ,192.0.2.1,, ,"]), "192.0.2.1");
+}
+
+/// It is trusted without an address, and is nobody's own client.
+#[test]
+fn a_unix_socket_is_trusted_and_stands_in_for_whom_it_does_not_name() {
+    let come = |lines: &[&str]| {
+        let lines: Vec<_> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
+        let found = origin(Peer::Unix, &headers(&lines), &["10.0.0.0/8".parse().unwrap()]);
+        assert!(found.trusted && found.peer.is_loopback(), "{found:?}");
+        (found.client.to_string(), found.stands_in)
+    };
+    assert_eq!(come(&[]), ("127.0.0.1".to_owned(), true));
+    assert_eq!(come(&["unix:"]), ("127.0.0.1".to_owned(), true));
+    assert_eq!(come(&["192.0.2.9, 192.0.2.1"]), ("192.0.2.1".to_owned(), false));
+    assert_eq!(come(&["192.0.2.1, 10.0.0.2"]), ("192.0.2.1".to_owned(), false));
+    assert_eq!(come(&["junk, 10.0.0.2"]), ("10.0.0.2".to_owned(), true));
 }
 
 fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
@@ -169,7 +188,8 @@ fn forwarded_is_not_believed_and_only_sent_on_for_a_trusted_peer() {
     let said = [("forwarded", "for=192.0.2.1;proto=https"), ("forwarded", "for=\"[2001:db8::1]\"")];
     let trusted = ["10.0.0.0/8".parse().unwrap()];
     let peer: IpAddr = "10.0.0.1".parse().unwrap();
-    assert_eq!(origin(peer, &headers(&said), &trusted).client, peer);
+    let found = origin(Peer::Tcp(SocketAddr::new(peer, 1)), &headers(&said), &trusted);
+    assert_eq!(found.client, peer);
     assert_eq!(announced(true, &said).get_all(FORWARDED).iter().count(), 2);
     assert_eq!(announced(true, &said)[X_FORWARDED_PROTO], "http");
     assert!(!announced(false, &said).contains_key(FORWARDED));

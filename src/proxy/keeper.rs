@@ -60,6 +60,9 @@ pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;
         let in_force = app.in_force.load_full();
+        if tick {
+            app.access.tick(now);
+        }
         if tick && let Some(tls) = &in_force.tls {
             tls.certificates.look(clock.unix(now));
             if now.since(told_expiry) >= BETWEEN_WARNINGS {

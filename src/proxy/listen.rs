@@ -1,12 +1,11 @@
 //! Listening sockets, and the connections that come in by them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
 use super::connection::{Connection, Protocols};
@@ -15,7 +14,10 @@ use super::failure::Failure;
 use super::forwarded;
 use super::in_force::InForce;
 use super::seat::Seat;
-use super::settings::{Door, DownstreamLimits};
+use super::seats::Group;
+use super::settings::{DoorAddress, DoorKind, DownstreamLimits, Settings};
+use super::socket::{Listener, Listening, Peer, Socket};
+use super::unix::{self, SocketFile};
 use crate::guard::client::Client;
 
 /// Connections that wait to be accepted.
@@ -27,13 +29,28 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// without this limit, it takes minutes.
 const UNSENT: std::ops::RangeInclusive<u64> = (16 << 10)..=(128 << 10);
 
-/// Binds one listening socket. `[::]` does not take IPv4 too: what listens where is what the
+/// Binds one listening socket; the file that it has, if it is a Unix socket.
+pub fn bind(
+    address: &DoorAddress,
+    settings: &Settings,
+) -> io::Result<(Listening, Option<SocketFile>)> {
+    match address {
+        DoorAddress::Tcp(address) => Ok((tcp(*address, &settings.downstream_limits)?, None)),
+        DoorAddress::Unix(path) => {
+            let (listener, file) = unix::bind(path, settings.unix_mode, BACKLOG)?;
+            Ok((Listening::Unix(listener), Some(file)))
+        }
+    }
+}
+
+/// `[::]` does not take IPv4 too: what listens where is what the
 /// configuration says, on every system.
 ///
 /// A client that acknowledges nothing of what was sent to it for the send timeout is cut off by
 /// the kernel, also after its connection was closed.
-pub fn bind(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<StdListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn tcp(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<Listening> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
@@ -41,19 +58,24 @@ pub fn bind(address: SocketAddr, limits: &DownstreamLimits) -> io::Result<StdLis
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    let listener = socket.into();
-    prepare(&listener, limits)?;
-    Ok(listener)
+    let listening = Listening::Tcp(socket.into());
+    prepare(&listening, limits)?;
+    Ok(listening)
 }
 
 /// Sets what connections inherit, which saves system calls for each; also on a socket that another
 /// process has opened.
-pub fn prepare(listener: &StdListener, limits: &DownstreamLimits) -> io::Result<()> {
-    let socket = SockRef::from(listener);
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
-    socket.set_tcp_notsent_lowat(unsent(limits))?;
-    socket.set_nonblocking(true)
+pub fn prepare(listening: &Listening, limits: &DownstreamLimits) -> io::Result<()> {
+    match listening {
+        Listening::Tcp(listener) => {
+            let socket = SockRef::from(listener);
+            socket.set_tcp_nodelay(true)?;
+            socket.set_tcp_user_timeout(Some(limits.send_timeout))?;
+            socket.set_tcp_notsent_lowat(unsent(limits))?;
+            socket.set_nonblocking(true)
+        }
+        Listening::Unix(listener) => listener.set_nonblocking(true),
+    }
 }
 
 /// As much as a client that barely keeps up takes in the send timeout.
@@ -67,18 +89,23 @@ fn unsent(limits: &DownstreamLimits) -> u32 {
 
 /// Accepts connections until it is dropped; `stop` is what the connections listen to. A failure to
 /// accept is waited out, and connections that only wait are closed meanwhile.
-pub async fn accept(core: Arc<Core>, door: Door, listener: TcpListener, stop: watch::Receiver<()>) {
+pub async fn accept(
+    core: Arc<Core>,
+    kind: DoorKind,
+    listener: Listener,
+    stop: watch::Receiver<()>,
+) {
     let mut in_force = core.in_force();
     let mut protocols = Protocols::new(&in_force);
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => {
+            Ok((socket, peer)) => {
                 let now_in_force = core.in_force();
                 if !Arc::ptr_eq(&in_force, &now_in_force) {
                     in_force = now_in_force;
                     protocols = Protocols::new(&in_force);
                 }
-                begin(&core, &in_force, &protocols, door, stream, peer, &stop);
+                begin(&core, &in_force, &protocols, kind, socket, peer, &stop);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -98,31 +125,31 @@ fn begin(
     core: &Arc<Core>,
     in_force: &Arc<InForce>,
     protocols: &Protocols,
-    door: Door,
-    stream: TcpStream,
-    peer: SocketAddr,
+    kind: DoorKind,
+    socket: Socket,
+    peer: Peer,
     stop: &watch::Receiver<()>,
 ) {
     let now = core.clock.now();
-    let group = if forwarded::trusts(peer.ip(), &in_force.settings.trusted_proxies) {
-        None
-    } else {
-        in_force
-            .sites
-            .all()
-            .first()
-            .map(|site| Client::fold(peer.ip(), &site.shield.guard.policy().client))
-    };
-    match core.seats.take(group, Seat::new(core.clock, now), now) {
+    match core.seats.take(group(in_force, peer), Seat::new(core.clock, now), now) {
         Ok(taken) => {
             let seat = Arc::clone(taken.seat());
             let connection =
-                Connection::new(core, Arc::clone(in_force), protocols.clone(), door, peer, taken);
-            let task = tokio::spawn(connection.serve(stream, stop.clone()));
+                Connection::new(core, Arc::clone(in_force), protocols.clone(), kind, peer, taken);
+            let task = tokio::spawn(connection.serve(socket, stop.clone()));
             seat.served_by(task.abort_handle());
         }
         Err(full) => core.failed(&Failure::Refused(full), None),
     }
+}
+
+/// Whose connections those of a peer are counted with.
+fn group(in_force: &InForce, peer: Peer) -> Group {
+    if forwarded::is_trusted(peer, &in_force.settings.trusted_proxies) {
+        return None;
+    }
+    let site = in_force.sites.all().first()?;
+    Some(Client::fold(peer.ip(), &site.shield.guard.policy().client))
 }
 
 /// An error of the connection that was to be accepted, not of the socket that accepts.

@@ -16,9 +16,9 @@ fn all_of_ipv6_leaves_the_port_free_in_ipv4() {
     let limits = limits();
     // Somebody else may have a port in IPv4 alone; nobody has all of these.
     let free = (0..20).any(|_| {
-        let listener = bind("[::]:0".parse().unwrap(), &limits).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        bind(SocketAddr::from(([0, 0, 0, 0], port)), &limits).is_ok()
+        let listener = tcp("[::]:0".parse().unwrap(), &limits).unwrap();
+        let port = listener.address().unwrap().tcp().unwrap().port();
+        tcp(SocketAddr::from(([0, 0, 0, 0], port)), &limits).is_ok()
     });
     assert!(free, "IPv4 is taken together with IPv6");
 }
@@ -26,7 +26,8 @@ fn all_of_ipv6_leaves_the_port_free_in_ipv4() {
 #[test]
 fn connections_inherit_the_options_of_their_listening_socket() {
     let limits = limits();
-    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), &limits).unwrap();
+    let listening = tcp(SocketAddr::from(([127, 0, 0, 1], 0)), &limits).unwrap();
+    let Listening::Tcp(listener) = listening else { panic!("{listening:?}") };
     listener.set_nonblocking(false).unwrap();
     let _client = StdStream::connect(listener.local_addr().unwrap()).unwrap();
     let (accepted, _) = listener.accept().unwrap();

@@ -5,6 +5,7 @@
 //! connection, never a response that was cut and looks whole. It refuses to know what a session
 //! is worth: that is decided in [`guard`](crate::guard).
 
+pub mod account;
 pub mod balance;
 pub mod body;
 pub mod challenge;
@@ -18,6 +19,7 @@ pub mod descriptors;
 pub mod detached;
 pub mod downstream;
 pub mod exchange;
+pub mod explain;
 pub mod failure;
 pub mod forwarded;
 pub mod headers;
@@ -41,11 +43,13 @@ pub mod settings;
 pub mod shield;
 pub mod site;
 pub mod sites;
+pub mod socket;
 pub mod start;
 pub mod state;
 pub mod status;
 pub mod supervisor;
 pub mod tls;
+pub mod unix;
 pub mod upload;
 pub mod upstream;
 pub mod waiters;

@@ -2,14 +2,24 @@
 //! replaces.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 
 use listenfd::ListenFd;
 
+use super::listen;
+use super::settings::{DoorAddress, Settings};
+use super::socket::Listening;
+use super::unix::SocketFile;
+
 /// Sockets that are there already.
 #[derive(Debug, Default)]
-pub struct Passed {
-    tcp: Vec<(SocketAddr, TcpListener)>,
+pub struct Passed(Vec<PassedSocket>);
+
+/// One of them.
+#[derive(Debug)]
+pub struct PassedSocket {
+    pub listening: Listening,
+    /// Whether this process is to remove its file, if it is a Unix socket. systemd removes its own.
+    pub owns_file: bool,
 }
 
 impl Passed {
@@ -21,32 +31,52 @@ impl Passed {
     /// What systemd has passed (sd_listen_fds(3)).
     ///
     /// # Errors
-    /// One of them is no listening TCP socket.
+    /// One of them is no listening socket, of TCP or Unix.
     pub fn by_systemd() -> io::Result<Self> {
         let mut sockets = ListenFd::from_env();
-        let mut tcp = Vec::new();
+        let mut passed = Vec::new();
         for index in 0..sockets.len() {
-            if let Some(listener) = sockets.take_tcp_listener(index)? {
-                tcp.push((listener.local_addr()?, listener));
-            }
+            // The first of them refuses, and leaves, what is of the other kind.
+            let listening = match sockets.take_tcp_listener(index) {
+                Ok(Some(listener)) => Listening::Tcp(listener),
+                Ok(None) => continue,
+                Err(_) => match sockets.take_unix_listener(index)? {
+                    Some(listener) => Listening::Unix(listener),
+                    None => continue,
+                },
+            };
+            passed.push(PassedSocket { listening, owns_file: false });
         }
-        Ok(Self { tcp })
+        Ok(Self(passed))
     }
 
     /// Sockets that a predecessor has passed.
-    pub fn by_predecessor(sockets: Vec<TcpListener>) -> io::Result<Self> {
-        let tcp = sockets.into_iter().map(|socket| Ok((socket.local_addr()?, socket)));
-        Ok(Self { tcp: tcp.collect::<io::Result<_>>()? })
+    pub fn by_predecessor(sockets: Vec<PassedSocket>) -> Self {
+        Self(sockets)
     }
 
-    /// The one that listens at an address.
-    pub fn take(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        let index = self.tcp.iter().position(|(at, _)| *at == address)?;
-        Some(self.tcp.swap_remove(index).1)
+    /// The one that listens at an address, ready to be used; and its file, if it is ours.
+    pub fn take(
+        &mut self,
+        address: &DoorAddress,
+        settings: &Settings,
+    ) -> io::Result<Option<(Listening, Option<SocketFile>)>> {
+        let found = self
+            .0
+            .iter()
+            .position(|socket| socket.listening.address().is_ok_and(|at| at == *address));
+        let Some(index) = found else { return Ok(None) };
+        let PassedSocket { listening, owns_file } = self.0.swap_remove(index);
+        listen::prepare(&listening, &settings.downstream_limits)?;
+        let file = match address {
+            DoorAddress::Unix(path) if owns_file => Some(SocketFile::adopt(path)?),
+            DoorAddress::Unix(_) | DoorAddress::Tcp(_) => None,
+        };
+        Ok(Some((listening, file)))
     }
 
-    /// One that nobody has taken.
-    pub fn left(&self) -> Option<SocketAddr> {
-        self.tcp.first().map(|(address, _)| *address)
+    /// Where one listens that nobody has taken.
+    pub fn left(&self) -> Option<DoorAddress> {
+        self.0.iter().find_map(|socket| socket.listening.address().ok())
     }
 }

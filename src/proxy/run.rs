@@ -2,14 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -19,8 +17,10 @@ use super::checks;
 use super::control::{Control, Order};
 use super::core::{App, Core};
 use super::passed::Passed;
-use super::settings::Door;
-use super::{listen, status, supervisor};
+use super::settings::{DoorAddress, DoorKind};
+use super::socket::{Listener, Listening};
+use super::unix::SocketFile;
+use super::{explain, listen, status, supervisor};
 
 /// Orders that wait to be obeyed.
 const ORDERS: usize = 16;
@@ -39,7 +39,7 @@ pub struct Orders<'a> {
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
-/// stands.
+/// stands, and the access log opened anew.
 pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
     let control = runtime()?;
     let mut signals = {
@@ -61,7 +61,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         }
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.hup.recv() => {
                     let _ = reload(orders);
                 }
@@ -76,7 +79,10 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         running.stop();
         loop {
             tokio::select! {
-                _ = signals.usr1.recv() => tell_status(&app),
+                _ = signals.usr1.recv() => {
+                    app.access.reopen();
+                    tell_status(&app);
+                }
                 _ = signals.term.recv() => running.abort(),
                 _ = signals.int.recv() => running.abort(),
                 () = running.ended() => return Ok(()),
@@ -122,8 +128,19 @@ fn obey(order: Order, app: &App, orders: &Orders<'_>) {
             let (text, json) = status::of(app);
             tokio::spawn(async move { order.answer(&text, json).await });
         }
+        "explain" => {
+            let in_force = app.in_force.load();
+            let limits = &in_force.settings.downstream_limits;
+            let outcome = explain::explain(&in_force.sites, limits, app.clock, &order.order);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok((text, json)) => order.answer(&text, json).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
         _ => {
-            tokio::spawn(order.refuse("not an order; there are reload and status"));
+            tokio::spawn(order.refuse("not an order; there are reload, status and explain"));
         }
     }
 }
@@ -147,8 +164,9 @@ fn tell_status(app: &App) {
 #[derive(Debug)]
 pub struct Bound {
     app: Arc<App>,
-    listeners: Vec<(Door, StdListener)>,
-    addresses: Vec<SocketAddr>,
+    listeners: Vec<(DoorKind, Listening)>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Bound {
@@ -156,23 +174,22 @@ impl Bound {
     pub fn new(app: Arc<App>, mut passed: Passed) -> Result<Self, RunError> {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
+        let mut files = Vec::new();
         let settings = &app.in_force.load().settings;
         for door in &settings.doors {
-            let address = door.address;
-            let failed = |source| RunError::Bind { address, source };
-            let limits = &settings.downstream_limits;
-            let listener = match passed.take(address) {
-                Some(listener) => listen::prepare(&listener, limits).map(|()| listener),
-                None => listen::bind(address, limits),
+            let failed = |source| RunError::Bind { address: door.address.clone(), source };
+            let (listener, file) = match passed.take(&door.address, settings).map_err(failed)? {
+                Some(passed) => passed,
+                None => listen::bind(&door.address, settings).map_err(failed)?,
             };
-            let listener = listener.map_err(failed)?;
-            addresses.push(listener.local_addr().map_err(failed)?);
-            listeners.push((*door, listener));
+            addresses.push(listener.address().map_err(failed)?);
+            listeners.push((door.kind, listener));
+            files.extend(file);
         }
         if let Some(address) = passed.left() {
             return Err(RunError::Passed { address });
         }
-        Ok(Self { app: Arc::clone(&app), listeners, addresses })
+        Ok(Self { app: Arc::clone(&app), listeners, addresses, files })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -199,14 +216,14 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        Ok(Running { threads, phase, addresses: self.addresses })
+        Ok(Running { threads, phase, addresses: self.addresses, files: self.files })
     }
 
-    fn register(&self, runtime: &Runtime) -> Result<Vec<(Door, TcpListener)>, RunError> {
+    fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
         let _context = runtime.enter();
         self.listeners
             .iter()
-            .map(|(door, listener)| Ok((*door, TcpListener::from_std(listener.try_clone()?)?)))
+            .map(|(kind, listener)| Ok((*kind, listener.register()?)))
             .collect::<io::Result<_>>()
             .map_err(RunError::Runtime)
     }
@@ -227,23 +244,31 @@ enum Phase {
 pub struct Running {
     threads: Vec<JoinHandle<usize>>,
     phase: watch::Sender<Phase>,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<DoorAddress>,
+    files: Vec<SocketFile>,
 }
 
 impl Running {
     /// Where it listens; ports that were 0 are what the system gave.
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[DoorAddress] {
         &self.addresses
     }
 
     /// Stops accepting and closes idle connections; what runs may take the drain timeout.
     pub fn stop(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Draining);
     }
 
     /// Ends at once.
     pub fn abort(&self) {
+        self.leave();
         self.phase.send_replace(Phase::Aborted);
+    }
+
+    /// Removes the files of sockets, while these are open still.
+    fn leave(&self) {
+        self.files.iter().for_each(SocketFile::remove);
     }
 
     /// Waits until no core serves any more.
@@ -265,15 +290,15 @@ impl Running {
 /// One core, from start to end; how many exchanges were cut.
 async fn serve(
     core: &Arc<Core>,
-    listeners: Vec<(Door, TcpListener)>,
+    listeners: Vec<(DoorKind, Listener)>,
     mut phase: watch::Receiver<Phase>,
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
     let (stop, stopped) = watch::channel(());
     let mut accepting = JoinSet::new();
-    for (door, listener) in listeners {
-        accepting.spawn(listen::accept(Arc::clone(core), door, listener, stopped.clone()));
+    for (kind, listener) in listeners {
+        accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
     if core.index == 0 {
@@ -319,9 +344,9 @@ fn runtime() -> Result<Runtime, RunError> {
 #[derive(Debug)]
 pub enum RunError {
     /// An address cannot be listened on.
-    Bind { address: SocketAddr, source: io::Error },
+    Bind { address: DoorAddress, source: io::Error },
     /// A socket was passed that no `listen` names.
-    Passed { address: SocketAddr },
+    Passed { address: DoorAddress },
     /// A thread, a runtime or its sockets could not be had.
     Runtime(io::Error),
     /// SIGTERM and SIGINT could not be taken over.
@@ -333,21 +358,10 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => {
-                let remedy = match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "the port is in use: stop what listens there, or give `listen` another"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
-                    }
-                    io::ErrorKind::AddrNotAvailable => {
-                        "no interface has this address: correct `listen`"
-                    }
-                    _ => return write!(f, "cannot listen on {address}: {source}"),
-                };
-                write!(f, "cannot listen on {address}: {remedy}")
-            }
+            Self::Bind { address, source } => match remedy(address, source.kind()) {
+                Some(remedy) => write!(f, "cannot listen on {address}: {remedy}"),
+                None => write!(f, "cannot listen on {address}: {source}: correct `listen`"),
+            },
             Self::Passed { address } => write!(
                 f,
                 "a socket that listens at {address} was passed, which `listen` does not name: name \
@@ -358,6 +372,35 @@ impl fmt::Display for RunError {
             Self::Panicked => f.write_str("a core ended by a panic: please report this"),
         }
     }
+}
+
+/// What to do where an address cannot be listened on.
+fn remedy(address: &DoorAddress, kind: io::ErrorKind) -> Option<&'static str> {
+    use io::ErrorKind as Kind;
+    Some(match (address, kind) {
+        (DoorAddress::Tcp(_), Kind::AddrInUse) => {
+            "the port is in use: stop what listens there, or give `listen` another"
+        }
+        (DoorAddress::Tcp(_), Kind::PermissionDenied) => {
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
+        }
+        (DoorAddress::Tcp(_), Kind::AddrNotAvailable) => {
+            "no interface has this address: correct `listen`"
+        }
+        (DoorAddress::Unix(_), Kind::AddrInUse) => {
+            "in use by another process: stop it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::AlreadyExists) => {
+            "there is a file that is no socket: move it away, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::NotFound | Kind::NotADirectory) => {
+            "there is no such directory: make it, or give `listen` another path"
+        }
+        (DoorAddress::Unix(_), Kind::PermissionDenied | Kind::ReadOnlyFilesystem) => {
+            "not permitted: let the user that Floodwall runs as write to the directory"
+        }
+        _ => return None,
+    })
 }
 
 impl std::error::Error for RunError {

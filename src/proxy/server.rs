@@ -137,6 +137,11 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// Whose connection it is.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
     /// A connection on which a response is being read. `again` is false if it must be closed.
     pub fn new(
         link: Link,

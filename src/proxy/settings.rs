@@ -20,6 +20,8 @@ use super::tls::client::ClientSettings;
 pub struct Settings {
     /// Where it listens. Port 0 takes a free one.
     pub doors: Vec<Door>,
+    /// The permissions of those that are Unix sockets.
+    pub unix_mode: u32,
     /// Peers whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Runtimes, each on a thread of its own; 0 is one for each CPU.
@@ -34,10 +36,37 @@ pub struct Settings {
 }
 
 /// Where connections come in, and what is spoken there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {
-    pub address: SocketAddr,
+    pub address: DoorAddress,
     pub kind: DoorKind,
+}
+
+/// Where a door is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DoorAddress {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl DoorAddress {
+    /// The address, if it has one.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for DoorAddress {
+    /// As in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// What is spoken on a listening socket.
@@ -215,6 +244,6 @@ pub struct DownstreamLimits {
     pub headers: usize,
     /// Connections of clients, all cores together.
     pub connections: usize,
-    /// Connections of one client. Trusted proxies have no such limit.
+    /// Connections of one client. Trusted proxies and Unix sockets have no such limit.
     pub connections_per_client: usize,
 }

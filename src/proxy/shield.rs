@@ -49,6 +49,10 @@ impl Shield {
     /// The same with another guard, which shares its memory with this one's, and with what tells
     /// of it: what a reload puts in force. Who waits for the one is woken by the other.
     pub fn reconfigured(&self, guard: Guard, telemetry: Telemetry) -> Self {
+        if let Some(state) = &self.state {
+            // Under which configuration things were remembered is in the snapshot only.
+            state.missed();
+        }
         Self {
             guard,
             telemetry: Arc::new(telemetry),
@@ -58,8 +62,9 @@ impl Shield {
         }
     }
 
-    /// The verdict on a request, after waiting for exchanges that must end first.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Decision {
+    /// The verdict on a request, after waiting for exchanges that must end first; and what was
+    /// found of it.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> (Decision, Facts) {
         let policy = self.guard.policy();
         let (key_wait, slot_wait) = (policy.session.key_wait, policy.recycle.slot_wait);
         let patience = |what| match what {
@@ -73,7 +78,7 @@ impl Shield {
                 Verdict::Forward(ticket, facts) => {
                     self.tell_admission(&facts);
                     let shield = Arc::clone(self);
-                    Ok(Decision::Forward(Admitted { shield, ticket: Some(ticket) }))
+                    Ok((Decision::Forward(Admitted { shield, ticket: Some(ticket) }), facts))
                 }
                 Verdict::Refuse { why, retry_after, facts, wake } => {
                     self.tell_admission(&facts);
@@ -83,18 +88,18 @@ impl Shield {
                     if why == Refusal::TableFull {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
-                    Ok(Decision::Refuse { retry_after })
+                    Ok((Decision::Refuse { retry_after }, facts))
                 }
                 Verdict::Challenge { facts, wake } => {
                     self.tell_admission(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
-                    Ok(Decision::Challenge)
+                    Ok((Decision::Challenge, facts))
                 }
                 Verdict::Answer { answer, delete, facts } => {
                     self.tell_admission(&facts);
-                    Ok(Decision::Answer { answer, delete })
+                    Ok((Decision::Answer { answer, delete }, facts))
                 }
             }
         };
@@ -235,7 +240,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request).await
+        shield.admit(&request).await.0
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod offline;
 mod reload;
 mod tls;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 
+pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 pub use self::tls::summary as certificates;
 use super::balance::Method;
@@ -30,21 +32,22 @@ use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, CheckSettings, Door, DoorKind, DownstreamLimits, ServerSettings, Settings,
-    SiteSettings, UpstreamLimits, UpstreamSettings,
+    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, ServerSettings,
+    Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
-use super::tls::client::{Client, ClientError};
+use super::tls::client::Client;
 use super::upstream::{Told, Upstream};
-use crate::config::{self, Config, HostPattern};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
 use crate::guard::footprint::Footprint;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::telemetry::Telemetry;
+use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
-use crate::telemetry::{self, Telemetry};
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -70,9 +73,12 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
     let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
+    let access = AccessLog::off();
+    put_access_log(&access, &config)?;
     let app = Arc::new(App {
         clock,
         seats,
+        access,
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
@@ -100,12 +106,24 @@ pub fn run(
     let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
+    app.access.finish(clock.now());
     let retired = reload.into_retired();
     for site in app.in_force.load().sites.all().iter().chain(&retired) {
         close(site, clock)?;
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// Puts the access log of a configuration in force, or leaves all as it was.
+fn put_access_log(access: &AccessLog, config: &Config) -> Result<(), OpenError> {
+    let format = match config.access_log().format {
+        AccessFormat::Off => Format::Off,
+        AccessFormat::Common => Format::Common,
+        AccessFormat::Combined => Format::Combined,
+        AccessFormat::Json => Format::Json,
+    };
+    access.put(format, config.access_log().file.as_deref())
 }
 
 /// Tells and saves what there is to tell and to save of a site at its end.
@@ -127,9 +145,10 @@ fn begin(
     clock: Clock,
     seats: &Arc<Seats>,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
+    let client = tls::client(site)?;
     let shield = Arc::new(shield(config, site, clock)?);
     let settings = site_settings(site);
-    let upstream = upstream(&settings, cores, seats, &shield, None)?;
+    let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
 }
 
@@ -139,12 +158,11 @@ fn upstream(
     cores: usize,
     seats: &Arc<Seats>,
     shield: &Arc<Shield>,
+    client: Option<Arc<Client>>,
     before: Option<&Upstream>,
-) -> Result<Arc<Upstream>, ClientError> {
+) -> Arc<Upstream> {
     let (clock, told) = (shield.clock, told(shield));
-    let tls = settings.upstream.tls.as_ref().map(Client::new).transpose()?.map(Arc::new);
-    let upstream = Upstream::new(settings, cores, clock, Arc::clone(seats), told, tls, before);
-    Ok(Arc::new(upstream))
+    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
 /// What is told when a server goes down, or is back.
@@ -175,7 +193,8 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let telemetry = Telemetry::new(names(&policy), floods(config), clock.now());
+    let name = (site.name() != config::Site::ONLY).then(|| site.name());
+    let telemetry = Telemetry::of_site(name, names(&policy), floods(config), clock.now());
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -262,39 +281,24 @@ fn announce(config: &Config) {
     }
 }
 
-/// What `floodwall check` says of the state that a start would find.
-pub fn state_summary(site: &config::Site) -> Option<String> {
-    let path = site.state()?;
-    let clock = Clock::start();
-    Some(match state::peek(path, site.policy().clone(), clock) {
-        Ok(None) => "none yet: no session is known at the first start".to_owned(),
-        Ok(Some(guard)) => {
-            let now = clock.now();
-            let warmth = guard.warmth(now);
-            let (keys, _) = guard.sizes();
-            let warm_at = clock.unix(now.after(warmth.span().0));
-            format!("{keys} keys, {}", telemetry::warmth::describe(warmth, warm_at))
-        }
-        Err(error) => error.to_string(),
-    })
-}
-
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let down = config.downstream_limits();
     let of_tls = config.tls();
     let doors = |addresses: &[SocketAddr], kind| {
-        let doors = addresses.iter().map(|address| Door { address: *address, kind });
-        doors.collect::<Vec<_>>()
+        let door = |address: &SocketAddr| Door { address: DoorAddress::Tcp(*address), kind };
+        addresses.iter().map(door).collect::<Vec<_>>()
     };
+    let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
         doors: [
-            doors(config.listen(), DoorKind::Plain),
+            config.listen().iter().map(plain).collect(),
             doors(&of_tls.listen, DoorKind::Tls),
             doors(&of_tls.redirect, DoorKind::Redirect),
         ]
         .concat(),
         tls: tls::settings(of_tls),
+        unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
@@ -312,6 +316,13 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+    }
+}
+
+fn door_address(listen: &Listen) -> DoorAddress {
+    match listen {
+        Listen::Tcp(address) => DoorAddress::Tcp(*address),
+        Listen::Unix(path) => DoorAddress::Unix(path.clone()),
     }
 }
 

@@ -10,6 +10,7 @@
 //! nothing of the configuration, of sockets and of runtimes; whoever owns a clock calls
 //! [`Telemetry::tick`] once a second.
 
+pub mod access;
 mod escape;
 mod failures;
 pub mod flood;
@@ -37,7 +38,7 @@ use self::flood::{FloodRecord, FloodSettings, Floods};
 use self::notice::Notices;
 use self::servers::{Servers, State};
 use self::tally::SharedTally;
-use crate::guard::fact::{Event, Fact, Notice, Write};
+use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 use crate::guard::status::Status;
@@ -220,6 +221,11 @@ impl Telemetry {
         self.life.limits.finish(now);
         self.life.servers.finish(now);
         self.log_summary(now);
+    }
+
+    /// What the rule of a request is called in a line.
+    pub fn name(&self, route: RouteId) -> &str {
+        self.floods.name(route)
     }
 
     fn log(&self, records: &[FloodRecord]) {

@@ -73,21 +73,38 @@ fn span(span: Duration) -> String {
     text
 }
 
-/// Seconds since 1970 as RFC 3339 writes them, in UTC. The days are turned into a date by the
-/// method of Howard Hinnant's `civil_from_days`: years begin in March, 400 of them have 146,097
-/// days.
+/// Seconds since 1970 as RFC 3339 writes them, in UTC.
 fn rfc3339(unix: u64) -> String {
-    let (days, second) = (unix / 86_400 + 719_468, unix % 86_400);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// A moment as calendar and clock on the wall have it, in UTC; months and days begin at 1.
+pub(super) struct Civil {
+    pub(super) year: u64,
+    pub(super) month: u64,
+    pub(super) day: u64,
+    pub(super) hour: u64,
+    pub(super) minute: u64,
+    pub(super) second: u64,
+}
+
+impl Civil {
+    /// Of seconds since 1970. The days are turned into a date by the method of Howard Hinnant's
+    /// `civil_from_days`: years begin in March, 400 of them have 146,097 days.
+    pub(super) fn of(unix: u64) -> Self {
+        let (days, second) = (unix / 86_400 + 719_468, unix % 86_400);
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        Self { year, month, day, hour, minute, second }
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
+mod access_log;
 mod attacks;
 mod challenges;
 mod django_attacks;
@@ -16,6 +17,7 @@ mod django_rig;
 mod django_spares;
 mod django_trouble;
 mod django_warmth;
+mod explaining;
 mod forged;
 mod framing;
 mod leaps;
@@ -35,3 +37,4 @@ mod tls_limits;
 mod tls_redirect;
 mod tls_upstream;
 mod trouble;
+mod unix_sockets;

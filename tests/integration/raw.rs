@@ -19,7 +19,7 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
     UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
@@ -42,9 +42,10 @@ pub struct Proxy {
 
 /// What an application on a free port would be called with.
 pub fn settings(upstream: Address) -> Single {
-    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let address = DoorAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let shell = Settings {
         doors: vec![Door { address, kind: DoorKind::Plain }],
+        unix_mode: 0o660,
         trusted_proxies: Vec::new(),
         cores: 1,
         drain_timeout: DEADLINE,
@@ -110,7 +111,7 @@ impl Proxy {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.running().addresses()[0]
+        self.running().addresses()[0].tcp().unwrap()
     }
 
     /// What the upstream is called in `Host` where the client calls it nothing.
@@ -227,7 +228,7 @@ impl Wire {
         Self { stream: Stream::Tcp(stream), read: Vec::new() }
     }
 
-    fn unix(stream: UnixStream) -> Self {
+    pub fn unix(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         Self { stream: Stream::Unix(stream), read: Vec::new() }

@@ -9,7 +9,7 @@ use floodwall::proxy::clock::Clock;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Orders, RunError, run};
 
-use floodwall::proxy::settings::{Door, DoorKind};
+use floodwall::proxy::settings::{Door, DoorAddress, DoorKind};
 
 use crate::raw::{Application, OK, Proxy, Wire, settings, shield};
 
@@ -20,9 +20,10 @@ fn a_port_in_use_is_named_with_its_remedy() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     let mut settings = settings(Application::tcp().address);
-    settings.doors.push(Door { address, kind: DoorKind::Plain });
-    let error =
-        Bound::new(settings.app(Clock::start(), shield(), |_| {}), Passed::none()).unwrap_err();
+    let door = DoorAddress::Tcp(address);
+    settings.doors.push(Door { address: door, kind: DoorKind::Plain });
+    let app = settings.app(Clock::start(), shield(), |_| {});
+    let error = Bound::new(app, Passed::none()).unwrap_err();
     assert!(matches!(error, RunError::Bind { .. }), "{error:?}");
     let text = error.to_string();
     assert!(text.contains(&address.to_string()) && text.contains("`listen`"), "{text}");
@@ -33,13 +34,13 @@ fn all_cores_and_all_addresses_serve() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
     settings.cores = 3;
-    let door = settings.doors[0];
+    let door = settings.doors[0].clone();
     settings.doors.push(door);
     let proxy = Proxy::start(settings);
     assert_eq!(proxy.running().addresses().len(), 2);
     for address in proxy.running().addresses().to_vec() {
         for _ in 0..10 {
-            let mut client = proxy.connect_to(address);
+            let mut client = proxy.connect_to(address.tcp().unwrap());
             client.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
             assert!(client.head().starts_with("HTTP/1.1 400 "));
         }
@@ -78,7 +79,7 @@ fn sigterm_drains() {
     let mut settings = settings(application.address.clone());
     // `run` tells nobody its port: one that was free a moment ago.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    settings.doors[0].address = address;
+    settings.doors[0].address = DoorAddress::Tcp(address);
     let app = settings.app(Clock::start(), shield(), |_| {});
     let running = thread::spawn(move || {
         run(app, Passed::none(), &Orders { control: None, reload: &|| Err(String::new()) })

@@ -56,6 +56,11 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("session.cookie_secure = 'yes'", (1, 25), &["true or false, without quotes"]),
     ("mode = 'Observe'", (1, 8), &["did you mean `observe`?", "\"enforce\", \"observe\""]),
     ("profile = 'django14'", (1, 11), &["did you mean `django-1.4`?"]),
+    // The access log.
+    ("[access_log]\nfile = 'a.log'", (1, 1), &["access_log.format: missing", "\"combined\""]),
+    ("[access_log]\nformat = 'json'", (1, 1), &["access_log.file: missing", "\"-\" for standard output"]),
+    ("[access_log]\nformat = 'combine'\nfile = '-'", (2, 10), &["did you mean `combined`?"]),
+    ("access_log.file = '/var/log/'", (1, 19), &["a directory", "write \"/var/log/access.log\""]),
     // Addresses.
     ("listen = []", (1, 10), &["name at least one address"]),
     ("listen = ['1.2.3.4:5', '1.2.3.4:5']", (1, 24), &["named twice"]),

@@ -13,7 +13,7 @@ use super::Rank;
 use super::table::{Cell, Found};
 
 /// Which of a debtor's cells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Level {
     Client,
     Token,

@@ -1,7 +1,8 @@
 //! The cells of one debtor and of the site, all locked: what a decision looks at, and what it writes.
 
+use super::diary::{Change, Diary, Whose};
 use super::line::{Level, Lines};
-use super::table::{Cell, Found, Shard, SiteCells, Tag};
+use super::table::{Cell, Found, Place, Shard, SiteCells, Tag};
 use super::{Rank, Refused};
 use crate::guard::gcra::Gcra;
 use crate::guard::moment::Moment;
@@ -18,6 +19,8 @@ pub(super) struct Open<'a> {
     pub(super) site_lines: &'a Lines,
     pub(super) shard: &'a mut Shard,
     pub(super) site: &'a mut SiteCells,
+    pub(super) diary: &'a mut Diary,
+    pub(super) site_diary: &'a mut Diary,
     pub(super) slot: usize,
     pub(super) now: Moment,
 }
@@ -42,6 +45,18 @@ impl Open<'_> {
             Some(_) => Cell::FRESH,
             None => self.site.strict,
         }
+    }
+
+    /// Notes what is about to happen to a cell, for another process; and to the site's.
+    pub(super) fn note(&mut self, spots: &Spots, change: Change) {
+        for (level, found) in spots.iter().flatten() {
+            let tag = Tag { slot: self.slot, level: *level };
+            match found.place() {
+                Place::Cell(hash) => self.diary.note(Whose::Cell(hash, tag), change),
+                Place::Strict => self.site_diary.note(Whose::Strict(self.slot), change),
+            }
+        }
+        self.site_diary.note(Whose::Site(self.slot), change);
     }
 
     pub(super) fn write(&mut self, (level, found): &Spot, cell: Cell) {

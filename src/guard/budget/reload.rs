@@ -27,7 +27,7 @@ impl Budgets {
         let line = |budget| Line::new(budget, clients, challenge, self.secret);
         let new = budgets.iter().map(line).collect();
         let (lines, slots) = {
-            let Site { lines, cells } = &*self.memory.site.lock();
+            let Site { lines, cells, .. } = &*self.memory.site.lock();
             lines.followed_by(new, |slot| cells[slot].site.until)
         };
         let lines = Arc::new(lines);

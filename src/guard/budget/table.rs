@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::gcra::{Gcra, Short};
 use super::super::key::CellHash;
 use super::super::moment::Moment;
+use super::diary::Diary;
 use super::line::{Level, Lines};
 
 /// Where a client or a wide prefix is counted.
@@ -101,7 +102,7 @@ impl Found {
 
 /// Whose a cell is: the place of its budget, and which of a debtor's cells. Untagged is one that was
 /// taken in from a state file and not used since: that is in its hash, which cannot be read back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
     pub(super) slot: usize,
     pub(super) level: Level,
@@ -112,7 +113,7 @@ impl Tag {
     const SHIFT: u32 = 33;
 
     /// Not zero; 27 bits. A slot has 16 of them: what is beyond is untagged.
-    fn bits(self) -> u64 {
+    pub(super) fn bits(self) -> u64 {
         let (kind, bits) = match self.level {
             Level::Client => (1, 0),
             Level::Token => (2, 0),
@@ -126,7 +127,7 @@ impl Tag {
         }
     }
 
-    fn read(word: u64) -> Option<Self> {
+    pub(super) fn read(word: u64) -> Option<Self> {
         let tag = word >> Self::SHIFT;
         // Eight bits, as they were written.
         let bits = (tag >> 3 & 0xff) as u8;
@@ -147,6 +148,7 @@ impl Tag {
 pub(super) struct Section {
     pub(super) lines: Arc<Lines>,
     pub(super) shard: Shard,
+    pub(super) diary: Diary,
 }
 
 impl Section {

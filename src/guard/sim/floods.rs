@@ -127,6 +127,15 @@ fn whatever_is_tried_the_store_grows_no_faster_than_the_budgets_allow() {
     run_seeds(seeds(100, 5_000), |seed| Flood::new(seed).run());
 }
 
+#[test]
+fn what_is_explained_is_what_happens_and_nothing_comes_of_it() {
+    run_seeds(seeds(30, 1_000), |seed| {
+        let mut flood = Flood::new(seed);
+        flood.world.explains = true;
+        flood.run();
+    });
+}
+
 /// Reloads that change nothing are noticed by nobody: the same things happen with and without.
 #[test]
 fn a_reload_of_the_same_policy_changes_no_verdict() {

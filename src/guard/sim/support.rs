@@ -13,6 +13,7 @@ use super::super::challenge::Challenged;
 use super::super::client::Client;
 use super::super::cookie::Cookies;
 use super::super::exchange::{Outcome, RelayCookie, Request, Settlement, Ticket, Verdict};
+use super::super::explain::Explanation;
 use super::super::fact::Refusal;
 use super::super::key::{Secret, SessionKey};
 use super::super::ledger::Patience;
@@ -186,6 +187,15 @@ impl Ask {
 
     /// Asks the guard as the shell does.
     pub fn admit(&self, guard: &Guard, patience: Patience, now: Moment) -> Verdict {
+        self.as_request(guard, |request| guard.admit(request, patience, now))
+    }
+
+    /// What the guard says would become of it.
+    pub fn explain(&self, guard: &Guard, now: Moment) -> Explanation {
+        self.as_request(guard, |request| guard.explain(request, now))
+    }
+
+    fn as_request<R>(&self, guard: &Guard, ask: impl FnOnce(&Request<'_>) -> R) -> R {
         let session = &guard.policy().session;
         let line = self.cookie.as_ref().map(|value| format!("{}={value}", session.cookie));
         let lines = line.iter().map(|line| line.as_bytes());
@@ -205,7 +215,7 @@ impl Ask {
             authorization: self.authorization,
             cookies: &cookies,
         };
-        guard.admit(&request, patience, now)
+        ask(&request)
     }
 
     /// The ticket of an exchange that must be admitted.

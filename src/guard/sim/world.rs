@@ -36,6 +36,7 @@ use super::super::route::Effect;
 use super::super::set_cookie::Evidence;
 use super::super::{Guard, UnderWay};
 use super::django::{Answer, Django};
+use super::explained;
 use super::meter::Meter;
 use super::support::{Ask, Random, START, evidence, text};
 use std::time::Duration;
@@ -67,6 +68,8 @@ pub struct World {
     /// many at once.
     passed: HashMap<String, Passed>,
     late: HashMap<String, Late>,
+    /// Whether each request is explained before it is decided.
+    pub explains: bool,
     /// What happened to exchanges so far.
     pub events: u64,
     /// Clients that brought a challenge's cookie back.
@@ -160,6 +163,7 @@ impl World {
             slow: Vec::new(),
             held: Meter::new(guard.policy(), records_each(&django), START),
             passed: HashMap::new(),
+            explains: false,
             events: 0,
             challenges: 0,
             guard: Arc::new(guard),
@@ -212,7 +216,13 @@ impl World {
         until: Option<Moment>,
     ) {
         self.events += 1;
-        match ask.admit(&guard, patience, self.now) {
+        let explains = self.explains && patience == Patience::Left;
+        let said = explains.then(|| explained::explain(&guard, &ask, self.events, self.now));
+        let verdict = ask.admit(&guard, patience, self.now);
+        if let Some(said) = said {
+            explained::compare(&said, &verdict, &ask);
+        }
+        match verdict {
             Verdict::Wait(what) => {
                 assert_eq!(patience, Patience::Left, "who has no patience does not wait");
                 let policy = guard.policy();

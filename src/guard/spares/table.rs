@@ -9,7 +9,7 @@ use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
 use super::Asking;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Table {
     pub(super) paths: Vec<Path>,
     /// Slots that there may be at most.
@@ -22,8 +22,11 @@ pub(super) struct Table {
     pub(super) counter: u64,
     /// The application was seen to delete an empty session rather than replace it, wherever.
     pub(super) deletes: bool,
+    /// The spares are another process's.
+    pub(super) handed: bool,
 }
 
+#[derive(Clone)]
 pub(super) struct Path {
     pub(super) path: Box<[u8]>,
     /// Gated whatever was proved, until then.
@@ -33,6 +36,7 @@ pub(super) struct Path {
     pub(super) stage: Stage,
 }
 
+#[derive(Clone)]
 pub(super) enum Stage {
     Unproved {
         busy: bool,
@@ -55,7 +59,7 @@ impl Stage {
     pub(super) const UNPROVED: Self = Self::Unproved { busy: false, clean: 0, quiet: false };
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Slot {
     pub(super) leased: bool,
     pub(super) spare: Option<(SessionKey, Moment)>,
@@ -182,6 +186,19 @@ impl Path {
                 slots.len() - 1
             })
         })
+    }
+
+    /// A slot of a proved path that no exchange uses and that holds no spare.
+    pub(super) fn empty_slot(&mut self) -> Option<&mut Slot> {
+        let Stage::Proved { share, slots, .. } = &mut self.stage else { return None };
+        let empty = slots.iter().position(|slot| !slot.leased && slot.spare.is_none());
+        let index = empty.or_else(|| {
+            (slots.len() < *share).then(|| {
+                slots.push(Slot::default());
+                slots.len() - 1
+            })
+        })?;
+        slots.get_mut(index)
     }
 
     /// One slot more for a proved path.

@@ -5,14 +5,16 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{announce, begin, fit, floods, names, place, settings, site_settings, tls, upstream};
+use super::{
+    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, tls,
+    upstream,
+};
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
-use crate::proxy::tls::client::ClientError;
-use crate::telemetry::Telemetry;
+use crate::proxy::tls::client::Client;
 
 /// What a reload needs, and what it leaves behind.
 pub(super) struct Reload<'a> {
@@ -50,28 +52,32 @@ impl<'a> Reload<'a> {
         settings.doors.clone_from(&before.settings.doors);
         settings.cores = before.settings.cores;
         fit(&mut settings);
-        // Of the files that it names none may be found wrong when half of it is in force.
-        tls::summary(&config).map_err(|error| error.to_string())?;
         // Where it is spoken only a restart changes.
         let tls = tls::begin(&settings, before.tls.as_ref());
         let tls = tls.map_err(|error| error.to_string())?.or_else(|| before.tls.clone());
-        let mut sites = Vec::new();
-        for site in config.sites() {
+        let clients = config.sites().iter().map(tls::client).collect::<Result<Vec<_>, _>>();
+        let clients = clients.map_err(|error| error.to_string())?;
+        let old = |site: &config::Site| {
             let mut old = before.sites.all().iter().chain(&state.retired);
-            let old = old.find(|old| old.name == site.name());
-            let made = match old {
-                Some(old) => self.again(&config, site, old).map_err(|error| error.to_string())?,
-                None => {
-                    let (cores, clock) = (settings.cores(), self.app.clock);
-                    let made = begin(&config, site, cores, clock, &self.app.seats);
-                    made.map_err(|error| format!("site {}: {error}", site.name()))?
-                }
-            };
-            sites.push(made);
+            old.find(|old| old.name == site.name())
+        };
+        let mut new = Vec::new();
+        for site in config.sites().iter().filter(|site| old(site).is_none()) {
+            let (cores, clock) = (settings.cores(), self.app.clock);
+            let made = begin(&config, site, cores, clock, &self.app.seats);
+            new.push(made.map_err(|error| format!("site {}: {error}", site.name()))?);
         }
+        put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;
         let unchanged = unchanged(&state.config, &config, &before);
 
-        // Nothing fails from here on.
+        // Nothing fails from here on: what is made anew changes what is remembered.
+        let mut new = new.into_iter();
+        let sites = config.sites().iter().zip(clients);
+        let sites = sites.filter_map(|(site, client)| match old(site) {
+            Some(old) => Some(self.again(&config, site, old, client)),
+            None => new.next(),
+        });
+        let sites = sites.collect();
         let limits = &settings.downstream_limits;
         self.app.seats.resize(limits.connections, limits.connections_per_client);
         let sites = Sites::new(sites);
@@ -103,16 +109,18 @@ impl<'a> Reload<'a> {
         config: &Config,
         site: &config::Site,
         old: &Site,
-    ) -> Result<(Place, Arc<Site>), ClientError> {
+        client: Option<Arc<Client>>,
+    ) -> (Place, Arc<Site>) {
         let now = self.app.clock.now();
         let policy = site.policy().clone();
-        let telemetry = Telemetry::new(names(&policy), floods(config), now);
+        let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
         let guard = old.shield.guard.reconfigured(policy, now);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
         let cores = self.app.in_force.load().settings.cores();
-        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream))?;
-        Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, way))))
+        let before = Some(&*old.upstream);
+        let way = upstream(&settings, cores, &self.app.seats, &shield, client, before);
+        (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

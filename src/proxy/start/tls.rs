@@ -1,11 +1,12 @@
 //! TLS as the configuration has it.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use crate::config::{self, Config};
 use crate::proxy::clock::Clock;
 use crate::proxy::settings::Settings;
-use crate::proxy::tls::client::{Client, ClientSettings};
+use crate::proxy::tls::client::{Client, ClientError, ClientSettings};
 use crate::proxy::tls::pair::Files;
 use crate::proxy::tls::{Tls, TlsError, TlsSettings, Version};
 
@@ -24,13 +25,18 @@ pub(super) fn announce(tls: Option<&Tls>, clock: Clock) {
 
 /// What `floodwall check` says of the certificates; its error is what a start would say.
 pub fn summary(config: &Config) -> Result<String, Box<dyn Error>> {
-    for client in config.sites().iter().filter_map(of_upstream) {
-        Client::new(&client)?;
+    for site in config.sites() {
+        client(site)?;
     }
     let Some(settings) = settings(config.tls()) else { return Ok(String::new()) };
     let clock = Clock::start();
     let tls = Tls::new(&settings, None)?;
     Ok(tls.certificates.summary(clock.unix(clock.now())))
+}
+
+/// How the servers of a site are spoken with that speak TLS, if there are any: reads the files.
+pub(super) fn client(site: &config::Site) -> Result<Option<Arc<Client>>, ClientError> {
+    of_upstream(site).map(|settings| Client::new(&settings).map(Arc::new)).transpose()
 }
 
 /// `None` where no server of the site speaks TLS.

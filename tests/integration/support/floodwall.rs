@@ -46,6 +46,40 @@ impl Floodwall {
         Self::start_as(program, folder, upstream, configuration, "127.0.0.1:0")
     }
 
+    /// Starts it as a file alone says, which names the listening sockets, sites and state.
+    pub fn start_by_file(folder: &Folder, configuration: &str) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
+        program.arg("run").arg("--config").arg(written(folder, configuration));
+        Self::started(program, folder)
+    }
+
+    /// The program, to be started.
+    pub fn program() -> Command {
+        Command::new(env!("CARGO_BIN_EXE_floodwall"))
+    }
+
+    /// The same without the rights of root, whoever runs the tests: permissions count.
+    pub fn without_rights() -> Command {
+        if !rustix::process::geteuid().is_root() {
+            return Self::program();
+        }
+        let mut program = Command::new("setpriv");
+        program.args(["--bounding-set=-all", "--inh-caps=-all"]);
+        program.arg(env!("CARGO_BIN_EXE_floodwall"));
+        program
+    }
+
+    /// Starts what cannot run: its exit code, and what it writes to standard error.
+    pub fn refused(
+        mut program: Command,
+        folder: &Folder,
+        configuration: &str,
+    ) -> (Option<i32>, String) {
+        program.arg("run").arg("--config").arg(written(folder, configuration));
+        let output = program.stdin(Stdio::null()).output().expect("floodwall runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
+    }
+
     fn start_as(
         mut program: Command,
         folder: &Folder,
@@ -53,16 +87,20 @@ impl Floodwall {
         configuration: &str,
         listen: &str,
     ) -> Self {
-        let file = folder.path().join("floodwall.toml");
-        fs::write(&file, configuration).expect("the configuration can be written");
+        program
+            .arg("run")
+            .arg("--config")
+            .arg(written(folder, configuration))
+            .args(["--upstream", upstream, "--listen", listen, "--state"])
+            .arg(folder.path().join("state"));
+        Self::started(program, folder)
+    }
+
+    fn started(mut program: Command, folder: &Folder) -> Self {
         let log = folder.path().join("log");
         let stderr = File::options().create(true).append(true).open(&log).expect("a log");
         let said = fs::metadata(&log).map_or(0, |log| log.len());
         let child = program
-            .arg("run")
-            .args(["--config".as_ref(), file.as_os_str()])
-            .args(["--upstream", upstream, "--listen", listen, "--state"])
-            .arg(folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(stderr)
@@ -77,7 +115,7 @@ impl Floodwall {
         floodwall
     }
 
-    /// `127.0.0.1:PORT`.
+    /// Where it listens first: `127.0.0.1:PORT`, or `unix:PATH`.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -149,6 +187,16 @@ impl Floodwall {
         kib.parse::<u64>().expect("a number") * 1024
     }
 
+    /// Its process id.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(mut self) -> ExitStatus {
+        self.child.wait().expect("it can be waited for")
+    }
+
     /// Writes another configuration, which is not in force yet.
     pub fn configure(&self, configuration: &str) {
         let file = self.folder.join("floodwall.toml");
@@ -199,6 +247,12 @@ impl Drop for Floodwall {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn written(folder: &Folder, configuration: &str) -> PathBuf {
+    let file = folder.path().join("floodwall.toml");
+    fs::write(&file, configuration).expect("the configuration can be written");
+    file
 }
 
 fn read(path: &Path) -> String {

@@ -52,7 +52,8 @@ impl Inside {
 
     pub fn target(&self) -> Target {
         let running = self.running.as_ref().expect("it runs");
-        Target::new(running.addresses()[0]).expect("it listens on loopback")
+        let address = running.addresses()[0].tcp().expect("it has an address");
+        Target::new(address).expect("it listens on loopback")
     }
 
     /// Waits until no exchange holds anything any more: neither a budget, nor a key, nor a spare.

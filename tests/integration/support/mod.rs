@@ -5,6 +5,7 @@ pub mod attack;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
+pub mod front;
 pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]

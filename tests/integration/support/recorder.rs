@@ -49,6 +49,16 @@ impl Recorder {
         Self { upstream, log }
     }
 
+    /// Answers each request with what came: its line, and its headers, names in lower case.
+    pub fn echo() -> Self {
+        Self::start(|request| {
+            let lines = request.headers.iter().map(|(name, value)| format!("{name}: {value}\n"));
+            let body =
+                format!("{} {}\n{}", request.method, request.target, lines.collect::<String>());
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        })
+    }
+
     /// As in `--upstream`.
     pub fn upstream(&self) -> &str {
         &self.upstream

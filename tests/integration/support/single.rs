@@ -17,6 +17,7 @@ use floodwall::proxy::sites::Sites;
 use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
+use floodwall::telemetry::access::AccessLog;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ impl Single {
         let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
-        Arc::new(App { clock, seats, pulses, in_force, failed })
+        Arc::new(App { clock, seats, pulses, access: AccessLog::off(), in_force, failed })
     }
 }
 

@@ -1,0 +1,79 @@
+//! Genuine proxies in front of Floodwall, and behind it: nginx and HAProxy.
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::folder::Folder;
+use super::load::Target;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// A proxy that runs. Killed with the test.
+pub struct Front {
+    child: Child,
+    address: SocketAddr,
+}
+
+/// An address of loopback with a port that was free a moment ago.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("it is bound")
+}
+
+impl Front {
+    /// nginx with this in its `http` block, which listens on `address`.
+    pub fn nginx(folder: &Folder, address: SocketAddr, http: &str) -> Self {
+        let place = folder.path().display();
+        let kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+        let temporary: String =
+            kinds.iter().map(|kind| format!("{kind}_temp_path {place}/nginx-{kind};\n")).collect();
+        let configuration = format!(
+            "daemon off;\nmaster_process off;\npid {place}/nginx.pid;\nerror_log stderr;\n\
+             events {{}}\nhttp {{\naccess_log off;\n{temporary}{http}\n}}\n"
+        );
+        let file = folder.path().join("nginx.conf");
+        fs::write(&file, configuration).expect("the configuration can be written");
+        let mut command = Command::new("nginx");
+        command.arg("-p").arg(folder.path()).arg("-e").arg("stderr").arg("-c").arg(file);
+        Self::start(command, folder, "nginx", address)
+    }
+
+    fn start(mut command: Command, folder: &Folder, name: &str, address: SocketAddr) -> Self {
+        let log = folder.path().join(format!("{name}.log"));
+        let stderr = File::create(&log).expect("a log");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let child = command
+            .env("PATH", format!("{path}:/usr/sbin:/sbin"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}; remedy: tests/tools/provision"));
+        let mut front = Self { child, address };
+        let deadline = Instant::now() + DEADLINE;
+        while TcpStream::connect(address).is_err() {
+            let said = || fs::read_to_string(&log).unwrap_or_default();
+            if let Some(status) = front.child.try_wait().expect("it can be waited for") {
+                panic!("{name} ended with {status}: {}", said());
+            }
+            assert!(Instant::now() < deadline, "{name} does not listen: {}", said());
+            thread::yield_now();
+        }
+        front
+    }
+
+    /// Where it listens.
+    pub fn target(&self) -> Target {
+        Target::new(self.address).expect("it listens on loopback")
+    }
+}
+
+impl Drop for Front {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
