@@ -7,6 +7,7 @@ mod attacks;
 mod challenges;
 mod django_attacks;
 mod django_challenges;
+mod django_chromium;
 mod django_concurrency;
 mod django_floods;
 mod django_keys;
