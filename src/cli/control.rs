@@ -165,6 +165,16 @@ pub enum Unreached {
     Otherwise(io::Error),
 }
 
+impl NoAnswer {
+    /// Whether no process runs there, as far as can be told.
+    pub fn is_nobody(&self) -> bool {
+        match self {
+            Self::Unreached { why, .. } => matches!(why, Unreached::Absent | Unreached::Nobody),
+            Self::Late(_) | Self::Lost | Self::Foreign | Self::Refused(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for NoAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, why) = match self {

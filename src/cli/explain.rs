@@ -4,7 +4,7 @@ use floodwall::proxy::start;
 use serde_json::json;
 
 use super::Trouble;
-use super::control::{self, NoAnswer};
+use super::control;
 use super::line::Request;
 
 /// What would become of the request, as the running process says it; where none runs, as the
@@ -20,22 +20,21 @@ pub fn explain(request: &Request) -> Result<String, Trouble> {
     });
     let running = &request.asked.running;
     let config = running.config()?;
-    let asked = match control::socket(running) {
-        Ok(socket) => control::question(&socket, &question, request.asked.json),
-        // Without a control socket there is the configuration.
-        Err(trouble) if config.is_none() => return Err(trouble),
-        Err(_) => Err(NoAnswer::Lost),
-    };
-    match (asked, config) {
-        (Ok(said), _) => Ok(said),
-        (Err(NoAnswer::Unreached { .. } | NoAnswer::Lost), Some(config)) => {
-            let (text, json) = start::explain(&config, &question).map_err(Trouble::Failed)?;
-            Ok(if request.asked.json {
-                format!("{json}\n")
-            } else {
-                format!("{text}\n(no process was asked: this is as after a start)\n")
-            })
+    // Without a control socket nobody can be asked.
+    let deaf = running.control.is_none()
+        && config.as_ref().is_some_and(|config| config.control().is_none());
+    let asks = !(request.offline || deaf);
+    if asks {
+        match control::question(&control::socket(running)?, &question, request.asked.json) {
+            Err(nobody) if nobody.is_nobody() && config.is_some() => {}
+            answer => return answer.map_err(Trouble::from),
         }
-        (Err(error), _) => Err(error.into()),
     }
+    let config = config.unwrap_or_default();
+    let explained = start::explain(&config, &question);
+    let (text, json) = explained.map_err(|error| Trouble::Failed(format!("floodwall: {error}")))?;
+    Ok(match request.asked.json {
+        true => format!("{json}\n"),
+        false => format!("{text}\n(no process was asked: this is as after a start)\n"),
+    })
 }

@@ -45,7 +45,15 @@ Exit codes:
   0  stopped by a signal, after running exchanges were done
   1  failed: an address is taken, the state cannot be written, ...
   2  the configuration or the command line is wrong; all mistakes are told")]
-    Run(Source),
+    Run {
+        #[command(flatten)]
+        source: Source,
+
+        /// Replace the process at the control socket: take its listening sockets and what it knows,
+        /// and have it drain and end; `floodwall upgrade` starts such a process
+        #[arg(long)]
+        take_over: bool,
+    },
 
     /// Say what is wrong with a configuration, or what it puts in force
     ///
@@ -92,8 +100,9 @@ Exit codes:
 
     /// Say what would become of a request, and why: its site, rule, standing and budget
     ///
-    /// Asks the running process, whose ledger and budgets count. Nothing is charged, and nothing is
-    /// sent to the application.
+    /// Asks the running process, whose ledger and budgets count. Where none runs, and --config names
+    /// a file, that and its state file tell what they can. Nothing is charged, and nothing is sent
+    /// to the application.
     #[command(after_help = "\
 Other users of this machine can read a command line while it runs: take no session cookie for
 --cookie that somebody still needs.
@@ -147,8 +156,8 @@ pub struct Source {
     #[arg(long, value_name = "URL", group = "source", value_parser = upstream)]
     upstream: Option<Upstream>,
 
-    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80, or unix:/PATH; repeat it for more
-    /// [default: those of the file; 127.0.0.1:8080 where it names none]
+    /// Where to listen: an IP address and a port, as in 0.0.0.0:80 or [::]:80, or unix:/PATH; repeat
+    /// it for more [default: those of the file; 127.0.0.1:8080 where it names none]
     #[arg(long, value_name = "ADDR", value_parser = config::listen)]
     listen: Vec<config::Listen>,
 
@@ -204,6 +213,10 @@ pub struct Request {
     /// The address that it comes from; the one that it has by itself is nobody's
     #[arg(long, value_name = "ADDRESS", default_value = "192.0.2.1", value_parser = address)]
     pub address: IpAddr,
+
+    /// Do not ask the running process: explain from the configuration and its state file
+    #[arg(long, requires = "config")]
+    pub offline: bool,
 
     #[command(flatten)]
     pub asked: Asked,

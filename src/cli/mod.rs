@@ -49,7 +49,7 @@ pub fn main() -> ExitCode {
         }
     };
     let outcome = match command {
-        Command::Run(source) => run(&source),
+        Command::Run { source, take_over } => run(&source, take_over),
         Command::Check(source) => check(&source),
         Command::Reload(running) => control::reload(&running),
         Command::Upgrade(running) => control::upgrade(&running),
@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(source: &Source) -> Result<String, Trouble> {
+fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     let config = source.config()?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
@@ -88,7 +88,7 @@ fn run(source: &Source) -> Result<String, Trouble> {
             Trouble::Failed(what) | Trouble::Misconfigured(what) => what,
         })
     };
-    floodwall::proxy::run(config, &load).map_err(failed)?;
+    floodwall::proxy::run(config, &load, take_over).map_err(failed)?;
     Ok(String::new())
 }
 

@@ -54,12 +54,66 @@ pub struct Config {
     sites: Vec<Site>,
     control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
+    proxy_protocol: ProxyProtocol,
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
+    http2: Http2,
     log: Log,
     access_log: AccessLog,
     save_interval: Duration,
+}
+
+/// The PROXY headers of those in front.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. IPv4 is never written as IPv6. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// The PROXY header that connections to the application begin with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendHeader {
+    /// None.
+    Off,
+    V1,
+    V2,
+}
+
+impl SendHeader {
+    pub const ALL: [Self; 3] = [Self::Off, Self::V1, Self::V2];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// Whether those who may send a PROXY header must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    Off,
+    Optional,
+    Required,
+}
+
+impl AcceptHeader {
+    pub const ALL: [Self; 3] = [Self::Off, Self::Optional, Self::Required];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Optional => "optional",
+            Self::Required => "required",
+        }
+    }
 }
 
 /// Limits on the application's side.
@@ -108,6 +162,19 @@ pub struct DownstreamLimits {
     pub connections: usize,
     /// Connections of one client. 16 to 1,000,000.
     pub connections_per_client: usize,
+}
+
+/// HTTP/2 with clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http2 {
+    /// Otherwise clients are spoken to in HTTP/1.1 only.
+    pub enabled: bool,
+    /// Requests at once on one connection. 1 to 1,024.
+    pub streams: u32,
+    /// The header list of a request. 8 KiB to 1 MiB.
+    pub header_list_bytes: usize,
+    /// Unanswered requests that a client may reset on one connection. 16 to 100,000.
+    pub resets: u32,
 }
 
 /// What is logged, and how.
@@ -234,6 +301,10 @@ impl Config {
         &self.trusted_proxies
     }
 
+    pub fn proxy_protocol(&self) -> &ProxyProtocol {
+        &self.proxy_protocol
+    }
+
     /// How many runtimes; `None`: one for each CPU. At most 1,024.
     pub fn cores(&self) -> Option<NonZeroUsize> {
         self.cores
@@ -246,6 +317,10 @@ impl Config {
 
     pub fn downstream_limits(&self) -> &DownstreamLimits {
         &self.downstream_limits
+    }
+
+    pub fn http2(&self) -> &Http2 {
+        &self.http2
     }
 
     pub fn log(&self) -> &Log {
@@ -369,6 +444,13 @@ impl Config {
         }
         site.state = state.unwrap_or_else(|| site.state.take());
         self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
+    }
+
+    /// Whether PROXY headers are to be read, but nobody may send one.
+    fn awaits_nobodys_header(&self) -> bool {
+        let unix = self.listen.iter().any(|listen| matches!(listen, Listen::Unix(_)));
+        let ProxyProtocol { accept, from } = &self.proxy_protocol;
+        *accept != AcceptHeader::Off && from.is_empty() && !unix
     }
 
     /// The address that one of a site's servers shares with a listener, if one does.

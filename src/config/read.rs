@@ -85,6 +85,8 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     });
     let drain = duration(Duration::ZERO..=Duration::from_secs(3_600));
     top.read("drain_timeout", &mut config.drain_timeout, faults, drain);
+    let introduced = top.table("proxy_protocol", faults);
+    let introduced = sections::proxy_protocol(introduced, &mut config.proxy_protocol, faults);
     let mut all = site::Budgets::default();
     let Places { upstream } = site::keys(&mut top, &mut base, &mut all, faults);
     sections::downstream_limits(
@@ -92,6 +94,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         &mut config.downstream_limits,
         faults,
     );
+    sections::http2(top.table("http2", faults), &mut config.http2, faults);
     let tls = tls::read(top.table("tls", faults), &mut config.tls, faults);
     if faults.len() == before {
         listeners(config, &listen, &tls, &overrides, faults);
@@ -109,6 +112,11 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     all.finish(faults);
     // A default that stands where a mistake is shall not make another mistake.
     let addresses_are_good = faults.len() == before;
+    if addresses_are_good && config.awaits_nobodys_header() {
+        let what = "proxy_protocol.from: nobody's PROXY header would be read";
+        let remedy = "name the proxies that send it: from = [\"10.0.0.5\"]";
+        faults.add(Fault::new(introduced, what).remedy(remedy));
+    }
     let mut states = BTreeSet::new();
     for (site, places) in &sites {
         if let Some(state) = &site.state

@@ -1,14 +1,18 @@
 //! The tables of fixed keys. Each key stands once, with its bounds.
 
 use std::num::{NonZeroU8, NonZeroU32};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
-use super::value::{boolean, duration, integer, size, text, word};
-use super::{AccessFormat, AccessLog, DownstreamLimits, Log, LogFormat, LogLevel, UpstreamLimits};
-use super::{address, pattern};
+use super::value::{Empty, boolean, duration, integer, size, text, word};
+use super::{
+    AcceptHeader, AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel,
+    ProxyProtocol, SendHeader, UpstreamLimits,
+};
+use super::{address, clients, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -116,6 +120,39 @@ pub(super) fn downstream_limits(
     let connections = || integer(16..=1_000_000);
     table.read("connections", &mut limits.connections, faults, connections());
     table.read("connections_per_client", &mut limits.connections_per_client, faults, connections());
+    table.finish(faults);
+}
+
+pub(super) fn upstream_proxy_protocol(
+    mut table: Table<'_, '_>,
+    send: &mut SendHeader,
+    faults: &mut Faults,
+) {
+    table.read("send", send, faults, word(&SendHeader::ALL, SendHeader::word));
+    table.finish(faults);
+}
+
+/// Reads `[proxy_protocol]`; where the list stands, if it does.
+pub(super) fn proxy_protocol(
+    mut table: Table<'_, '_>,
+    settings: &mut ProxyProtocol,
+    faults: &mut Faults,
+) -> Range<usize> {
+    let accept = word(&AcceptHeader::ALL, AcceptHeader::word);
+    let accept = table.read("accept", &mut settings.accept, faults, accept);
+    let prefixes = clients::prefixes(Empty::Allowed);
+    let from = table.read("from", &mut settings.from, faults, prefixes);
+    let place = from.or(accept).unwrap_or_else(|| table.span());
+    table.finish(faults);
+    place
+}
+
+pub(super) fn http2(mut table: Table<'_, '_>, http2: &mut Http2, faults: &mut Faults) {
+    table.read("enabled", &mut http2.enabled, faults, boolean);
+    table.read("streams", &mut http2.streams, faults, integer(1..=1_024));
+    let list = size(8 << 10..=1 << 20);
+    table.read("header_list_bytes", &mut http2.header_list_bytes, faults, list);
+    table.read("resets", &mut http2.resets, faults, integer(16..=100_000));
     table.finish(faults);
 }
 

@@ -13,8 +13,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
 use super::{
-    Balance, Health, Profile, Server, UpstreamLimits, UpstreamTls, budgets, clients, pattern,
-    rules, sections, tls, upstreams,
+    Balance, Health, Profile, SendHeader, Server, UpstreamLimits, UpstreamTls, budgets, clients,
+    pattern, rules, sections, tls, upstreams,
 };
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
@@ -36,6 +36,7 @@ pub struct Site {
     pub(super) policy: Policy,
     pub(super) upstream_limits: UpstreamLimits,
     pub(super) upstream_tls: UpstreamTls,
+    pub(super) send_header: SendHeader,
     /// The operator's rules, without the profile's.
     pub(super) own_rules: Vec<Rule>,
     pub(super) profile_rules: bool,
@@ -108,6 +109,11 @@ impl Site {
     pub fn upstream_limits(&self) -> &UpstreamLimits {
         &self.upstream_limits
     }
+
+    /// What connections to the application begin with.
+    pub fn send_header(&self) -> SendHeader {
+        self.send_header
+    }
 }
 
 /// Where something stands in the file that two keys may contradict each other about.
@@ -174,6 +180,8 @@ pub(super) fn keys(
     let limits = table.table("upstream_limits", faults);
     sections::upstream_limits(limits, &mut site.upstream_limits, faults);
     tls::upstream(table.table("upstream_tls", faults), &mut site.upstream_tls, faults);
+    let header = table.table("upstream_proxy_protocol", faults);
+    sections::upstream_proxy_protocol(header, &mut site.send_header, faults);
     all.used.extend(used.into_iter().map(|budget| policy.budgets[budget].name.clone()));
     all.own.push((own, policy.clone()));
     Places { upstream }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Listen, Log, LogFormat,
-    LogLevel, Method, Profile, Server, Site, Tls, TlsVersion, Upstream, UpstreamLimits,
-    UpstreamTls,
+    AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
+    Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
+    Tls, TlsVersion, Upstream, UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -61,11 +61,13 @@ impl Default for Config {
                     queue_timeout: Duration::from_secs(5),
                 },
                 upstream_tls: UpstreamTls { ca: None, server_name: None, verify: true, own: None },
+                send_header: SendHeader::Off,
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],
             control: Some(PathBuf::from("floodwall.state.control")),
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol { accept: AcceptHeader::Off, from: Vec::new() },
             cores: None,
             drain_timeout: Duration::from_secs(30),
             downstream_limits: DownstreamLimits {
@@ -81,6 +83,7 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
+            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             access_log: AccessLog { format: AccessFormat::Off, file: None },
             log: Log {
                 format: LogFormat::Auto,

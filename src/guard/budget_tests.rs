@@ -370,3 +370,27 @@ proptest! {
         }
     }
 }
+
+/// Budgets of ever new names, reload after reload: those that owe least make room, and those in
+/// force stay.
+#[test]
+fn no_more_budgets_are_remembered_than_there_is_room_for() {
+    let named = |name: String| Budget {
+        name,
+        client: quota(1, Duration::from_secs(86_400)),
+        site: quota(10, Duration::from_secs(86_400)),
+        challenge: None,
+    };
+    let of_name = |number: usize| [named(String::from("always")), named(format!("b{number}"))];
+    let mut budgets = of(&of_name(0), 1000, 3);
+    assert!(budgets.charge_late(0, v4(1), NOW));
+    assert!(budgets.charge_late(1, v4(1), NOW));
+    for number in 1..Lines::MOST + 50 {
+        budgets = budgets.reconfigured(&of_name(number), &policy(1000), &challenge(), NOW);
+    }
+    assert_eq!(budgets.memory.site.lock().cells.len(), Lines::MOST);
+    assert_eq!(why(budgets.reserve(0, v4(1), NOW)), Some(Refusal::ClientBudget));
+    budgets = budgets.reconfigured(&of_name(0), &policy(1000), &challenge(), NOW);
+    assert_eq!(why(budgets.reserve(1, v4(1), NOW)), Some(Refusal::ClientBudget), "it owes");
+    assert_eq!(budgets.held(), 0);
+}

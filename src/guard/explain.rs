@@ -13,8 +13,8 @@ use super::admit::Route;
 use super::budget::{Debtor, Left, Refused};
 use super::challenge::Challenged;
 use super::cookie::Presented;
-use super::exchange::Request;
-use super::fact::{Refusal, Warmth};
+use super::exchange::{Facts, Request};
+use super::fact::{Refusal, RouteId, Warmth};
 use super::key::SessionKey;
 use super::learned::{self, Page};
 use super::ledger::{self, Patience};
@@ -178,6 +178,14 @@ impl Guard {
             left: if asks { looking.left() } else { Vec::new() },
             fate,
         }
+    }
+
+    /// What is known of the path class of a request that no rule names.
+    pub fn class(&self, request: &Request<'_>, facts: &Facts, now: Moment) -> Option<&'static str> {
+        let Request { method, path, .. } = *request;
+        let page = Page::new(method, facts.standing(), path);
+        let unnamed = facts.route() == RouteId::Unnamed;
+        unnamed.then(|| self.learned.look(&page, 0, now).word())
     }
 
     /// As `Guard::standing` does; and of a living key whether it is paid, `None` where it is busy.

@@ -184,5 +184,9 @@ mod tests {
         let debt = gcra.force(cell, now);
         assert_eq!(gcra.take(debt, now), Err(Short(Duration::from_secs(20))));
         assert!(gcra.take(debt, now.after(Duration::from_secs(20))).is_ok());
+        // From a time of larger bursts: no charge makes it smaller.
+        let deep = now.after(Duration::from_secs(86_400));
+        assert_eq!(gcra.force(deep, now), deep);
+        assert_eq!(gcra.force_all(now, 3, now), now.after(Duration::from_secs(30)));
     }
 }

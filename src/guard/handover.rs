@@ -17,7 +17,7 @@
 use std::sync::atomic::Ordering;
 
 use super::Guard;
-use super::image::{Damaged, Image, Wall};
+use super::image::{Damaged, Entry, Image, Wall};
 use super::ledger::KeyRecord;
 use super::moment::Moment;
 use super::policy::Policy;
@@ -54,11 +54,11 @@ impl Guard {
         Self::telling(keys, self.budgets.told(), spares, wall)
     }
 
-    /// Takes in what the other process told.
+    /// Takes in what the other process told; the keys among it, for the journal.
     ///
     /// # Errors
     /// The bytes are not whole; nothing of them is taken in.
-    pub fn take(&self, told: &[u8], wall: Wall, now: Moment) -> Result<(), Damaged> {
+    pub fn take(&self, told: &[u8], wall: Wall, now: Moment) -> Result<Vec<Entry>, Damaged> {
         self.take_told(told, wall, now)
     }
 

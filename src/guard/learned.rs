@@ -109,6 +109,17 @@ pub struct Classes {
     pub capacity: usize,
 }
 
+impl Looked {
+    /// The word for it: whether it is known to create, to be clean, or neither.
+    pub const fn word(&self) -> &'static str {
+        match (self.creates, self.clean >= self.enough) {
+            (Some(_), _) => "creating",
+            (None, true) => "clean",
+            (None, false) => "unproven",
+        }
+    }
+}
+
 impl<'a> Page<'a> {
     /// `path` is decoded by `path::decode`. HEAD is answered by the view that answers GET, and
     /// methods that nobody has heard of are one: made-up ones would fill the table.

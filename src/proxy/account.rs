@@ -43,6 +43,7 @@ struct Story {
     site: Option<Arc<Site>>,
     server: Option<Arc<Server>>,
     found: Option<(RouteId, StandingWord)>,
+    class: Option<&'static str>,
     verdict: Option<Verdict>,
     why: Option<&'static str>,
     sent_on: Option<Moment>,
@@ -80,6 +81,7 @@ impl Account {
             site: None,
             server: None,
             found: None,
+            class: None,
             verdict: None,
             why: None,
             sent_on: None,
@@ -100,9 +102,10 @@ impl Account {
         self.tell(|story| story.site = Some(Arc::clone(site)));
     }
 
-    /// What the guard found, and what it said.
-    pub fn verdict(&mut self, facts: &Facts) {
+    /// What the guard found, and what it said; `class` is of its path, where no rule names it.
+    pub fn verdict(&mut self, facts: &Facts, class: impl FnOnce() -> Option<&'static str>) {
         self.tell(|story| {
+            story.class = class();
             story.found = Some((facts.route(), facts.standing()));
             story.verdict = Some(Verdict::Forwarded);
             for fact in facts.as_slice() {
@@ -229,6 +232,7 @@ impl Story {
             upstream_time: self.sent_on.and_then(time),
             standing: self.found.map(|(_, standing)| standing),
             route: self.found.and_then(name),
+            class: self.class,
             verdict: self.verdict,
             why: self.why,
             aborted: !self.ended,
@@ -265,6 +269,7 @@ pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
         upstream_time: None,
         standing: None,
         route: None,
+        class: None,
         verdict: Some(Verdict::Rejected),
         why: Some(failure.word()),
         aborted: late,

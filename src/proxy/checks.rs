@@ -218,7 +218,8 @@ impl Visit {
         admitted: Admitted,
         request: Request<UpstreamBody>,
     ) -> Result<u16, Failure> {
-        let link = connect(&self.server, self.check.timeout, place).await;
+        let header = self.site.upstream.header(None);
+        let link = connect(&self.server, header, self.check.timeout, place).await;
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {

@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::client::TlsStream;
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
+use super::proxy_header::Header;
 use super::server::Server;
 use super::settings::Address;
-use super::tls::client::Client;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
 /// this at most.
@@ -34,9 +33,11 @@ pub struct Link {
     pub wire: Arc<Wire>,
 }
 
-/// What was seen on a connection.
+/// What was said, and seen, on a connection.
 #[derive(Debug, Default)]
 pub struct Wire {
+    /// What it began with, where connections belong to one client each.
+    pub header: Option<Header>,
     answered: AtomicBool,
 }
 
@@ -52,23 +53,59 @@ impl Wire {
     }
 }
 
-/// A new connection, within `limit`. `held` is dropped when it has been closed.
-pub async fn connect<H>(server: &Server, limit: Duration, held: H) -> Result<Link, Failure>
+/// A new connection, within `limit`, which begins with `header`. `held` is dropped when it has been closed.
+pub async fn connect<H>(
+    server: &Server,
+    header: Option<Header>,
+    limit: Duration,
+    held: H,
+) -> Result<Link, Failure>
 where
     H: Send + 'static,
 {
     match &server.address {
         Address::Tcp { host, port } => {
-            handshake(in_time(limit, tcp(host, *port)).await?, held).await
+            let connecting = async { tcp(host, *port, header).await.map_err(Failure::Connect) };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Tls { host, port } => {
-            let connecting = tls(server.tls.as_deref(), host, *port);
-            handshake(in_time(limit, connecting).await?, held).await
+            let connecting = async {
+                let Some(client) = &server.tls else {
+                    let error = io::Error::other("nothing was set up for it");
+                    return Err(Failure::Untrusted(error));
+                };
+                let stream = tcp(host, *port, header).await.map_err(Failure::Connect)?;
+                client.connect(host, stream).await.map_err(Failure::Untrusted)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Unix(path) => {
-            let connecting = async { UnixStream::connect(path).await.map_err(Failure::Connect) };
-            handshake(in_time(limit, connecting).await?, held).await
+            let connecting = async {
+                let mut stream = UnixStream::connect(path).await.map_err(Failure::Connect)?;
+                introduce(&mut stream, header).await.map_err(Failure::Connect)?;
+                Ok(stream)
+            };
+            handshake(in_time(limit, connecting).await?, header, held).await
         }
+    }
+}
+
+async fn tcp(host: &str, port: u16, header: Option<Header>) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    // Without it a body's last piece may wait for an acknowledgement.
+    stream.set_nodelay(true)?;
+    introduce(&mut stream, header).await?;
+    Ok(stream)
+}
+
+/// Says whose connection it is, before anything else.
+async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
+    header: Option<Header>,
+) -> io::Result<()> {
+    match header {
+        Some(header) => stream.write_all(&header.bytes()).await,
+        None => Ok(()),
     }
 }
 
@@ -79,33 +116,14 @@ async fn in_time<T>(
     timeout(limit, connecting).await.unwrap_or(Err(Failure::ConnectTimeout))
 }
 
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let stream = TcpStream::connect((host, port)).await.map_err(Failure::Connect)?;
-    // Without it a body's last piece may wait for an acknowledgement.
-    stream.set_nodelay(true).map_err(Failure::Connect)?;
-    Ok(stream)
-}
-
-async fn tls(
-    client: Option<&Client>,
-    host: &str,
-    port: u16,
-) -> Result<TlsStream<TcpStream>, Failure> {
-    let Some(client) = client else {
-        return Err(Failure::Untrusted(io::Error::other("nothing was set up for it")));
-    };
-    let stream = tcp(host, port).await?;
-    client.connect(host, stream).await.map_err(Failure::Untrusted)
-}
-
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.
-async fn handshake<S, H>(stream: S, held: H) -> Result<Link, Failure>
+async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Send + 'static,
 {
-    let wire = Arc::new(Wire::default());
-    let stream = Attentive { stream, wire: Arc::clone(&wire), broken: None };
+    let wire = Arc::new(Wire { header, ..Wire::default() });
+    let stream = Attentive { stream, wire: Arc::clone(&wire), is_broken: false };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -120,25 +138,22 @@ where
 }
 
 /// A stream that hears its other end out. An application may answer before it has read the
-/// request (413), and close: writing fails then, while the answer is there to be read. So what
-/// went wrong in writing is told in reading, behind everything that could be read.
+/// request (413), and close: writing fails then, while the answer is there to be read. So nothing
+/// is said of writing that fails; reading will come to the end, behind everything that is there.
 struct Attentive<S> {
     stream: S,
     wire: Arc<Wire>,
-    /// Why nothing can be written any more.
-    broken: Option<io::Error>,
+    /// Nothing can be written any more.
+    is_broken: bool,
 }
 
 impl<S> Attentive<S> {
-    fn written(
-        &mut self,
-        outcome: Poll<io::Result<usize>>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let Poll::Ready(Err(error)) = outcome else { return outcome };
-        self.broken = Some(error);
-        // Reading is what goes on; it was asked before writing was.
-        cx.waker().wake_by_ref();
+    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if !matches!(outcome, Poll::Ready(Err(_))) {
+            return outcome;
+        }
+        self.is_broken = true;
+        // What wakes the task is the end of reading.
         Poll::Pending
     }
 }
@@ -154,10 +169,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
         if buf.filled().len() > before {
             self.wire.answered.store(true, Ordering::Relaxed);
         }
-        match self.broken.take_if(|_| outcome.is_pending()) {
-            Some(error) => Poll::Ready(Err(error)),
-            None => outcome,
-        }
+        outcome
     }
 }
 
@@ -167,11 +179,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn poll_write_vectored(
@@ -179,11 +191,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome, cx)
+        self.written(outcome)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -191,14 +203,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.broken.is_some() {
+        if self.is_broken {
             return Poll::Pending;
         }
         // Of a stream that buffers, writing fails here.
-        match Pin::new(&mut self.stream).poll_flush(cx) {
-            Poll::Ready(Err(error)) => self.written(Poll::Ready(Err(error)), cx).map_ok(drop),
-            outcome => outcome,
-        }
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.written(outcome)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -6,8 +6,11 @@
 use std::convert::Infallible;
 use std::error::Error;
 use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::Request;
@@ -18,7 +21,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::account::{self, Account};
@@ -27,29 +31,44 @@ use super::downstream::Downstream;
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::headers::Fault;
+use super::http2;
 use super::in_force::InForce;
+use super::introduction::{self, Refusal};
+use super::listen;
 use super::live::Token;
 use super::pace::{Alarm, Pace};
-use super::seat::{Overdue, Seat};
+use super::preface::{self, Spoken};
+use super::replies;
+use super::seat::{Overdue, Phase, Seat};
 use super::seats::Taken;
 use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
+use super::tls;
 use super::upload::Upload;
 use super::{forwarded, redirect};
 use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
+/// How long connections that are idle stay, when this process is replaced, for their clients to send
+/// another request.
+const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
+/// How long an idle client may take to acknowledge that no other request is taken.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// How a connection came in: what its exchanges must know of it.
-#[derive(Clone, Copy, Debug)]
+/// How a request came in: what its exchange must know of that.
+#[derive(Clone, Debug)]
 pub struct Arrival {
     pub peer: Peer,
+    /// What it has connected to, where that is known.
+    pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
     entrance: Entrance,
+    /// One of those that its connection has, where several exchanges run on it at once.
+    pub place: Option<Place>,
 }
 
 /// What exchanges of a connection are there for.
@@ -84,6 +103,64 @@ impl Arrival {
     }
 }
 
+/// A place among the exchanges of one connection, until the last copy is dropped.
+pub type Place = Arc<OwnedSemaphorePermit>;
+
+/// Whether connections are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    Not,
+    /// With the exchange that runs; at once if none does.
+    Now,
+    /// With the next response, which says so: whoever is just sending a request on an idle
+    /// connection would else find it closed.
+    Gently,
+}
+
+/// Whether one is to end, told once.
+pub(super) struct Stop {
+    told: bool,
+    ending: watch::Receiver<Ending>,
+    /// How long it stays when it is to end gently, for its client to send another request.
+    grace: Duration,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stop {
+    fn new(ending: watch::Receiver<Ending>, grace: Duration) -> Self {
+        Self { told: false, ending, grace, pause: None }
+    }
+
+    /// Waits until asked to stop, which it is once.
+    pub(super) async fn asked(&mut self) {
+        if self.told {
+            return std::future::pending().await;
+        }
+        self.ending().await;
+        self.told = true;
+    }
+
+    /// The same, but where it may end gently so much later.
+    async fn asked_gently(&mut self) {
+        if self.told {
+            return std::future::pending().await;
+        }
+        if self.ending().await == Ending::Gently {
+            let grace = self.grace;
+            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
+            pause.as_mut().await;
+        }
+        self.told = true;
+    }
+
+    /// How it is to end, once it is.
+    async fn ending(&mut self) -> Ending {
+        // An error says that nobody is there any more who could say it.
+        let ending = self.ending.wait_for(|ending| *ending != Ending::Not).await;
+        ending.map_or(Ending::Now, |ending| *ending)
+    }
+}
+
 /// What can be spoken on a connection, made once for each configuration.
 #[derive(Clone)]
 pub struct Protocols {
@@ -102,13 +179,14 @@ impl Protocols {
 
 /// One connection.
 pub struct Connection {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     /// The limits that it was accepted under; each of its exchanges has those of its own time.
-    in_force: Arc<InForce>,
+    pub(super) in_force: Arc<InForce>,
     protocols: Protocols,
     kind: DoorKind,
     peer: Peer,
-    taken: Taken,
+    local: Option<SocketAddr>,
+    pub(super) taken: Taken,
     _running: Token,
 }
 
@@ -124,32 +202,50 @@ impl Connection {
     ) -> Self {
         let running = core.connections.token();
         let core = Arc::clone(core);
-        Self { core, in_force, protocols, kind, peer, taken, _running: running }
+        Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
     /// Serves it to its end. When told to stop it ends after the exchange that is running, or at
     /// once if none is; when its client takes too long it is cut off.
-    pub async fn serve(self, stream: Socket, stop: watch::Receiver<()>) {
+    pub async fn serve(mut self, stream: Socket, stop: watch::Receiver<Ending>) {
         let limits = &self.in_force.settings.downstream_limits;
+        self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let stream = Downstream::new(stream, seat, self.core.clock, pace);
-        let plain = |entrance| Arrival { peer: self.peer, https: false, entrance };
+        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        let mut stop = Stop::new(stop, self.grace());
+        if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
+            && self.introduce(&mut stream, &mut stop).await.is_none()
+        {
+            return;
+        }
         match self.kind {
-            DoorKind::Plain => self.serve_http1(stream, plain(Entrance::Site), stop).await,
-            DoorKind::Redirect => self.serve_http1(stream, plain(Entrance::Redirect), stop).await,
+            DoorKind::Plain if self.in_force.settings.http2.enabled => {
+                self.serve_either(stream, self.arrival(false, Entrance::Site), stop).await;
+            }
+            DoorKind::Plain => {
+                self.serve_http1(stream, self.arrival(false, Entrance::Site), stop).await;
+            }
+            DoorKind::Redirect => {
+                self.serve_http1(stream, self.arrival(false, Entrance::Redirect), stop).await;
+            }
             // What TLS takes is not to be taken for every connection.
             DoorKind::Tls => Box::pin(self.serve_tls(stream, stop)).await,
         }
     }
 
-    async fn serve_tls(&self, mut stream: Downstream, stop: watch::Receiver<()>) {
-        let arrival = |https, entrance| Arrival { peer: self.peer, https, entrance };
+    /// How its requests come in.
+    fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
+        Arrival { peer: self.peer, local: self.local, https, entrance, place: None }
+    }
+
+    async fn serve_tls(&self, mut stream: Downstream, stop: Stop) {
         let Some(acceptor) = &self.protocols.tls else { return };
         match self.in_time(greet(&mut stream)).await {
             Some(Ok(Greeting::Tls)) => {}
             Some(Ok(Greeting::Http)) => {
-                return self.serve_http1(stream, arrival(false, Entrance::Mistaken), stop).await;
+                let arrival = self.arrival(false, Entrance::Mistaken);
+                return self.serve_http1(stream, arrival, stop).await;
             }
             Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
             None => return,
@@ -160,20 +256,18 @@ impl Connection {
             None => return,
         };
         self.taken.seat().greeted();
-        // Here ALPN decides: `h2` was offered only where it is spoken.
-        match stream.get_ref().1.alpn_protocol() {
-            Some(_) | None => {
-                self.serve_http1(stream, arrival(true, Entrance::Site), stop).await;
-            }
+        let arrival = self.arrival(true, Entrance::Site);
+        if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
+            self.serve_http2(stream, arrival, stop).await;
+        } else {
+            self.serve_http1(stream, arrival, stop).await;
         }
     }
 
     /// A part of the handshake. `None` if its client took too long, which is told here. A stop is
     /// not heard: the request for which the handshake is made is still answered.
     async fn in_time<T>(&self, part: impl Future<Output = T>) -> Option<T> {
-        let seat = self.taken.seat();
-        let mut watch =
-            Watch::new(self.core.as_ref(), &self.in_force.settings.downstream_limits, seat);
+        let mut watch = self.watch();
         tokio::pin!(part);
         tokio::select! {
             biased;
@@ -188,13 +282,88 @@ impl Connection {
         }
     }
 
-    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: watch::Receiver<()>)
+    /// Learns by a PROXY header whose connection it is. `None` if it is to be closed.
+    async fn introduce(&mut self, stream: &mut Downstream, stop: &mut Stop) -> Option<()> {
+        let settings = &self.in_force.settings;
+        let mut watch = Watch::new(&self.core, &settings.downstream_limits, self.taken.seat());
+        let reading = introduction::read(stream, self.peer, settings.proxy_protocol.accept);
+        let outcome = tokio::select! {
+            biased;
+            outcome = reading => outcome,
+            () = stop.asked_gently() => return None,
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                self.cut_off(overdue);
+                return None;
+            }
+        };
+        let named = match outcome {
+            Ok(named) => named,
+            Err(Refusal::Gone) => return None,
+            Err(refusal) => {
+                self.core.failed(&Failure::Introduction(refusal), None);
+                return None;
+            }
+        };
+        if let Some(named) = named {
+            self.peer = Peer::Tcp(named.source);
+            self.local = Some(named.destination);
+        }
+        if !stream.holds() {
+            self.taken.seat().greeted();
+        }
+        let group = listen::group(&self.in_force, self.peer);
+        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+            self.core.failed(&Failure::Refused(full), None);
+            return None;
+        }
+        Some(())
+    }
+
+    /// Serves what the client speaks.
+    async fn serve_either(&self, mut stream: Downstream, arrival: Arrival, mut stop: Stop) {
+        let seat = self.taken.seat();
+        let mut watch = self.watch();
+        let spoken = {
+            let reading = preface::read(&mut stream);
+            tokio::pin!(reading);
+            loop {
+                tokio::select! {
+                    biased;
+                    spoken = reading.as_mut() => break spoken,
+                    () = stop.asked_gently() => {
+                        if matches!(seat.phase(), Phase::Silent(_)) {
+                            return;
+                        }
+                    }
+                    overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                        return self.cut_off(overdue);
+                    }
+                }
+            }
+        };
+        drop(watch);
+        match spoken {
+            Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
+            Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
+            // A client that hung up.
+            Err(_) => {}
+        }
+    }
+
+    /// What cuts it off when its client takes too long.
+    pub(super) fn watch(&self) -> Watch<'_> {
+        Watch::new(&self.core, &self.in_force.settings.downstream_limits, self.taken.seat())
+    }
+
+    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        let arrival = &arrival;
         let (core, seat) = (&self.core, self.taken.seat());
+        let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let core = Arc::clone(core);
+            let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
@@ -210,21 +379,21 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let response = exchange(&core, in_force, &arrival, request, account).await;
+                let response = match *ending.borrow() {
+                    Ending::Gently => replies::closing(response),
+                    Ending::Not | Ending::Now => response,
+                };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
         let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(serving);
-        let mut watch = Watch::new(core.as_ref(), &self.in_force.settings.downstream_limits, seat);
-        let mut stopping = false;
+        let mut watch = self.watch();
         let outcome = loop {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
-                _ = stop.changed(), if !stopping => {
-                    stopping = true;
-                    serving.as_mut().graceful_shutdown();
-                }
+                () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
                 // After the others: it sees what they have just done.
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);
@@ -236,8 +405,13 @@ impl Connection {
         }
     }
 
+    /// How long an idle connection stays when this process is replaced.
+    fn grace(&self) -> Duration {
+        (self.in_force.settings.drain_timeout / 2).min(GRACE)
+    }
+
     /// Tells why, and breaks off. Its socket is closed when the caller returns.
-    fn cut_off(&self, overdue: Overdue) {
+    pub(super) fn cut_off(&self, overdue: Overdue) {
         match overdue {
             Overdue::Idle => {}
             Overdue::Head => self.unread(&Failure::HeadTimeout),
@@ -248,13 +422,15 @@ impl Connection {
         }
     }
 
-    fn failed(&self, error: hyper::Error) {
+    pub(super) fn failed(&self, error: hyper::Error) {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
         } else if error.is_parse_too_large() {
             self.unread(&Failure::HeadTooLarge(error));
         } else if error.is_parse() {
             self.unread(&Failure::Head(error));
+        } else if let Some(failure) = http2::failure(error) {
+            self.core.failed(&failure, None);
         }
         // Everything else is a client that hung up.
     }
@@ -281,11 +457,13 @@ async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.
-struct Watch<'a> {
+pub(super) struct Watch<'a> {
     core: &'a Core,
     limits: &'a DownstreamLimits,
     seat: &'a Seat,
     alarm: Alarm,
+    /// When the client was told that no other request is taken.
+    told: Option<Moment>,
 }
 
 impl<'a> Watch<'a> {
@@ -294,11 +472,27 @@ impl<'a> Watch<'a> {
         // An exchange may end, in part, in another task than the connection's: the connection is
         // idle then and nobody sets the alarm, so it must ring before an idle connection is due.
         let alarm = Alarm::new(now, limits.idle_timeout);
-        Self { core, limits, seat, alarm }
+        Self { core, limits, seat, alarm, told: None }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
-        let due = self.seat.due(self.limits);
+    /// The client has been told that no other request is taken: once idle, it need not stay idle
+    /// for long.
+    pub(super) fn told(&mut self) {
+        self.told.get_or_insert(self.core.clock.now());
+    }
+
+    /// Whether it has been told.
+    pub(super) fn is_told(&self) -> bool {
+        self.told.is_some()
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
+        let due = match (self.told, self.seat.phase()) {
+            (Some(told), Phase::Silent(since) | Phase::Idle(since)) if !self.seat.is_blocked() => {
+                Some((told.max(since).after(LAST_WORDS), Overdue::Idle))
+            }
+            _ => self.seat.due(self.limits),
+        };
         let Some((due, overdue)) = due else {
             return self.alarm.poll(cx, &self.core.clock, Moment::NEVER).map(|()| Overdue::Idle);
         };

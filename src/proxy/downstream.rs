@@ -1,5 +1,7 @@
 //! A client's socket, which tells its seat what the client sends and takes.
 //!
+//! What was read of it to find out what is spoken can be given back.
+//!
 //! It closes lingering (RFC 9112, 9.6): a client that is still sending what nobody reads would be
 //! sent a reset, and lose the reply that says why. So the socket is closed in one direction, and
 //! what comes by the other is thrown away until the client closes, within bounds.
@@ -73,9 +75,15 @@ impl Downstream {
         Self { stream, seat, clock, pace, ahead: Bytes::new(), linger: None }
     }
 
-    /// Gives back what was read last.
+    /// Gives back what was read last. What was given back before, and not read since, comes behind it.
     pub fn unread(&mut self, bytes: Bytes) {
-        self.ahead = bytes;
+        let behind = std::mem::take(&mut self.ahead);
+        self.ahead = if behind.is_empty() { bytes } else { [bytes, behind].concat().into() };
+    }
+
+    /// Whether it holds something that was given back.
+    pub fn holds(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     /// Reads a piece of what nobody wants; its length.
@@ -141,7 +149,9 @@ impl AsyncRead for Downstream {
         }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before && !self.seat.arrived() {
+        let came = buf.filled().len() - before;
+        self.seat.heard(came);
+        if came > 0 && !self.seat.arrived() {
             // An end: a request that came when the connection was given up is not begun.
             buf.set_filled(before);
         }

@@ -8,19 +8,22 @@ use std::net::IpAddr;
 
 use http::header::{COOKIE, HOST, HeaderValue};
 use http::{Method, Request, Version};
-use http_body_util::Empty;
 use serde_json::{Value, json};
 
-use super::challenge;
+use super::challenge::Visit;
 use super::clock::Clock;
+use super::exchange::asked;
 use super::headers;
+use super::replies::Accepts;
 use super::settings::DownstreamLimits;
+use super::site::Site;
 use super::sites::{Lost, Sites};
-use crate::guard::challenge::Challenged;
+use super::upload::Upload;
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
-use crate::guard::exchange as guarded;
+use crate::guard::explain::{Explanation, Fate};
 use crate::guard::path;
+use crate::guard::policy::Terms;
 
 /// What would become of the request in `question`: an object with `method`, `path`, `host`,
 /// `cookies` and `address`. Some lines for people, and the same for programs.
@@ -38,7 +41,7 @@ pub fn explain(
     let address = text("address").unwrap_or("127.0.0.1");
     let address: IpAddr = address.parse().map_err(|_| format!("{address:?} is no address"))?;
     let mut parts = request(method, text("path").unwrap_or("/"), question)?;
-    headers::clean_request(&mut parts, &Empty::<&[u8]>::new(), limits)
+    headers::clean_request(&mut parts, &Upload::none(clock), limits)
         .map_err(|fault| format!("refused with {}: {fault}", fault.status()))?;
 
     let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
@@ -52,42 +55,59 @@ pub fn explain(
     let guard = &site.shield.guard;
     let policy = guard.policy();
     let client = Client::fold(address, &policy.client);
-    let challenged = if guard.challenges() {
-        let name = &policy.challenge_cookie.name;
-        let cookies = challenge::take_cookies(&mut parts.headers, name);
-        let cookies = cookies.iter().map(Vec::as_slice);
-        guard.challenged(client, cookies, None, true, clock.unix(clock.now()))
-    } else {
-        Challenged::UNABLE
-    };
+    let body = Upload::none(clock);
+    let visit = Visit::take(&site.shield, &mut parts, &body, client, limits.target_bytes);
+    if visit.home(&Accepts::default()).is_some() {
+        let fate = "challenged: it has met its challenge, and is sent to the URL without the mark";
+        let text = format!("site      {}\nclient    {client}\nfate      {fate}", site.name);
+        return Ok((text, json!({ "site": site.name, "fate": "challenged" })));
+    }
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
-    let explanation = guard.explain(
-        &guarded::Request {
-            client,
-            terms: policy.client.terms(address),
-            challenged,
-            method,
-            path: &path::decode(parts.uri.path()),
-            query: parts.uri.query(),
-            body: false,
-            authorization: false,
-            cookies: &cookies,
-        },
-        clock.now(),
-    );
+    let decoded = path::decode(parts.uri.path());
+    let terms = policy.client.terms(address);
+    let request = asked(&parts, &body, &visit, terms, &decoded, &cookies);
+    let explanation = guard.explain(&request, clock.now());
     let text = format!("site      {}\nclient    {client}\n{explanation}", site.name);
-    let lines: Vec<&str> = text.lines().collect();
-    let json = json!({
+    let json = object(site, client, &explanation, &text);
+    Ok((text, json))
+}
+
+fn object(site: &Site, client: Client, explanation: &Explanation, text: &str) -> Value {
+    let Explanation { standing, session, rule, action, observes, class, terms, budget, left, fate } =
+        explanation;
+    let (verdict, why) = match fate {
+        Fate::Forwarded { .. } => ("forwarded", None),
+        Fate::Refused { why, .. } => ("refused", Some(why.word())),
+        Fate::Challenged { why } => ("challenged", Some(why.word())),
+        Fate::Answered(_) => ("answered", None),
+        Fate::Waits(_) => ("waits", None),
+    };
+    let left = left.iter().map(|cell| {
+        json!({
+            "of": cell.of.to_string(),
+            "left": cell.left,
+            "held": cell.held,
+            "burst": cell.burst,
+            "period_ms": cell.period.as_secs_f64() * 1e3,
+        })
+    });
+    json!({
         "site": site.name,
         "client": client.to_string(),
-        "standing": explanation.standing.word(),
-        "rule": explanation.rule,
-        "action": explanation.action.word(),
-        "budget": explanation.budget,
-        "lines": lines,
-    });
-    Ok((text, json))
+        "standing": standing.word(),
+        "session": session.words(),
+        "rule": rule,
+        "action": action.word(),
+        "observed": observes,
+        "class": class.map(|class| class.to_string()),
+        "exempt": *terms == Terms::Exempt,
+        "budget": budget,
+        "left": left.collect::<Vec<_>>(),
+        "fate": verdict,
+        "why": why,
+        "lines": text.lines().collect::<Vec<_>>(),
+    })
 }
 
 /// The request as a client would send it.

@@ -7,6 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use super::headers::Fault;
+use super::introduction::Refusal;
 use super::seats::Full;
 use super::tls::client;
 
@@ -21,12 +22,18 @@ pub enum Failure {
     HandshakeTimeout,
     /// The handshake of TLS with a client failed.
     Handshake(io::Error),
+    /// A peer that introduces its clients did not do it well; its connection was closed.
+    Introduction(Refusal),
     /// The head of a request did not come in time; its connection was closed.
     HeadTimeout,
     /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
     HeadTooLarge(hyper::Error),
     /// The head of a request could not be parsed; hyper has answered it with 400.
     Head(hyper::Error),
+    /// A client broke the rules of HTTP/2; h2 has told it which.
+    Frames(hyper::Error),
+    /// A client reset more requests than it may; its connection was closed.
+    Resets,
     /// The request is not taken as it is.
     Request(Fault),
     /// The client broke off, or framed its body wrongly, while uploading.
@@ -100,9 +107,12 @@ impl Failure {
             | Self::Accept(_)
             | Self::HandshakeTimeout
             | Self::Handshake(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_)
             | Self::Upload(_)
             | Self::UploadStalled
@@ -130,9 +140,12 @@ impl Failure {
             | Self::Accept(_)
             | Self::HandshakeTimeout
             | Self::Handshake(_)
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
             | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Resets
             | Self::Request(_) => Stage::Request,
             Self::Connect(_)
             | Self::Untrusted(_)
@@ -158,11 +171,16 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Handshake(_) | Self::Head(_) | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::Introduction(_)
+            | Self::Handshake(_)
+            | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Upload(_) => StatusCode::BAD_REQUEST,
             Self::HandshakeTimeout
             | Self::HeadTimeout
             | Self::UploadStalled
             | Self::SendStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::Resets => StatusCode::TOO_MANY_REQUESTS,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
             | Self::Accept(_)
@@ -197,20 +215,24 @@ impl Failure {
             Self::Refused(_)
             | Self::Accept(_)
             | Self::HandshakeTimeout
+            | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
-            | Self::Request(Fault::TargetBytes | Fault::BodyBytes)
+            | Self::Request(Fault::TargetBytes | Fault::BodyBytes | Fault::Headers)
+            | Self::Resets
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::SendStalled => true,
             Self::Handshake(_)
             | Self::Head(_)
+            | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
                 | Fault::Target
                 | Fault::Host
                 | Fault::TransferCoding
                 | Fault::Length
+                | Fault::Field
                 | Fault::UnknownHost
                 | Fault::UnknownPath
                 | Fault::NotTls,
@@ -239,9 +261,12 @@ impl Failure {
             Self::Accept(_) => "accept",
             Self::HandshakeTimeout => "handshake-timeout",
             Self::Handshake(_) => "handshake",
+            Self::Introduction(_) => "proxy-header",
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
             Self::Head(_) => "head",
+            Self::Frames(_) => "http2",
+            Self::Resets => "resets",
             Self::Request(fault) => fault.word(),
             Self::Upload(_) => "upload",
             Self::UploadTooLarge => Fault::BodyBytes.word(),
@@ -272,9 +297,12 @@ impl fmt::Display for Failure {
             Self::Handshake(error) => {
                 return write!(f, "the handshake of TLS with a client failed: {error}");
             }
+            Self::Introduction(refusal) => return fmt::Display::fmt(refusal, f),
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
             Self::Head(_) => "the head of a request could not be parsed",
+            Self::Frames(_) => "a client broke the rules of HTTP/2",
+            Self::Resets => "a client resets more requests than allowed",
             Self::Request(fault) => return fmt::Display::fmt(fault, f),
             Self::Upload(_) => "the client broke off while uploading",
             Self::UploadStalled => "the client uploads too slowly",
@@ -308,6 +336,7 @@ impl Error for Failure {
         match self {
             Self::HeadTooLarge(error)
             | Self::Head(error)
+            | Self::Frames(error)
             | Self::Upload(error)
             | Self::Unsent(error)
             | Self::Closed(error)
@@ -318,7 +347,9 @@ impl Error for Failure {
             | Self::Untrusted(error) => Some(error),
             Self::Refused(_)
             | Self::HandshakeTimeout
+            | Self::Introduction(_)
             | Self::HeadTimeout
+            | Self::Resets
             | Self::Request(_)
             | Self::UploadStalled
             | Self::UploadTooLarge

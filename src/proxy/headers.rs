@@ -14,6 +14,7 @@ use http_body::Body;
 
 use super::failure::Unrelayable;
 use super::settings::DownstreamLimits;
+use super::translate;
 
 /// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
 /// only the trailers that it names.
@@ -61,6 +62,10 @@ pub enum Fault {
     TargetBytes,
     /// A body that is to be longer than allowed.
     BodyBytes,
+    /// More header lines than allowed.
+    Headers,
+    /// A field that HTTP/2 forbids (RFC 9113, 8.2.1).
+    Field,
     /// A host that no site has (RFC 9110, 15.5.20).
     UnknownHost,
     /// A path that no site of its host has.
@@ -70,7 +75,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Tunnel,
         Self::Target,
         Self::Host,
@@ -78,6 +83,8 @@ impl Fault {
         Self::Length,
         Self::TargetBytes,
         Self::BodyBytes,
+        Self::Headers,
+        Self::Field,
         Self::UnknownHost,
         Self::UnknownPath,
         Self::NotTls,
@@ -87,9 +94,10 @@ impl Fault {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Target | Self::Host | Self::NotTls => StatusCode::BAD_REQUEST,
+            Self::Target | Self::Host | Self::Field | Self::NotTls => StatusCode::BAD_REQUEST,
             Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
+            Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnknownHost => StatusCode::MISDIRECTED_REQUEST,
             Self::UnknownPath => StatusCode::NOT_FOUND,
@@ -106,6 +114,8 @@ impl Fault {
             Self::Length => "length",
             Self::TargetBytes => "target-bytes",
             Self::BodyBytes => "body-bytes",
+            Self::Headers => "headers",
+            Self::Field => "field",
             Self::UnknownHost => "unknown-host",
             Self::UnknownPath => "unknown-path",
             Self::NotTls => "not-tls",
@@ -123,6 +133,8 @@ impl fmt::Display for Fault {
             Self::Length => "the length of a request's body is none",
             Self::TargetBytes => "the target of a request is longer than allowed",
             Self::BodyBytes => "the body of a request is larger than allowed",
+            Self::Headers => "a request has more header lines than allowed",
+            Self::Field => "a header field of a request is none",
             Self::UnknownHost => "no site has the host of a request",
             Self::UnknownPath => "no site has the path of a request",
             Self::NotTls => "plain HTTP came where TLS is spoken",
@@ -142,6 +154,9 @@ pub fn clean_request(
 ) -> Result<(), Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::Tunnel);
+    }
+    if parts.version == Version::HTTP_2 {
+        translate::to_http1(parts, limits.headers)?;
     }
     if target_length(&parts.uri) > limits.target_bytes {
         return Err(Fault::TargetBytes);
@@ -243,17 +258,31 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
     let mut lines = headers.get_all(HOST).iter();
     match (lines.next(), lines.next()) {
         (None, _) if version == Version::HTTP_11 => Err(Fault::Host),
-        (Some(host), None) if !host.as_bytes().iter().all(|byte| is_host_byte(*byte)) => {
-            Err(Fault::Host)
-        }
+        (Some(host), None) if !is_host(host.as_bytes()) => Err(Fault::Host),
         (Some(_), Some(_)) => Err(Fault::Host),
         _ => Ok(()),
     }
 }
 
-/// What a host with a port is made of (RFC 3986, 3.2.2): no user, no path, no spaces.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=%:[]".contains(&byte)
+/// Whether this is a host, with a port or without (RFC 3986, 3.2.2 and 3.2.3): no user, no path, no
+/// spaces, and nothing but digits behind the colon, where some would read another host.
+pub(super) fn is_host(host: &[u8]) -> bool {
+    let (name, port, more): (_, _, &[u8]) = match host.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
+            (&rest[..end], &rest[end + 1..], b".:")
+        }
+        None => {
+            let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
+            (&host[..end], &host[end..], b"-._~!$&'()*+,;=%")
+        }
+    };
+    let port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    port && name.iter().all(|byte| byte.is_ascii_alphanumeric() || more.contains(byte))
 }
 
 /// The length of a target as it came, but for a fragment, which it must not have.
@@ -275,7 +304,7 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>,
     if !["http", "https"].contains(&scheme) || host.is_empty() {
         return Err(Fault::Target);
     }
-    if !host.bytes().all(is_host_byte) {
+    if !is_host(host.as_bytes()) {
         return Err(Fault::Target);
     }
     let path = match uri.path_and_query() {

@@ -8,11 +8,12 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Protocols};
+use super::connection::{Connection, Ending, Protocols};
 use super::core::Core;
 use super::failure::Failure;
 use super::forwarded;
 use super::in_force::InForce;
+use super::introduction;
 use super::seat::Seat;
 use super::seats::Group;
 use super::settings::{DoorAddress, DoorKind, DownstreamLimits, Settings};
@@ -93,7 +94,7 @@ pub async fn accept(
     core: Arc<Core>,
     kind: DoorKind,
     listener: Listener,
-    stop: watch::Receiver<()>,
+    stop: watch::Receiver<Ending>,
 ) {
     let mut in_force = core.in_force();
     let mut protocols = Protocols::new(&in_force);
@@ -128,10 +129,15 @@ fn begin(
     kind: DoorKind,
     socket: Socket,
     peer: Peer,
-    stop: &watch::Receiver<()>,
+    stop: &watch::Receiver<Ending>,
 ) {
     let now = core.clock.now();
-    match core.seats.take(group(in_force, peer), Seat::new(core.clock, now), now) {
+    // Whose it is comes out later, where a PROXY header is expected.
+    let group = match introduction::is_expected(peer, &in_force.settings.proxy_protocol) {
+        true => None,
+        false => group(in_force, peer),
+    };
+    match core.seats.take(group, Seat::new(core.clock, now), now) {
         Ok(taken) => {
             let seat = Arc::clone(taken.seat());
             let connection =
@@ -144,7 +150,7 @@ fn begin(
 }
 
 /// Whose connections those of a peer are counted with.
-fn group(in_force: &InForce, peer: Peer) -> Group {
+pub(super) fn group(in_force: &InForce, peer: Peer) -> Group {
     if forwarded::is_trusted(peer, &in_force.settings.trusted_proxies) {
         return None;
     }

@@ -1,9 +1,10 @@
 //! How long a client may keep us waiting.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::Sleep;
 
 use super::clock::Clock;
@@ -51,6 +52,11 @@ impl Pace {
         self.earn(bytes);
     }
 
+    /// The wait begins anew: it was not the client's fault.
+    pub fn excuse(&mut self, now: Moment) {
+        self.waiting_since = Some(now);
+    }
+
     /// Bytes that nobody had to wait for.
     pub fn earn(&mut self, bytes: u64) {
         let earned = match bytes.saturating_mul(1_000_000_000).checked_div(self.rate) {
@@ -83,7 +89,8 @@ impl Alarm {
         if due < self.rings {
             self.set(clock.now(), due);
         }
-        while self.sleep.as_mut().poll(cx).is_ready() {
+        // Out of the task's budget: who keeps its task busy would else never be due.
+        while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
             let now = clock.now();
             if now >= due {
                 return Poll::Ready(());

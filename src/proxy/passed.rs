@@ -12,7 +12,10 @@ use super::unix::SocketFile;
 
 /// Sockets that are there already.
 #[derive(Debug, Default)]
-pub struct Passed(Vec<PassedSocket>);
+pub struct Passed {
+    sockets: Vec<PassedSocket>,
+    by_predecessor: bool,
+}
 
 /// One of them.
 #[derive(Debug)]
@@ -47,12 +50,12 @@ impl Passed {
             };
             passed.push(PassedSocket { listening, owns_file: false });
         }
-        Ok(Self(passed))
+        Ok(Self { sockets: passed, by_predecessor: false })
     }
 
     /// Sockets that a predecessor has passed.
     pub fn by_predecessor(sockets: Vec<PassedSocket>) -> Self {
-        Self(sockets)
+        Self { sockets, by_predecessor: true }
     }
 
     /// The one that listens at an address, ready to be used; and its file, if it is ours.
@@ -62,11 +65,11 @@ impl Passed {
         settings: &Settings,
     ) -> io::Result<Option<(Listening, Option<SocketFile>)>> {
         let found = self
-            .0
+            .sockets
             .iter()
             .position(|socket| socket.listening.address().is_ok_and(|at| at == *address));
         let Some(index) = found else { return Ok(None) };
-        let PassedSocket { listening, owns_file } = self.0.swap_remove(index);
+        let PassedSocket { listening, owns_file } = self.sockets.swap_remove(index);
         listen::prepare(&listening, &settings.downstream_limits)?;
         let file = match address {
             DoorAddress::Unix(path) if owns_file => Some(SocketFile::adopt(path)?),
@@ -75,8 +78,12 @@ impl Passed {
         Ok(Some((listening, file)))
     }
 
-    /// Where one listens that nobody has taken.
+    /// Where one listens that systemd has passed and nobody has taken. One of a predecessor's that
+    /// the configuration names no more is closed when both have let go of it.
     pub fn left(&self) -> Option<DoorAddress> {
-        self.0.iter().find_map(|socket| socket.listening.address().ok())
+        if self.by_predecessor {
+            return None;
+        }
+        self.sockets.iter().find_map(|socket| socket.listening.address().ok())
     }
 }

@@ -5,11 +5,11 @@
 //! but any core may close it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::connect::Link;
+use super::proxy_header::Header;
 use crate::guard::moment::Moment;
 
 /// How many are kept, and for how long.
@@ -33,23 +33,16 @@ pub struct Pool {
 #[derive(Debug)]
 struct Idle {
     link: Link,
-    /// The client that it is for, where connections belong to one.
-    client: Option<SocketAddr>,
     since: Moment,
 }
 
 impl Pool {
-    /// The connection for `client` that was used last, if one is alive.
-    pub fn take(
-        &self,
-        client: Option<SocketAddr>,
-        limits: &PoolLimits,
-        now: Moment,
-    ) -> Option<Link> {
+    /// The connection with this header that was used last, if one is alive.
+    pub fn take(&self, header: Option<Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
         let mut idle = self.lock();
         loop {
-            let index = idle.iter().rposition(|idle| idle.client == client)?;
-            let Idle { link, since, .. } = idle.remove(index)?;
+            let index = idle.iter().rposition(|idle| idle.link.wire.header == header)?;
+            let Idle { link, since } = idle.remove(index)?;
             if now.since(since) >= limits.idle_timeout {
                 // Those in front have been idle for longer still.
                 idle.drain(..index);
@@ -62,7 +55,7 @@ impl Pool {
     }
 
     /// Keeps a connection that is ready for another request.
-    pub fn put(&self, link: Link, client: Option<SocketAddr>, limits: &PoolLimits, now: Moment) {
+    pub fn put(&self, link: Link, limits: &PoolLimits, now: Moment) {
         if limits.capacity == 0 {
             return;
         }
@@ -71,7 +64,7 @@ impl Pool {
             // The longest idle is the likeliest to be closed by the application under our hands.
             idle.pop_front();
         }
-        idle.push_back(Idle { link, client, since: now });
+        idle.push_back(Idle { link, since: now });
     }
 
     /// Closes the connections that have been idle for too long.

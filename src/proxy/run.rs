@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,16 +10,20 @@ use sd_notify::NotifyState;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::checks;
-use super::control::{Control, Order};
+use super::connection::Ending;
+use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
-use super::passed::Passed;
+use super::handover::predecessor::Predecessor;
+use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
+use super::upgrade::{Event, Program};
 use super::{explain, listen, status, supervisor};
 
 /// Orders that wait to be obeyed.
@@ -30,11 +34,16 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a running process can be told to do.
 pub struct Orders<'a> {
-    /// Where it is told; `None`: by signals only.
-    pub control: Option<&'a Control>,
+    /// Opens the socket by which it is told; `None`: by signals only. Called once all addresses are
+    /// bound.
+    pub control: &'a dyn Fn() -> Result<Option<Control>, ControlError>,
     /// Reads the configuration again and puts it in force: what there is to tell, or why the old
     /// one stays.
     pub reload: &'a dyn Fn() -> Result<String, String>,
+    /// How to start a successor.
+    pub program: Option<Program>,
+    /// Told when this process serves.
+    pub serving: &'a dyn Fn() -> io::Result<()>,
 }
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
@@ -47,15 +56,19 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         Signals::caught().map_err(RunError::Signals)?
     };
     let bound = Bound::new(Arc::clone(&app), passed)?;
+    let socket = (orders.control)().map_err(RunError::Control)?;
     let running = bound.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
     }
+    (orders.serving)().map_err(RunError::Runtime)?;
     supervisor::tell(&[NotifyState::Ready]);
+    let mut replacement = Replacement::default();
     control.block_on(async {
+        let (events, mut happened) = mpsc::unbounded_channel();
         // Kept, so that a channel that nobody uses stays open.
         let (sender, mut told) = mpsc::channel(ORDERS);
-        if let Some(control) = orders.control {
+        if let Some(control) = &socket {
             let listener = control.listener().map_err(RunError::Runtime)?;
             tokio::spawn(Control::serve(listener, sender.clone()));
         }
@@ -66,17 +79,37 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
                     tell_status(&app);
                 }
                 _ = signals.hup.recv() => {
-                    let _ = reload(orders);
+                    if replacement.is_under_way() {
+                        tracing::error!("not reloaded: {UNDER_WAY}");
+                    } else {
+                        let _ = reload(orders);
+                    }
                 }
-                Some(order) = told.recv() => obey(order, &app, orders),
+                Some(order) = told.recv() => match order.word() {
+                    "upgrade" => replacement.upgrade(order, orders, &events),
+                    "take-over" => replacement.hand_over(order, &app, &running, &events),
+                    "reload" if replacement.is_under_way() => {
+                        tokio::spawn(order.refuse(UNDER_WAY));
+                    }
+                    _ => obey(order, &app, orders),
+                },
+                Some(event) = happened.recv() => {
+                    if replacement.happened(event).await {
+                        break;
+                    }
+                }
                 _ = signals.term.recv() => break,
                 _ = signals.int.recv() => break,
                 () = running.ended() => return Ok(()),
             }
         }
-        supervisor::tell(&[NotifyState::Stopping]);
         tracing::info!("draining");
-        running.stop();
+        if replacement.is_done() {
+            running.yield_to_successor();
+        } else {
+            supervisor::tell(&[NotifyState::Stopping]);
+            running.stop();
+        }
         loop {
             tokio::select! {
                 _ = signals.usr1.recv() => {
@@ -90,8 +123,122 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         }
     })?;
     let cut = running.wait()?;
+    replacement.finish();
     tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
+}
+
+const UNDER_WAY: &str = "this process is just being replaced: tell its successor";
+
+/// How far this process is from being replaced.
+#[derive(Default)]
+struct Replacement {
+    /// Who asked for it, and the process that was started for it.
+    asked: Option<(Order, u32)>,
+    /// The number of the successor, once it has asked for everything.
+    successor: Option<i32>,
+    handover: Option<Predecessor>,
+    done: bool,
+}
+
+impl Replacement {
+    fn is_under_way(&self) -> bool {
+        self.asked.is_some() || self.handover.is_some()
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Starts a successor, whose number the order is answered with when it serves.
+    fn upgrade(&mut self, order: Order, orders: &Orders<'_>, events: &UnboundedSender<Event>) {
+        let started = match &orders.program {
+            _ if self.is_under_way() => Err(UNDER_WAY.to_owned()),
+            None => Err("this process does not know its own program".to_owned()),
+            Some(program) => program
+                .start(events.clone())
+                .map_err(|error| format!("the new process cannot be started: {error}")),
+        };
+        match started {
+            Ok(number) => {
+                tracing::info!(process = number, "a successor was started");
+                self.asked = Some((order, number));
+            }
+            Err(error) => {
+                tokio::spawn(async move { order.refuse(&error).await });
+            }
+        }
+    }
+
+    fn hand_over(
+        &mut self,
+        order: Order,
+        app: &App,
+        running: &Running,
+        events: &UnboundedSender<Event>,
+    ) {
+        if self.handover.is_some() {
+            tokio::spawn(order.refuse(UNDER_WAY));
+            return;
+        }
+        self.successor = order.process();
+        let events = events.clone();
+        let serving = move |serves| {
+            // Nobody listens when this process has ended before.
+            let _ = events.send(Event::Serving(serves));
+        };
+        let in_force = app.in_force.load();
+        let question = order.order.clone();
+        let begun = running.pass().and_then(|sockets| {
+            let stream = order.into_stream()?;
+            Predecessor::begin(stream, &question, in_force.sites.all(), sockets, serving)
+        });
+        match begun {
+            Ok(handover) => self.handover = Some(handover),
+            Err(error) => tracing::error!(%error, "nothing can be handed over"),
+        }
+    }
+
+    /// Whether this process is to drain now.
+    async fn happened(&mut self, event: Event) -> bool {
+        match event {
+            Event::Serving(true) => {
+                let number = self.successor.unwrap_or_default();
+                tracing::info!(process = number, "the successor serves");
+                if let Ok(number) = u32::try_from(number) {
+                    supervisor::tell(&[NotifyState::MainPid(number)]);
+                }
+                if let Some((order, _)) = self.asked.take() {
+                    let own = std::process::id();
+                    let text = format!("process {number} serves; process {own} drains and ends");
+                    order.answer(&text, json!({ "process": number })).await;
+                }
+                self.done = true;
+            }
+            Event::Serving(false) => {
+                self.handover = None;
+                self.successor = None;
+            }
+            Event::Ended(status) => {
+                if let Some((order, _)) = self.asked.take() {
+                    let how = status.map_or_else(|error| error.to_string(), |how| how.to_string());
+                    let error = format!(
+                        "the new process has ended ({how}): its log says why; this one goes on"
+                    );
+                    tracing::error!("{error}");
+                    order.refuse(&error).await;
+                }
+            }
+        }
+        self.done
+    }
+
+    /// Nothing runs any more: the successor is told the rest.
+    fn finish(self) {
+        if let Some(handover) = self.handover.filter(|_| self.done) {
+            handover.finish();
+        }
+    }
 }
 
 /// The signals that are obeyed.
@@ -140,7 +287,10 @@ fn obey(order: Order, app: &App, orders: &Orders<'_>) {
             });
         }
         _ => {
-            tokio::spawn(order.refuse("not an order; there are reload, status and explain"));
+            let orders = "reload, status, explain, upgrade and take-over";
+            tokio::spawn(async move {
+                order.refuse(&format!("not an order; there are {orders}")).await;
+            });
         }
     }
 }
@@ -216,7 +366,9 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        Ok(Running { threads, phase, addresses: self.addresses, files: self.files })
+        let Self { listeners, addresses, files, .. } = self;
+        let sockets = Mutex::new(listeners.into_iter().map(|(_, socket)| socket).collect());
+        Ok(Running { threads, phase, addresses, files, sockets })
     }
 
     fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
@@ -235,6 +387,8 @@ enum Phase {
     Serving,
     /// Nothing is accepted; what runs may end.
     Draining,
+    /// The same, and idle connections are not closed at once: their clients might just be sending.
+    Yielding,
     /// Nothing is waited for.
     Aborted,
 }
@@ -246,6 +400,8 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    /// For a successor, until this process stops.
+    sockets: Mutex<Vec<Listening>>,
 }
 
 impl Running {
@@ -266,9 +422,33 @@ impl Running {
         self.phase.send_replace(Phase::Aborted);
     }
 
-    /// Removes the files of sockets, while these are open still.
+    /// Stops accepting: a successor does. Who is connected may send one more request on each
+    /// connection, as nothing told it not to.
+    pub fn yield_to_successor(&self) {
+        self.files.iter().for_each(SocketFile::leave);
+        self.sockets().clear();
+        self.phase.send_replace(Phase::Yielding);
+    }
+
+    /// The listening sockets, for a successor.
+    pub fn pass(&self) -> io::Result<Vec<PassedSocket>> {
+        let pass = |socket: &Listening| {
+            let listening = socket.try_clone()?;
+            let address = listening.address()?;
+            let owns_file = self.files.iter().any(|file| file.is_at(&address));
+            Ok(PassedSocket { listening, owns_file })
+        };
+        self.sockets().iter().map(pass).collect()
+    }
+
+    /// Removes the files of sockets, while these are open still, and closes them.
     fn leave(&self) {
         self.files.iter().for_each(SocketFile::remove);
+        self.sockets().clear();
+    }
+
+    fn sockets(&self) -> MutexGuard<'_, Vec<Listening>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until no core serves any more.
@@ -295,7 +475,7 @@ async fn serve(
 ) -> usize {
     // A channel of the core's own: connections look at it at every turn, and cores need not share
     // its lock.
-    let (stop, stopped) = watch::channel(());
+    let (stop, stopped) = watch::channel(Ending::Not);
     let mut accepting = JoinSet::new();
     for (kind, listener) in listeners {
         accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
@@ -305,10 +485,13 @@ async fn serve(
         tokio::spawn(checks::run(Arc::clone(core)));
     }
     // An error says that the `Running` was dropped: that is a stop, too.
-    let _ = phase.wait_for(|phase| *phase != Phase::Serving).await;
+    let how = match phase.wait_for(|phase| *phase != Phase::Serving).await.as_deref() {
+        Ok(Phase::Yielding) => Ending::Gently,
+        Ok(Phase::Serving | Phase::Draining | Phase::Aborted) | Err(_) => Ending::Now,
+    };
     // First the sockets, so that who is sent away finds the port closed and not this process again.
     accepting.shutdown().await;
-    stop.send_replace(());
+    stop.send_replace(how);
     let settled = async {
         core.connections.emptied().await;
         core.detached.emptied().await;
@@ -349,6 +532,8 @@ pub enum RunError {
     Passed { address: DoorAddress },
     /// A thread, a runtime or its sockets could not be had.
     Runtime(io::Error),
+    /// There is no control socket.
+    Control(ControlError),
     /// SIGTERM and SIGINT could not be taken over.
     Signals(io::Error),
     /// A thread ended by a panic of our own.
@@ -367,6 +552,7 @@ impl fmt::Display for RunError {
                 "a socket that listens at {address} was passed, which `listen` does not name: name \
                  it there, or take it out of the socket unit"
             ),
+            Self::Control(error) => error.fmt(f),
             Self::Runtime(source) => write!(f, "cannot start a thread for each core: {source}"),
             Self::Signals(source) => write!(f, "cannot take over SIGTERM and SIGINT: {source}"),
             Self::Panicked => f.write_str("a core ended by a panic: please report this"),
@@ -409,6 +595,7 @@ impl std::error::Error for RunError {
             Self::Bind { source, .. } | Self::Runtime(source) | Self::Signals(source) => {
                 Some(source)
             }
+            Self::Control(error) => Some(error),
             Self::Passed { .. } | Self::Panicked => None,
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
 use super::clock::Clock;
@@ -51,12 +52,22 @@ pub struct Seat {
     blocked_until: AtomicU64,
     /// What is still to be sent is to be thrown away.
     broken: AtomicBool,
+    /// Bytes that came over HTTP/2 since the last exchange.
+    chatter: AtomicU64,
+    /// It speaks HTTP/2: bytes that come are no sign of a request.
+    multiplexed: AtomicBool,
+    /// Its task has something to look at: it was shed, or its client resets too much.
+    called: Notify,
     /// A request's body was not read to its end.
     unread: AtomicBool,
     task: OnceLock<AbortHandle>,
     /// Where it stands in the table of its client; written and read under the table's lock.
     pub(super) place: AtomicUsize,
 }
+
+/// What a client of HTTP/2 may say while nothing runs: twice what it may have been sending, by its
+/// windows, of a body that was refused.
+const CHATTER: u64 = 2 << 20;
 
 /// Moments fit into 61 bits: 73 years.
 const KIND_SHIFT: u32 = 61;
@@ -94,6 +105,9 @@ impl Seat {
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            chatter: AtomicU64::new(0),
+            multiplexed: AtomicBool::new(false),
+            called: Notify::new(),
             unread: AtomicBool::new(false),
             task: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
@@ -112,6 +126,9 @@ impl Seat {
 
     /// Bytes have come. False if they come too late: the connection has been shed.
     pub fn arrived(&self) -> bool {
+        if self.multiplexed.load(Ordering::Relaxed) {
+            return self.phase() != Phase::Shed;
+        }
         loop {
             let phase = self.phase();
             match phase {
@@ -134,6 +151,38 @@ impl Seat {
         }
     }
 
+    /// HTTP/2 is spoken from here on. What has come so far was no request: only a request ends the
+    /// silence, or the idle time, whatever other frames come.
+    pub fn multiplex(&self) {
+        self.multiplexed.store(true, Ordering::Relaxed);
+        if let Phase::Head(since) = self.phase() {
+            self.change(Phase::Head(since), Phase::Silent(since));
+        }
+    }
+
+    /// So many bytes have come. Over HTTP/2 it is counted what is said while nothing runs.
+    pub fn heard(&self, bytes: usize) {
+        if self.multiplexed.load(Ordering::Relaxed) && self.phase() != Phase::Exchange {
+            self.chatter.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether more is said than any client has to say that asks for nothing. Being answered, it
+    /// might take the answers so slowly that it is never seen to be idle.
+    pub fn chatters(&self) -> bool {
+        self.chatter.load(Ordering::Relaxed) > CHATTER
+    }
+
+    /// Has the connection's task look at what has changed.
+    pub fn call(&self) {
+        self.called.notify_one();
+    }
+
+    /// Waits until there is something to look at.
+    pub async fn called(&self) {
+        self.called.notified().await;
+    }
+
     /// A head is whole: an exchange runs until all copies of what this returns are dropped. `None`
     /// if it comes too late: the connection has been shed, and nothing of it may be sent on.
     pub fn begin(self: &Arc<Self>) -> Option<Running> {
@@ -144,6 +193,7 @@ impl Seat {
             }
             if self.change(phase, Phase::Exchange) {
                 self.running.fetch_add(1, Ordering::AcqRel);
+                self.chatter.store(0, Ordering::Relaxed);
                 return Some(Running(Arc::clone(self)));
             }
         }
@@ -159,8 +209,16 @@ impl Seat {
         self.blocked_until.store(0, Ordering::Release);
     }
 
+    /// Whether the client's socket takes nothing just now.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_until.load(Ordering::Acquire) != 0
+    }
+
     /// When it is to be cut off, as things stand, and why.
     pub fn due(&self, limits: &DownstreamLimits) -> Option<(Moment, Overdue)> {
+        if self.chatters() {
+            return Some((Moment::from_nanos(0), Overdue::Idle));
+        }
         let blocked_until = self.blocked_until.load(Ordering::Acquire);
         if blocked_until != 0 {
             return Some((Moment::from_nanos(blocked_until), Overdue::Send));
@@ -195,7 +253,12 @@ impl Seat {
         let phases = [Phase::Idle(since), Phase::Silent(since), Phase::Head(since)];
         let claimed = phases.into_iter().any(|phase| self.change(phase, Phase::Shed));
         if claimed {
-            task.abort();
+            if self.multiplexed.load(Ordering::Relaxed) {
+                // It has a word to say before: GOAWAY.
+                self.call();
+            } else {
+                task.abort();
+            }
         }
         claimed
     }

@@ -95,23 +95,12 @@ impl Seats {
     pub fn take(self: &Arc<Self>, group: Group, seat: Seat, now: Moment) -> Result<Taken, Full> {
         let mut guard = self.lock();
         let table = &mut *guard;
-        if let Some(client) = group
-            && let Some(sharing) = table.groups.get_mut(&group)
-            && sharing.seats.len() >= self.most_for_client.load(Ordering::Relaxed)
-        {
-            let freed = sharing.shed(now);
-            table.taken -= freed;
-            if freed == 0 {
-                return Err(Full::Client(client));
-            }
-        }
+        table.make_room_for(group, self.most_for_client.load(Ordering::Relaxed), now)?;
         if table.taken >= self.most.load(Ordering::Relaxed) && table.shed(now) == 0 {
             return Err(Full::All);
         }
         let seat = Arc::new(seat);
-        let sharing = table.groups.entry(group).or_default();
-        seat.place.store(sharing.seats.len(), Ordering::Relaxed);
-        sharing.seats.push(Arc::clone(&seat));
+        table.add(group, Arc::clone(&seat));
         table.taken += 1;
         self.taken.store(table.taken, Ordering::Relaxed);
         Ok(Taken { seats: Arc::clone(self), group, seat })
@@ -147,6 +136,27 @@ impl Seats {
 }
 
 impl Table {
+    /// Sheds of a client's connections what stands in the way of another one.
+    fn make_room_for(&mut self, group: Group, most: usize, now: Moment) -> Result<(), Full> {
+        if let Some(client) = group
+            && let Some(sharing) = self.groups.get_mut(&group)
+            && sharing.seats.len() >= most
+        {
+            let freed = sharing.shed(now);
+            self.taken -= freed;
+            if freed == 0 {
+                return Err(Full::Client(client));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, group: Group, seat: Arc<Seat>) {
+        let sharing = self.groups.entry(group).or_default();
+        seat.place.store(sharing.seats.len(), Ordering::Relaxed);
+        sharing.seats.push(seat);
+    }
+
     fn shed(&mut self, now: Moment) -> usize {
         if self.barren_until.is_some_and(|until| now < until) {
             return 0;
@@ -243,6 +253,26 @@ impl Taken {
     /// The state of the connection.
     pub fn seat(&self) -> &Arc<Seat> {
         &self.seat
+    }
+}
+
+impl Taken {
+    /// Counts the connection with another group from now on: whose it is has come out.
+    pub fn regroup(&mut self, group: Group, now: Moment) -> Result<(), Full> {
+        if group == self.group {
+            return Ok(());
+        }
+        let mut guard = self.seats.lock();
+        let table = &mut *guard;
+        table.make_room_for(group, self.seats.most_for_client.load(Ordering::Relaxed), now)?;
+        // Where it has been shed, its task is being ended.
+        if table.groups.get_mut(&self.group).is_some_and(|sharing| sharing.remove(&self.seat)) {
+            table.tidy(self.group);
+            table.add(group, Arc::clone(&self.seat));
+        }
+        self.seats.taken.store(table.taken, Ordering::Relaxed);
+        self.group = group;
+        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 //! It owns the connections that are idle, the places for connections, the health and the load of
 //! one server, and outlives reloads that keep it. It refuses to know which server is next.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -12,6 +11,7 @@ use super::connect::Link;
 use super::health::Health;
 use super::places::Places;
 use super::pool::{Pool, PoolLimits};
+use super::proxy_header::Header;
 use super::settings::Address;
 use super::tls::client::Client;
 
@@ -74,17 +74,17 @@ impl Server {
 
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
-    fn keep(&self, link: Link, to: &Owner, limits: &PoolLimits) {
-        let link = match to.client {
+    fn keep(&self, link: Link, core: usize, limits: &PoolLimits) {
+        let link = match link.wire.header {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,
             Some(_) => link,
-            None => match self.places.hand_over(link, to.core) {
+            None => match self.places.hand_over(link, core) {
                 Some(link) => link,
                 None => return,
             },
         };
-        self.pool(to.core).put(link, to.client, limits, self.clock.now());
+        self.pool(core).put(link, limits, self.clock.now());
         // Who came meanwhile has looked for an idle one before this was.
         if self.places.is_waited_for() {
             self.close_oldest_idle();
@@ -96,8 +96,8 @@ impl Server {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub core: usize,
-    /// Where a connection belongs to one client.
-    pub client: Option<SocketAddr>,
+    /// What it begins with, where connections belong to one client.
+    pub header: Option<Header>,
 }
 
 /// An exchange of a server that is one of several: it counts until this is dropped.
@@ -129,7 +129,7 @@ impl Drop for Burden {
 pub struct Lease {
     link: Link,
     server: Arc<Server>,
-    owner: Owner,
+    core: usize,
     limits: PoolLimits,
     /// Whether the connection can carry another request.
     again: bool,
@@ -151,24 +151,24 @@ impl Lease {
         again: bool,
         burden: Option<Burden>,
     ) -> Self {
-        Self { link, server: Arc::clone(server), owner, limits, again, _burden: burden }
+        Self { link, server: Arc::clone(server), core: owner.core, limits, again, _burden: burden }
     }
 
     /// The response has been read to its end.
     pub fn give_back(self) {
-        let Self { mut link, server, owner, limits, again, .. } = self;
+        let Self { mut link, server, core, limits, again, .. } = self;
         if !again || link.sender.is_closed() {
             return;
         }
         if link.sender.is_ready() {
-            return server.keep(link, &owner, &limits);
+            return server.keep(link, core, &limits);
         }
         // The connection's task has not come to its end of the exchange yet, or the application
         // answered before it had read the request.
         tokio::spawn(async move {
             let ready = link.sender.ready();
             if let Ok(Ok(())) = tokio::time::timeout(limits.settle_timeout, ready).await {
-                server.keep(link, &owner, &limits);
+                server.keep(link, core, &limits);
             }
         });
     }

@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
+use super::proxy_header::Version;
 use super::tls::TlsSettings;
 use super::tls::client::ClientSettings;
 
@@ -31,8 +32,43 @@ pub struct Settings {
     /// Between two savings of the state.
     pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
+    pub proxy_protocol: ProxyProtocol,
+    pub http2: Http2Limits,
     /// Where a door speaks TLS.
     pub tls: Option<TlsSettings>,
+}
+
+/// Whose PROXY headers are read.
+#[derive(Clone, Debug, Default)]
+pub struct ProxyProtocol {
+    pub accept: AcceptHeader,
+    /// The peers that may send one. Those of Unix sockets may.
+    pub from: Vec<IpNet>,
+}
+
+/// Whether those peers that may send a PROXY header must.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AcceptHeader {
+    /// Nobody's is read.
+    #[default]
+    Off,
+    Optional,
+    Required,
+}
+
+/// HTTP/2 with clients, and what one connection of it may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Http2Limits {
+    /// Otherwise clients are spoken to in HTTP/1.1 only.
+    pub enabled: bool,
+    /// Requests at once on one connection, and as many of its exchanges at most with the application,
+    /// those included that the client has reset.
+    pub streams: u32,
+    /// The header list of a request (RFC 9113, 6.5.2): names, values, and 32 bytes for each line.
+    pub header_list_bytes: u32,
+    /// Unanswered requests that a client may reset on one connection. Each that is answered gives one
+    /// back.
+    pub resets: u32,
 }
 
 /// Where connections come in, and what is spoken there.
@@ -151,6 +187,8 @@ pub struct UpstreamSettings {
     pub check: Option<CheckSettings>,
     /// Where one of them speaks TLS.
     pub tls: Option<ClientSettings>,
+    /// Of the PROXY headers that connections begin with, if they do.
+    pub header: Option<Version>,
 }
 
 impl UpstreamSettings {
@@ -172,6 +210,7 @@ impl UpstreamSettings {
             },
             check: None,
             tls: None,
+            header: None,
         }
     }
 }

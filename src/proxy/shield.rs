@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
+
 use super::clock::Clock;
+use super::handover::Outbox;
 use super::state::StateFile;
 use super::waiters::Waiters;
 use crate::guard::Guard;
@@ -28,6 +31,8 @@ pub struct Shield {
     /// `None` keeps nothing.
     pub state: Option<Arc<StateFile>>,
     pub clock: Clock,
+    /// While another process serves the same site: what that is told.
+    pub outbox: Arc<ArcSwapOption<Outbox>>,
     waiters: Arc<Waiters>,
 }
 
@@ -43,7 +48,8 @@ impl Shield {
     /// A guard with its surroundings.
     pub fn new(guard: Guard, telemetry: Telemetry, state: Option<StateFile>, clock: Clock) -> Self {
         let (telemetry, state) = (Arc::new(telemetry), state.map(Arc::new));
-        Self { guard, telemetry, state, clock, waiters: Arc::default() }
+        let outbox = Arc::default();
+        Self { guard, telemetry, state, clock, outbox, waiters: Arc::default() }
     }
 
     /// The same with another guard, which shares its memory with this one's, and with what tells
@@ -58,6 +64,7 @@ impl Shield {
             telemetry: Arc::new(telemetry),
             state: self.state.clone(),
             clock: self.clock,
+            outbox: Arc::clone(&self.outbox),
             waiters: Arc::clone(&self.waiters),
         }
     }
@@ -133,6 +140,11 @@ impl Shield {
         let settlement = self.guard.settle(ticket, outcome, self.clock.now());
         if let Some(state) = &self.state {
             state.append(&settlement.records);
+        }
+        if let Some(outbox) = &*self.outbox.load()
+            && settlement.records.iter().any(Option::is_some)
+        {
+            outbox.tell(self, &settlement.records);
         }
         if let Some(what) = settlement.wake {
             self.waiters.wake(what);

@@ -2,12 +2,15 @@
 //!
 //! What both kinds have in common stands here, so that nobody else asks which it is.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::Domain;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -31,6 +34,15 @@ impl Peer {
     }
 }
 
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(_) => self.ip().fmt(f),
+            Self::Unix => f.write_str("a peer on a Unix socket"),
+        }
+    }
+}
+
 /// A socket that listens, of no runtime yet.
 #[derive(Debug)]
 pub enum Listening {
@@ -39,6 +51,38 @@ pub enum Listening {
 }
 
 impl Listening {
+    /// A listening socket that another process has passed.
+    ///
+    /// # Errors
+    /// It is none, or of another kind.
+    pub fn of(passed: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(passed);
+        if !socket.is_listener()? {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        match socket.domain()? {
+            Domain::IPV4 | Domain::IPV6 => Ok(Self::Tcp(socket.into())),
+            Domain::UNIX => Ok(Self::Unix(OwnedFd::from(socket).into())),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// The same socket once more.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(listener) => listener.try_clone().map(Self::Tcp),
+            Self::Unix(listener) => listener.try_clone().map(Self::Unix),
+        }
+    }
+
+    /// Its descriptor.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+
     /// Where it listens; a port that was 0 is what the system gave.
     pub fn address(&self) -> io::Result<DoorAddress> {
         match self {
@@ -91,6 +135,14 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// What the client has connected to, if that is an address.
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(stream) => stream.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
     /// Has what is still to be sent thrown away when it is closed.
     pub fn throw_away(&self) -> io::Result<()> {
         match self {

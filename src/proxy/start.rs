@@ -4,6 +4,7 @@ mod offline;
 mod reload;
 mod tls;
 
+use std::cell::RefCell;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -24,25 +25,31 @@ use super::control::Control;
 use super::core::App;
 use super::descriptors;
 use super::failure::Side;
+use super::handover::successor::Successor;
 use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
 use super::passed::Passed;
+use super::proxy_header::Version;
 use super::pulses::Pulses;
 use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
-    Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits, ServerSettings,
-    Settings, SiteSettings, UpstreamLimits, UpstreamSettings,
+    AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
+    Http2Limits, ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits,
+    UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
 use super::tls::client::Client;
+use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
-use crate::config::{self, AccessFormat, Config, HostPattern, Listen};
+use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
+use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
+use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
@@ -56,22 +63,38 @@ const HOLD_TIME: Duration = Duration::from_secs(10);
 /// Serves until SIGTERM or SIGINT, drains, and saves the state. Everything that is shared is made
 /// here, before the first connection, and saved after the last exchange. `load` reads the
 /// configuration again, for a reload; its error is what `floodwall check` would say.
+///
+/// With `take_over` everything comes from the process at the control socket, which then ends.
 pub fn run(
     config: Config,
     load: &dyn Fn() -> Result<Config, String>,
+    take_over: bool,
 ) -> Result<(), Box<dyn Error>> {
+    let program = Program::own().ok();
     let clock = Clock::start();
     announce(&config);
     let mut settings = settings(&config);
     fit(&mut settings);
     let tls = tls::begin(&settings, None)?;
     tls::announce(tls.as_ref(), clock);
-    let passed = Passed::by_systemd()?;
-    let control = config.control().map(|path| Control::bind(path, false)).transpose()?;
+    let (mut successor, passed) = if take_over {
+        let names: Vec<&str> = config.sites().iter().map(config::Site::name).collect();
+        let path = config.control().ok_or("--take-over needs a control socket: set `control`")?;
+        let (successor, passed) = Successor::ask(path, &names)?;
+        (Some(successor), passed)
+    } else {
+        (None, Passed::by_systemd()?)
+    };
+    // A second start fails here, before it looks at anything that the first one uses.
+    let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
+    let control = RefCell::new(if take_over { None } else { bind(false)? });
     let limits = &settings.downstream_limits;
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
     let cores = settings.cores();
-    let sites = config.sites().iter().map(|site| begin(&config, site, cores, clock, &seats));
+    let sites = config.sites().iter().map(|site| {
+        let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
+        begin(&config, site, snapshot, cores, clock, &seats)
+    });
     let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
     let access = AccessLog::off();
     put_access_log(&access, &config)?;
@@ -101,8 +124,17 @@ pub fn run(
             .name(String::from("keeper"))
             .spawn(move || keeper::keep(&app, &stopped))?
     };
-    let reload = Reload::new(Arc::clone(&app), config, load);
-    let orders = Orders { control: control.as_ref(), reload: &|| reload.reload() };
+    let reload = Reload::new(Arc::clone(&app), config.clone(), load);
+    let successor = RefCell::new(successor);
+    let orders = Orders {
+        control: &|| if take_over { bind(true) } else { Ok(control.take()) },
+        reload: &|| reload.reload(),
+        program,
+        serving: &|| match successor.take() {
+            Some(successor) => successor.serve(app.in_force.load().sites.all()),
+            None => Ok(()),
+        },
+    };
     let served = super::run::run(Arc::clone(&app), passed, &orders);
     drop(stop);
     let kept = keeper.join();
@@ -137,16 +169,20 @@ fn close(site: &Site, clock: Clock) -> Result<(), StateError> {
     Ok(())
 }
 
-/// A site that nothing is known of but what its state file says.
+/// A site with what a predecessor's snapshot says, or else its state file.
 fn begin(
     config: &Config,
     site: &config::Site,
+    snapshot: Option<Vec<u8>>,
     cores: usize,
     clock: Clock,
     seats: &Arc<Seats>,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
-    let shield = Arc::new(shield(config, site, clock)?);
+    let shield = Arc::new(match snapshot {
+        Some(snapshot) => succeed(config, site, &snapshot, clock)?,
+        None => shield(config, site, clock)?,
+    });
     let settings = site_settings(site);
     let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
@@ -193,8 +229,7 @@ pub fn shield(
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let name = (site.name() != config::Site::ONLY).then(|| site.name());
-    let telemetry = Telemetry::of_site(name, names(&policy), floods(config), clock.now());
+    let telemetry = telemetry_of(config, site, clock);
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -206,6 +241,26 @@ pub fn shield(
         }
     };
     Ok(Shield::new(guard, telemetry, state, clock))
+}
+
+/// The same, from the snapshot of a predecessor that has let go of the state file.
+fn succeed(
+    config: &Config,
+    site: &config::Site,
+    snapshot: &[u8],
+    clock: Clock,
+) -> Result<Shield, Box<dyn Error>> {
+    let image = Image::decode(snapshot)?;
+    let seed = u64::from_le_bytes(state::random()?);
+    let (wall, now) = (clock.wall(), clock.now());
+    let guard = Guard::taking_over(site.policy().clone(), image, wall, seed, now);
+    let state = site.state().map(|path| StateFile::succeed(path, &guard, clock)).transpose()?;
+    Ok(Shield::new(guard, telemetry_of(config, site, clock), state, clock))
+}
+
+fn telemetry_of(config: &Config, site: &config::Site, clock: Clock) -> Telemetry {
+    let name = (site.name() != config::Site::ONLY).then(|| site.name());
+    Telemetry::of_site(name, names(site.policy()), floods(config), clock.now())
 }
 
 /// What its rules are called in the log.
@@ -283,7 +338,7 @@ fn announce(config: &Config) {
 
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
-    let down = config.downstream_limits();
+    let (down, http2) = (config.downstream_limits(), config.http2());
     let of_tls = config.tls();
     let doors = |addresses: &[SocketAddr], kind| {
         let door = |address: &SocketAddr| Door { address: DoorAddress::Tcp(*address), kind };
@@ -297,9 +352,10 @@ pub fn settings(config: &Config) -> Settings {
             doors(&of_tls.redirect, DoorKind::Redirect),
         ]
         .concat(),
-        tls: tls::settings(of_tls),
+        tls: tls::settings(config),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
+        proxy_protocol: proxy_protocol(config.proxy_protocol()),
         cores: config.cores().map_or(0, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
         save_interval: config.save_interval(),
@@ -316,7 +372,22 @@ pub fn settings(config: &Config) -> Settings {
             connections: down.connections,
             connections_per_client: down.connections_per_client,
         },
+        http2: Http2Limits {
+            enabled: http2.enabled,
+            streams: http2.streams,
+            header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
+            resets: http2.resets,
+        },
     }
+}
+
+fn proxy_protocol(settings: &config::ProxyProtocol) -> ProxyProtocol {
+    let accept = match settings.accept {
+        config::AcceptHeader::Off => AcceptHeader::Off,
+        config::AcceptHeader::Optional => AcceptHeader::Optional,
+        config::AcceptHeader::Required => AcceptHeader::Required,
+    };
+    ProxyProtocol { accept, from: settings.from.clone() }
 }
 
 fn door_address(listen: &Listen) -> DoorAddress {
@@ -379,5 +450,10 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             return_by: if check.is_some() { ReturnBy::Checks } else { ReturnBy::Trial },
         },
         check,
+        header: match site.send_header() {
+            SendHeader::Off => None,
+            SendHeader::V1 => Some(Version::V1),
+            SendHeader::V2 => Some(Version::V2),
+        },
     }
 }

@@ -163,6 +163,9 @@ impl StateFile {
 
     /// Writes again, for the successor has failed.
     pub fn take_back(&self, guard: &Guard) -> Result<(), StateError> {
+        if self.is_ours() {
+            return Ok(());
+        }
         let taken = lock(&self.path)?;
         let latest = journals(&self.path)?.last().map_or(0, |(latest, _)| *latest);
         {
@@ -192,6 +195,14 @@ impl StateFile {
             bytes.extend_from_slice(&Entry::key(*record, wall).encode());
         }
         self.journal().write(&bytes);
+    }
+
+    /// Notes what another process that serves the same site told of keys.
+    pub fn append_told(&self, keys: &[Entry]) {
+        if !keys.is_empty() && self.is_ours() {
+            let bytes: Vec<u8> = keys.iter().flat_map(|entry| entry.encode()).collect();
+            self.journal().write(&bytes);
+        }
     }
 
     /// Notes what changed in the budgets, and takes a snapshot where the journal has grown long,

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::settings::DoorAddress;
+
 /// How often the directory's lock is tried, and the pause between: another start holds it for less
 /// than a millisecond.
 const LOCK_ATTEMPTS: u32 = 100;
@@ -35,6 +37,11 @@ impl SocketFile {
     pub fn adopt(path: &Path) -> io::Result<Self> {
         let identity = identity(&fs::symlink_metadata(path)?);
         Ok(Self { path: path.to_owned(), identity, removed: AtomicBool::new(false) })
+    }
+
+    /// Whether it is the file of the socket at this address.
+    pub fn is_at(&self, address: &DoorAddress) -> bool {
+        matches!(address, DoorAddress::Unix(path) if *path == self.path)
     }
 
     /// Leaves the file to a successor, who has the socket now.

@@ -7,7 +7,6 @@
 //! was a pooled one, and that was closed without a byte of an answer.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use super::headers;
 use super::health::{Availability, Change};
 use super::places::{Answer, Granted, InLine, Place};
 use super::pool::PoolLimits;
+use super::proxy_header::{Header, Named};
 use super::seats::Seats;
 use super::server::{Burden, Lease, Owner, Server};
 use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
@@ -64,8 +64,8 @@ pub struct Member {
 pub struct Sending {
     /// The core that it is sent on.
     pub core: usize,
-    /// The client that its connection must belong to, where connections belong to one.
-    pub client: Option<SocketAddr>,
+    /// Whose request it is: where PROXY headers are sent, its connection belongs to nobody else.
+    pub client: Option<Named>,
     pub replay: Replay,
 }
 
@@ -164,6 +164,11 @@ impl Upstream {
         &self.settings
     }
 
+    /// What a connection for a client, or for nobody, begins with.
+    pub fn header(&self, named: Option<Named>) -> Option<Header> {
+        self.settings.header.map(|version| Header { version, named })
+    }
+
     /// Closes connections of a core that have been idle for too long.
     pub fn expire(&self, core: usize) {
         let (limits, now) = (self.pool_limits(), self.clock.now());
@@ -252,7 +257,7 @@ impl Upstream {
         progress: &Progress,
         course: &mut Course,
     ) -> Result<Response<DownstreamBody>, Refused> {
-        let owner = Owner { core: sending.core, client: sending.client };
+        let owner = Owner { core: sending.core, header: self.header(sending.client) };
         let mut attempts = POOLED_ATTEMPTS;
         loop {
             let (link, age) = match self.pooled(chosen.server, owner, attempts) {
@@ -291,7 +296,7 @@ impl Upstream {
         if attempts == 0 || server.places.is_waited_for() {
             return None;
         }
-        server.pool(owner.core).take(owner.client, &self.pool_limits(), self.clock.now())
+        server.pool(owner.core).take(owner.header, &self.pool_limits(), self.clock.now())
     }
 
     /// A new connection, or one that has just become idle, after waiting for a place for it.
@@ -320,7 +325,7 @@ impl Upstream {
             },
         };
         let began = self.clock.now();
-        let outcome = self.connect(chosen, place).await;
+        let outcome = self.connect(chosen, owner, place).await;
         course.connecting_took(self.clock.now().since(began));
         match &outcome {
             Ok(_) => {}
@@ -355,11 +360,17 @@ impl Upstream {
 
     /// Connects. Where there is no file descriptor for it, what is idle on both sides is closed,
     /// and it is tried again within the time for connecting.
-    async fn connect(&self, chosen: &Chosen<'_>, place: Place) -> Result<Link, Failure> {
+    async fn connect(
+        &self,
+        chosen: &Chosen<'_>,
+        owner: Owner,
+        place: Place,
+    ) -> Result<Link, Failure> {
         let place = Arc::new(place);
         let until = self.clock.now().after(chosen.limit);
         loop {
-            let outcome = connect(chosen.server, chosen.limit, Arc::clone(&place)).await;
+            let outcome =
+                connect(chosen.server, owner.header, chosen.limit, Arc::clone(&place)).await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {

@@ -140,6 +140,8 @@ pub struct Exchange<'a> {
     pub standing: Option<StandingWord>,
     /// The name of its rule.
     pub route: Option<&'a str>,
+    /// What was known of its path class, where no rule names it.
+    pub class: Option<&'static str>,
     pub verdict: Option<Verdict>,
     /// Why it was refused or rejected, or how it failed: a word of our own.
     pub why: Option<&'static str>,

@@ -83,7 +83,7 @@ fn flags_win_over_the_file_and_are_enough_without_one() {
 
 #[test]
 fn a_wrong_command_line_is_told_with_the_remedy() {
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 22] = [
         (&[], "no command"),
         (&["chekc"], "did you mean check?"),
         (&["--verison"], "did you mean --version?"),
@@ -102,6 +102,7 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
         (&["explain", "/a b"], "percent-encode spaces"),
         (&["explain", "/", "--method", "get"], "a method is written in upper case"),
         (&["explain", "/", "--address", "localhost"], "write an IP address"),
+        (&["explain", "/", "--offline"], "--config is missing"),
         (&["completions", "bahs"], "did you mean bash?"),
         (&["completions", "cmd"], "write one of bash, elvish, fish"),
         (&["check", "--upstream", "http://127.0.0.1:8080"], "where Floodwall itself listens"),
@@ -118,7 +119,7 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
 fn help_is_complete() {
     let source = &["--config", "--upstream", "--listen", "--state", "--help"][..];
     let running = &["--control", "--config", "--help"][..];
-    let request = ["--method", "--host", "--cookie", "--address", "--json"];
+    let request = ["--method", "--host", "--cookie", "--address", "--offline", "--json"];
     for (args, flags) in [
         (&["--help"][..], &["run ", "check ", "reload ", "explain ", "--help", "--version"][..]),
         (&["run", "--help"], source),

@@ -130,6 +130,8 @@ fn an_exchange_is_told_with_all_that_is_known_of_it() {
     assert_eq!(verdict(4), of("(no rule)", "refused", Some("client-budget")));
     assert_eq!((told(4, "upstream"), told(4, "upstream_ms")), (Value::Null, Value::Null));
     assert_eq!(verdict(5), of("gone", "answered", None));
+    assert_eq!(told(0, "class"), Value::Null);
+    assert_eq!((told(2, "class"), told(3, "class")), ("unproven".into(), "creating".into()));
     assert_eq!(verdict(7), of("(no rule)", "forwarded", Some("closed")));
     assert_eq!(told(7, "client"), "203.0.113.8");
     assert_eq!((told(8, "method"), told(8, "bytes")), ("HEAD".into(), 0.into()));

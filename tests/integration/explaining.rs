@@ -54,6 +54,12 @@ fn a_running_process_says_who_would_be_refused_and_changes_nothing() {
         json.contains("\"site\":\"default\"") && json.contains("\"standing\":\"none\""),
         "{json}"
     );
+    let json: serde_json::Value = serde_json::from_str(&json).expect("one object");
+    assert_eq!((&json["fate"], &json["why"]), (&"refused".into(), &"client-budget".into()));
+    assert_eq!((&json["left"][0]["left"], &json["left"][0]["burst"]), (&0.into(), &2.into()));
+    // What is not a request is told, over the socket too.
+    let (well, said) = floodwall.tell(&["explain", "/", "--host", "a b"]);
+    assert!(!well && said.contains("400"), "{said}");
 }
 
 #[test]
@@ -87,5 +93,11 @@ fn without_a_process_the_configuration_and_its_state_say_it() {
         let (code, said) = explained(command);
         assert!(code == 1 && said.contains(told), "{command:?}: {code} {said}");
     }
+    // A process that hangs is asked all the same, unless told otherwise.
+    let control = folder.path().join("state.control");
+    let hangs = std::os::unix::net::UnixListener::bind(&control).unwrap();
+    let (code, said) = explained(&["/s/", "--host", "shop", "--offline"]);
+    assert!(code == 0 && said.contains("(no process was asked"), "{said}");
+    drop(hangs);
     assert!(!state.exists(), "nothing is written");
 }

@@ -19,8 +19,8 @@ use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Settings, SiteSettings, UpstreamLimits,
-    UpstreamSettings,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, ProxyProtocol, Settings,
+    SiteSettings, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -47,6 +47,7 @@ pub fn settings(upstream: Address) -> Single {
         doors: vec![Door { address, kind: DoorKind::Plain }],
         unix_mode: 0o660,
         trusted_proxies: Vec::new(),
+        proxy_protocol: ProxyProtocol::default(),
         cores: 1,
         drain_timeout: DEADLINE,
         tls: None,
@@ -63,6 +64,12 @@ pub fn settings(upstream: Address) -> Single {
             body_bytes: 1 << 30,
             connections: 1_000,
             connections_per_client: 1_000,
+        },
+        http2: Http2Limits {
+            enabled: true,
+            streams: 100,
+            header_list_bytes: 64 * 1024,
+            resets: 200,
         },
     };
     let site = SiteSettings {
@@ -137,6 +144,11 @@ impl Proxy {
         self.failures.recv_timeout(DEADLINE).expect("a failure is told")
     }
 
+    /// How many failures were told that nobody has asked for.
+    pub fn told(&self) -> usize {
+        self.failures.try_iter().count()
+    }
+
     /// Waits for the end; how many exchanges were cut.
     pub fn wait(mut self) -> usize {
         self.running.take().unwrap().wait().unwrap()
@@ -196,6 +208,11 @@ impl Application {
         self.accepted.recv_timeout(DEADLINE).expect("the proxy connects")
     }
 
+    /// A connection that has been made already.
+    pub fn accept_more(&self) -> Option<Wire> {
+        self.accepted.try_recv().ok()
+    }
+
     /// Whether no further connection was made.
     pub fn is_left_alone(&self) -> bool {
         self.accepted.try_recv().is_err()
@@ -240,6 +257,16 @@ impl Wire {
             Stream::Unix(stream) => stream.write_all(bytes.as_ref()),
         }
         .unwrap();
+    }
+
+    /// Sends bytes to somebody who may have hung up.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let Stream::Tcp(stream) = &mut self.stream else { panic!("saying is for TCP") };
+        match stream.write_all(bytes) {
+            Ok(()) => {}
+            Err(error) if is_end(error.kind()) => {}
+            Err(error) => panic!("{error}"),
+        }
     }
 
     /// Sends as much as the other side takes, at most `limit` bytes, until it takes nothing for
@@ -410,7 +437,10 @@ impl Wire {
                 true
             }
             Err(error) if is_end(error.kind()) => false,
-            Err(error) => panic!("nothing came in time, or the connection broke: {error}"),
+            Err(error) => {
+                let read = self.read.escape_ascii();
+                panic!("nothing came in time behind \"{read}\", or the connection broke: {error}")
+            }
         }
     }
 }

@@ -82,7 +82,13 @@ fn sigterm_drains() {
     settings.doors[0].address = DoorAddress::Tcp(address);
     let app = settings.app(Clock::start(), shield(), |_| {});
     let running = thread::spawn(move || {
-        run(app, Passed::none(), &Orders { control: None, reload: &|| Err(String::new()) })
+        let orders = Orders {
+            control: &|| Ok(None),
+            reload: &|| Err(String::new()),
+            program: None,
+            serving: &|| Ok(()),
+        };
+        run(app, Passed::none(), &orders)
     });
     let mut client = loop {
         // Once it listens it has taken the signals over.

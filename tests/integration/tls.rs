@@ -186,18 +186,46 @@ fn versions_before_1_2_are_refused_and_1_2_where_it_is_said_so() {
 }
 
 #[test]
-fn alpn_settles_on_http_1_1_and_refuses_what_is_not_spoken() {
+fn alpn_settles_on_what_both_speak_and_refuses_what_nobody_does() {
     let authority = Authority::new("alpn");
-    let served = Served::start(&[authority.issue("a", &["DNS:a.test"])], "");
-    let (_, said) = s_client(&served.tls, &["-alpn", "http/1.1"], "Q\n");
-    assert!(said.contains("ALPN protocol: http/1.1"), "{said}");
-    let (_, said) = s_client(&served.tls, &["-alpn", "spdy/1,http/1.1"], "Q\n");
-    assert!(said.contains("ALPN protocol: http/1.1"), "{said}");
+    let issued = [authority.issue("a", &["DNS:a.test"])];
+    let served = Served::start(&issued, "");
+    let old = Served::start(&issued, "http2.enabled = false");
+    let settled = |served: &Served, offered: &str| {
+        let (_, said) = s_client(&served.tls, &["-alpn", offered], "Q\n");
+        let line = said.lines().find_map(|line| line.strip_prefix("ALPN protocol: "));
+        line.map(str::to_owned)
+    };
+    for (offered, by_both, by_old) in [
+        ("h2,http/1.1", Some("h2"), Some("http/1.1")),
+        ("http/1.1,h2", Some("h2"), Some("http/1.1")),
+        ("http/1.1", Some("http/1.1"), Some("http/1.1")),
+        ("spdy/1,http/1.1", Some("http/1.1"), Some("http/1.1")),
+        ("h2", Some("h2"), None),
+        ("imap", None, None),
+    ] {
+        assert_eq!(settled(&served, offered).as_deref(), by_both, "{offered}");
+        assert_eq!(settled(&old, offered).as_deref(), by_old, "{offered}");
+    }
     let (out, said) = s_client(&served.tls, &["-alpn", "imap"], "Q\n");
     assert!(!out.status.success() && said.contains("no application protocol"), "{said}");
     let request = "GET /none HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
     let (_, said) = s_client(&served.tls, &["-ign_eof", "-quiet"], request);
     assert!(said.contains("GET /none"), "without ALPN it is HTTP/1.1: {said}");
+    let (url, at) = served.url("a.test", "/");
+    for (served, arguments, version) in
+        [(&served, "--http2", "2"), (&served, "--http1.1", "1.1"), (&old, "--http2", "1.1")]
+    {
+        let (url, at) = if std::ptr::eq(served, &old) {
+            old.url("a.test", "/")
+        } else {
+            (url.clone(), at.clone())
+        };
+        let spoken = ["-o", "/dev/null", "-w", "%{http_version}", arguments];
+        let arguments = [&["--resolve", &at, &url][..], &spoken].concat();
+        let (code, said) = curl(&authority.certificate(), &arguments);
+        assert_eq!((code, &*said), (0, version));
+    }
 }
 
 /// On each core: tickets are shared.

@@ -152,7 +152,7 @@ impl Budgets {
         let lent = std::mem::take(&mut *self.memory.lent.lock());
         for (whose, held) in lent {
             let charged = u32::try_from(held).unwrap_or(0);
-            self.apply(whose, Change { held: -held, charged }, now);
+            self.apply(whose, Change { held: held.saturating_neg(), charged }, now);
         }
     }
 

@@ -151,7 +151,7 @@ pub(super) struct Lines {
 impl Lines {
     /// Budgets that are remembered at most, unless one policy has more: of those that are in no
     /// policy any more the one that owes least then gives its place away.
-    const MOST: usize = 4096;
+    pub(super) const MOST: usize = 256;
 
     pub(super) fn new(lines: Vec<Line>) -> Self {
         Self { lines, first: None }

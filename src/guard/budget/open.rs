@@ -49,6 +49,9 @@ impl Open<'_> {
 
     /// Notes what is about to happen to a cell, for another process; and to the site's.
     pub(super) fn note(&mut self, spots: &Spots, change: Change) {
+        if self.diary.number == 0 && self.site_diary.number == 0 {
+            return;
+        }
         for (level, found) in spots.iter().flatten() {
             let tag = Tag { slot: self.slot, level: *level };
             match found.place() {

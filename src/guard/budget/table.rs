@@ -101,7 +101,8 @@ impl Found {
 }
 
 /// Whose a cell is: the place of its budget, and which of a debtor's cells. Untagged is one that was
-/// taken in from a state file and not used since: that is in its hash, which cannot be read back.
+/// taken in from a state file and not used since: that is in its hash, which cannot be read back. It
+/// leaks at the rate of the start until it is met with; the site's own cell is known by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Tag {
     pub(super) slot: usize,

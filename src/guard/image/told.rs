@@ -51,9 +51,9 @@ impl Guard {
         bytes: &[u8],
         wall: Wall,
         now: Moment,
-    ) -> Result<(), Damaged> {
+    ) -> Result<Vec<Entry>, Damaged> {
         if bytes.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let (body, sum) = bytes.split_last_chunk::<4>().ok_or(Damaged::Malformed)?;
         if crc32fast::hash(body) != u32::from_le_bytes(*sum) {
@@ -64,8 +64,8 @@ impl Guard {
         if !reader.0.is_empty() {
             return Err(Damaged::Malformed);
         }
-        for entry in read.keys {
-            self.replay(entry, wall, now);
+        for entry in &read.keys {
+            self.replay(*entry, wall, now);
         }
         for (budget, told) in read.cells {
             self.budgets.take(&budget, told, now);
@@ -74,7 +74,7 @@ impl Guard {
             let spares = spares.into_iter().map(|(key, expires)| (key, wall.moment(expires)));
             self.spares.take(Saved { path, deletes, spares: spares.collect() }, now);
         }
-        Ok(())
+        Ok(read.keys)
     }
 }
 

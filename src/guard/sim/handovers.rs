@@ -450,3 +450,29 @@ fn what_is_not_whole_is_not_taken_in() {
     assert_eq!((left(&new, &cart), new.sizes().0), (3, 1));
     assert!(old.tell(&[], WALL, START).is_empty(), "it was told");
 }
+
+proptest::proptest! {
+    /// Whatever is told under a right checksum: nothing panics, then or when it ends.
+    #[test]
+    fn forged_news_never_panic(
+        changes in proptest::collection::vec((proptest::num::u16::ANY, proptest::num::u8::ANY), 1..8),
+    ) {
+        let old = guard(policy());
+        let new = successor(&old, policy(), START);
+        let cart = Ask::get(v6(1, 1), "/cart/");
+        let settled = cart.answered(&old, 200, &text(&key(1)), START);
+        let _held = cart.ticket(&old, START);
+        let keys: Vec<KeyRecord> = settled.records.into_iter().flatten().collect();
+        let mut told = old.tell(&keys, WALL, START);
+        let body = told.len() - 4;
+        for (index, byte) in changes {
+            told[usize::from(index) % body] = byte;
+        }
+        let sum = crc32fast::hash(&told[..body]).to_le_bytes();
+        told[body..].copy_from_slice(&sum);
+        let _ = new.take(&told, WALL, START);
+        let _ = cart.refusal(&new, START);
+        new.end_handover(START);
+        proptest::prop_assert_eq!(new.under_way(), UnderWay::default());
+    }
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::super::challenge::Challenged;
 use super::super::exchange::{Outcome, RelayCookie, SendCookie, Sent, Verdict};
 use super::super::fact::{Missed, Refusal, Warmth};
+use super::super::image::{Image, Wall};
 use super::super::ledger::Patience;
 use super::super::moment::Moment;
 use super::super::policy::{Challenge, KeyShape, Policy, Quota};
@@ -49,6 +50,28 @@ fn a_changed_rate_leaves_as_many_sessions_owed() {
         assert_eq!(spend(&new, 1, just_before), 0);
         assert_eq!(spend(&new, 1, now.after(after)), 1);
     }
+}
+
+/// Of a client's debt that was taken in from a state file it is not known whose it is, until it is
+/// met with: until then it leaks at the rate of the start.
+#[test]
+fn a_changed_rate_leaves_as_many_sessions_owed_that_a_state_file_remembers() {
+    let before = guard(policy());
+    assert_eq!(spend(&before, 1, START), 4);
+    let wall = Wall { origin_unix_nanos: 0 };
+    let bytes = before.snapshot(1, wall, true, START);
+    let image = Image::decode(&bytes).expect("whole");
+    let old = Guard::restored(policy(), image, wall, 7, START);
+    let slower = with_quota(quota(4, 10 * SECOND), quota(100, SECOND));
+    let new = old.reconfigured(slower, START);
+    let met = START.after(2 * SECOND);
+    assert_eq!(spend(&new, 1, met), 2);
+    assert_eq!(spend(&new, 1, met.after(9 * SECOND)), 0);
+    assert_eq!(spend(&new, 1, met.after(10 * SECOND)), 1);
+    // And back, now that it was met with.
+    let back = new.reconfigured(policy(), met.after(10 * SECOND));
+    assert_eq!(spend(&back, 1, met.after(10 * SECOND)), 0);
+    assert_eq!(spend(&back, 1, met.after(11 * SECOND)), 1);
 }
 
 /// There and back again, and nothing has changed.

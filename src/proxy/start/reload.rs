@@ -64,7 +64,7 @@ impl<'a> Reload<'a> {
         let mut new = Vec::new();
         for site in config.sites().iter().filter(|site| old(site).is_none()) {
             let (cores, clock) = (settings.cores(), self.app.clock);
-            let made = begin(&config, site, cores, clock, &self.app.seats);
+            let made = begin(&config, site, None, cores, clock, &self.app.seats);
             new.push(made.map_err(|error| format!("site {}: {error}", site.name()))?);
         }
         put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;

@@ -28,7 +28,7 @@ pub fn summary(config: &Config) -> Result<String, Box<dyn Error>> {
     for site in config.sites() {
         client(site)?;
     }
-    let Some(settings) = settings(config.tls()) else { return Ok(String::new()) };
+    let Some(settings) = settings(config) else { return Ok(String::new()) };
     let clock = Clock::start();
     let tls = Tls::new(&settings, None)?;
     Ok(tls.certificates.summary(clock.unix(clock.now())))
@@ -56,7 +56,8 @@ fn files(files: &config::Certificate) -> Files {
 }
 
 /// `None` where TLS is not spoken.
-pub(super) fn settings(tls: &config::Tls) -> Option<TlsSettings> {
+pub(super) fn settings(config: &Config) -> Option<TlsSettings> {
+    let tls = config.tls();
     let first = tls.listen.first()?;
     Some(TlsSettings {
         certificates: tls.certificates.iter().map(files).collect(),
@@ -64,7 +65,7 @@ pub(super) fn settings(tls: &config::Tls) -> Option<TlsSettings> {
             config::TlsVersion::Tls12 => Version::Tls12,
             config::TlsVersion::Tls13 => Version::Tls13,
         },
-        http2: false,
+        http2: config.http2().enabled,
         port: if tls.redirect_port == 0 { first.port() } else { tls.redirect_port },
     })
 }

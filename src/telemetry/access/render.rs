@@ -5,6 +5,7 @@
 //! it, with U+FFFD for what is not UTF-8.
 
 use std::io::Write;
+use std::time::Duration;
 
 use super::super::warmth::Civil;
 use super::{Exchange, Format};
@@ -79,21 +80,21 @@ fn json(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
     text("host", exchange.host, HOST, out);
     text("path", request.map(|request| request.target.as_bytes()), TARGET, out);
     text("protocol", request.map(|request| request.protocol.as_bytes()), usize::MAX, out);
-    let duration = exchange.duration.as_secs_f64() * 1e3;
     let (status, bytes) = (exchange.status, exchange.bytes);
-    put(out, format_args!(",\"status\":{status},\"bytes\":{bytes},\"duration_ms\":{duration:.3}"));
-    match exchange.upstream_time {
-        Some(time) => {
-            put(out, format_args!(",\"upstream_ms\":{:.3}", time.as_secs_f64() * 1e3));
-        }
-        None => out.extend_from_slice(b",\"upstream_ms\":null"),
-    }
+    put(out, format_args!(",\"status\":{status},\"bytes\":{bytes}"));
+    millis("duration_ms", Some(exchange.duration), out);
+    millis("upstream_ms", exchange.upstream_time, out);
     text("upstream", exchange.upstream.map(str::as_bytes), usize::MAX, out);
     text("standing", exchange.standing.map(|word| word.word().as_bytes()), usize::MAX, out);
     text("route", exchange.route.map(str::as_bytes), usize::MAX, out);
+    text("class", exchange.class.map(str::as_bytes), usize::MAX, out);
     text("verdict", exchange.verdict.map(|verdict| verdict.word().as_bytes()), usize::MAX, out);
     text("why", exchange.why.map(str::as_bytes), usize::MAX, out);
-    put(out, format_args!(",\"aborted\":{}", exchange.aborted));
+    out.extend_from_slice(if exchange.aborted {
+        b",\"aborted\":true"
+    } else {
+        b",\"aborted\":false"
+    });
     text("user_agent", exchange.user_agent, AGENT, out);
     text("referer", exchange.referer, REFERER, out);
     out.push(b'}');
@@ -104,9 +105,24 @@ fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(what);
 }
 
+fn key(name: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+/// A time in milliseconds, to the microsecond.
+fn millis(name: &str, time: Option<Duration>, out: &mut Vec<u8>) {
+    key(name, out);
+    match time.map(|time| time.as_micros()) {
+        Some(micros) => put(out, format_args!("{}.{:03}", micros / 1_000, micros % 1_000)),
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
 /// A field of a JSON object, behind others.
 fn text(name: &str, value: Option<&[u8]>, most: usize, out: &mut Vec<u8>) {
-    put(out, format_args!(",\"{name}\":"));
+    key(name, out);
     let Some(value) = value else {
         out.extend_from_slice(b"null");
         return;

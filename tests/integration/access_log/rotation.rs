@@ -1,7 +1,7 @@
 //! The file of the access log while operators, disks and readers of pipes do what they do.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -135,19 +135,12 @@ fn a_full_disk_costs_lines_and_no_request() {
     let folder = Folder::new("access-full");
     costs_lines_only(&folder, Path::new("/dev/full"), || 0);
     // A disk with little room, where this machine lets one be made.
-    let disk = folder.path().join("disk");
-    fs::create_dir(&disk).expect("a folder");
-    let mounted = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
-        .arg(&disk)
-        .status()
-        .expect("mount runs");
-    if !mounted.success() {
+    let Some(disk) = Disk::mounted(&folder.path().join("disk")) else {
         println!("no disk of 64 KiB can be mounted here: only /dev/full was tried");
         return;
-    }
+    };
     let small = Folder::new("access-small");
-    let file = disk.join("access.log");
+    let file = disk.0.join("access.log");
     costs_lines_only(&small, &file, || {
         // What is cut where the disk ended is the line that was counted as dropped.
         let text = fs::read(&file).expect("it is there");
@@ -155,8 +148,27 @@ fn a_full_disk_costs_lines_and_no_request() {
         assert!(whole > 0, "nothing was written");
         whole
     });
-    let status = Command::new("umount").arg(&disk).status().expect("umount runs");
-    assert!(status.success());
+}
+
+/// A disk of 64 KiB in memory, until this is dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mounted(path: &Path) -> Option<Self> {
+        fs::create_dir(path).expect("a folder");
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
+            .arg(path)
+            .status()
+            .expect("mount runs");
+        mounted.success().then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
 }
 
 #[test]

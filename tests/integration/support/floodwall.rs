@@ -18,6 +18,8 @@ pub struct Floodwall {
     address: String,
     log: PathBuf,
     folder: PathBuf,
+    /// The processes that have taken over from it, one from the other.
+    successors: Vec<u32>,
 }
 
 impl Floodwall {
@@ -31,6 +33,17 @@ impl Floodwall {
     pub fn start_at(folder: &Folder, upstream: &str, configuration: &str, listen: &str) -> Self {
         let program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
         Self::start_as(program, folder, upstream, configuration, listen)
+    }
+
+    /// The same of a program's file, at a given address.
+    pub fn start_program(
+        program: &Path,
+        folder: &Folder,
+        upstream: &str,
+        configuration: &str,
+        listen: &str,
+    ) -> Self {
+        Self::start_as(Command::new(program), folder, upstream, configuration, listen)
     }
 
     /// The same with these limits of open files, soft and hard, on a free port.
@@ -106,8 +119,13 @@ impl Floodwall {
             .stderr(stderr)
             .spawn()
             .expect("floodwall runs");
-        let mut floodwall =
-            Self { child, address: String::new(), log, folder: folder.path().to_owned() };
+        let mut floodwall = Self {
+            child,
+            address: String::new(),
+            log,
+            folder: folder.path().to_owned(),
+            successors: Vec::new(),
+        };
         let listening = "\"message\":\"listening\",\"address\":\"";
         let log = floodwall.await_log(said, listening);
         let address = log.split(listening).nth(1).and_then(|rest| rest.split('"').next());
@@ -215,6 +233,37 @@ impl Floodwall {
         (output.status.success(), String::from_utf8(said).expect("UTF-8"))
     }
 
+    /// Has it replaced by a new start of its program; it has ended when this returns.
+    pub fn upgrade(&mut self) {
+        let (well, said) = self.tell(&["upgrade"]);
+        assert!(well, "{said}{}", self.log());
+        let number = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next());
+        let successor: Option<u32> = number.and_then(|number| number.parse().ok());
+        self.successors.extend(successor);
+        assert!(successor.is_some(), "{said}");
+    }
+
+    /// The process that runs, after all that were replaced.
+    pub fn last(&self) -> u32 {
+        self.successors.last().copied().unwrap_or_else(|| self.child.id())
+    }
+
+    /// Waits until the first process and all successors but the last have ended.
+    pub fn await_ended(&mut self) {
+        assert!(self.child.wait().expect("it can be waited for").success());
+        for successor in self.successors.iter().rev().skip(1) {
+            await_gone(*successor);
+        }
+    }
+
+    /// SIGTERM to the last successor, and its end.
+    pub fn stop_last(&mut self) {
+        let last = self.successors.pop().expect("there is one");
+        let status = Command::new("kill").args(["-TERM", &last.to_string()]).status();
+        assert!(status.expect("kill runs").success());
+        await_gone(last);
+    }
+
     /// Its control socket.
     pub fn control(&self) -> PathBuf {
         self.folder.join("state.control")
@@ -244,6 +293,9 @@ impl Floodwall {
 
 impl Drop for Floodwall {
     fn drop(&mut self) {
+        for successor in &self.successors {
+            let _ = Command::new("kill").args(["-KILL", &successor.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -253,6 +305,16 @@ fn written(folder: &Folder, configuration: &str) -> PathBuf {
     let file = folder.path().join("floodwall.toml");
     fs::write(&file, configuration).expect("the configuration can be written");
     file
+}
+
+/// Waits until a process that is no child of this one has ended.
+fn await_gone(process: u32) {
+    let state = || fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let deadline = Instant::now() + DEADLINE;
+    while !(state().is_empty() || state().contains(") Z ")) {
+        assert!(Instant::now() < deadline, "process {process} does not end");
+        std::thread::yield_now();
+    }
 }
 
 fn read(path: &Path) -> String {

@@ -41,6 +41,19 @@ impl Front {
         Self::start(command, folder, "nginx", address)
     }
 
+    /// HAProxy with these sections, of which one listens on `address`.
+    pub fn haproxy(folder: &Folder, address: SocketAddr, sections: &str) -> Self {
+        let configuration = format!(
+            "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  \
+             timeout server 30s\n{sections}"
+        );
+        let file = folder.path().join("haproxy.cfg");
+        fs::write(&file, configuration).expect("the configuration can be written");
+        let mut command = Command::new("haproxy");
+        command.arg("-db").arg("-f").arg(file);
+        Self::start(command, folder, "haproxy", address)
+    }
+
     fn start(mut command: Command, folder: &Folder, name: &str, address: SocketAddr) -> Self {
         let log = folder.path().join(format!("{name}.log"));
         let stderr = File::create(&log).expect("a log");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use floodwall::config::{Config, Overrides};
+use floodwall::config::{Config, Overrides, Upstream};
 use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::passed::Passed;
@@ -31,9 +31,23 @@ impl Inside {
 
     /// The same with settings that no configuration has.
     pub fn start_with(upstream: &str, configuration: &str, set: impl FnOnce(&mut Single)) -> Self {
+        let upstream = Some(upstream.parse().expect("an upstream"));
+        Self::begin(upstream, configuration, set)
+    }
+
+    /// In front of the servers that the configuration names.
+    pub fn before(configuration: &str, set: impl FnOnce(&mut Single)) -> Self {
+        Self::begin(None, configuration, set)
+    }
+
+    fn begin(
+        upstream: Option<Upstream>,
+        configuration: &str,
+        set: impl FnOnce(&mut Single),
+    ) -> Self {
         let overrides = Overrides {
             listen: vec!["127.0.0.1:0".parse().expect("an address")],
-            upstream: Some(upstream.parse().expect("an upstream")),
+            upstream,
             state: Some(None),
         };
         let config = Config::parse("test", configuration.as_bytes(), overrides)

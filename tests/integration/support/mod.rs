@@ -2,9 +2,11 @@
 //! demo.
 
 pub mod attack;
+pub mod backend;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
+pub mod frames;
 pub mod front;
 pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]

@@ -1,0 +1,63 @@
+//! Genuine Django behind, clients of HTTP/2 in front: a user who logs in and out, and a flood.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::attack::bounded;
+use crate::support::django::{Django, Release};
+use crate::support::floodwall::Floodwall;
+use crate::support::folder::Folder;
+
+/// What the configuration says by default.
+const SPARES: u64 = 16;
+
+/// What curl gets over HTTP/2, as a browser that keeps its cookies in `jar`; the status first.
+fn curl(jar: &Path, url: &str, form: Option<&str>) -> String {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--max-time", "20", "--http2-prior-knowledge"])
+        .args(["--write-out", "\n%{http_version} %{http_code}", "--cookie"])
+        .arg(jar)
+        .arg("--cookie-jar")
+        .arg(jar)
+        .arg(url);
+    if let Some(form) = form {
+        curl.args(["--data", form]);
+    }
+    let output = curl.output().expect("curl runs");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let (body, end) = said.rsplit_once('\n').expect("curl writes a last line");
+    let status = end.strip_prefix("2 ").expect("HTTP/2 is spoken");
+    format!("{status} {body}")
+}
+
+#[test]
+fn a_user_logs_in_and_out_while_logouts_flood_over_many_streams() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start_with(release, &["--threads", "16"]);
+    let folder = Folder::new("django-http2");
+    let patient = "[recycle]\nslot_wait = '30s'\n";
+    let floodwall = Floodwall::start(&folder, &site.upstream(), patient);
+    let (jar, base) = (folder.path().join("jar"), format!("http://{}", floodwall.address()));
+    let url = |path: &str| format!("{base}{path}");
+
+    let page = curl(&jar, &url("/read/"), None);
+    assert!(page.starts_with("200 "), "{page}");
+    let before = site.rows();
+    let flood = Command::new("h2load")
+        .args(["-n", "2000", "-c", "4", "-m", "100", &url("/accounts/logout/")])
+        .output()
+        .expect("tests/run installs it");
+    let said = String::from_utf8_lossy(&flood.stdout);
+    assert!(flood.status.success() && said.contains("2000 done"), "{said}");
+    bounded(
+        "Logouts without a cookie over HTTP/2, 100 streams at once on each of 4 connections",
+        "records, 1.7.9",
+        SPARES,
+        site.rows() - before,
+    );
+    println!("{said}");
+}
