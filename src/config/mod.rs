@@ -58,6 +58,7 @@ pub struct Config {
     cores: Option<NonZeroUsize>,
     drain_timeout: Duration,
     downstream_limits: DownstreamLimits,
+    upgrades: Upgrades,
     http2: Http2,
     log: Log,
     access_log: AccessLog,
@@ -162,6 +163,27 @@ pub struct DownstreamLimits {
     pub connections: usize,
     /// Connections of one client. 16 to 1,000,000.
     pub connections_per_client: usize,
+}
+
+/// Which upgrades are tunnelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgrades {
+    pub protocols: UpgradeProtocols,
+    /// A tunnel without a byte in either direction is cut after this. 1 second to 1 day.
+    pub idle_timeout: Duration,
+    /// Tunnels at once. 1 to 1,000,000.
+    pub tunnels: usize,
+    /// Tunnels of one client. 1 to 1,000,000.
+    pub tunnels_per_client: usize,
+}
+
+/// Protocols that may be upgraded to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpgradeProtocols {
+    /// Any but HTTP and TLS, which are never tunnelled.
+    Any,
+    /// In lower case, none twice; perhaps none.
+    Named(Vec<String>),
 }
 
 /// HTTP/2 with clients.
@@ -317,6 +339,10 @@ impl Config {
 
     pub fn downstream_limits(&self) -> &DownstreamLimits {
         &self.downstream_limits
+    }
+
+    pub fn upgrades(&self) -> &Upgrades {
+        &self.upgrades
     }
 
     pub fn http2(&self) -> &Http2 {

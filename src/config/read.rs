@@ -94,6 +94,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         &mut config.downstream_limits,
         faults,
     );
+    sections::upgrades(top.table("upgrades", faults), &mut config.upgrades, faults);
     sections::http2(top.table("http2", faults), &mut config.http2, faults);
     let tls = tls::read(top.table("tls", faults), &mut config.tls, faults);
     if faults.len() == before {

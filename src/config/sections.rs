@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
-use super::value::{Empty, boolean, duration, integer, size, text, word};
+use super::value::{self, Empty, boolean, duration, integer, size, text, word};
 use super::{
     AcceptHeader, AccessFormat, AccessLog, DownstreamLimits, Http2, Log, LogFormat, LogLevel,
-    ProxyProtocol, SendHeader, UpstreamLimits,
+    ProxyProtocol, SendHeader, UpgradeProtocols, Upgrades, UpstreamLimits,
 };
 use super::{address, clients, pattern};
 use crate::guard::policy::{AfterLogout, LearnedPolicy, RecyclePolicy, SessionPolicy, Unknown};
+use crate::guard::protocol::carries_requests;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -121,6 +122,46 @@ pub(super) fn downstream_limits(
     table.read("connections", &mut limits.connections, faults, connections());
     table.read("connections_per_client", &mut limits.connections_per_client, faults, connections());
     table.finish(faults);
+}
+
+pub(super) fn upgrades(mut table: Table<'_, '_>, upgrades: &mut Upgrades, faults: &mut Faults) {
+    table.read("protocols", &mut upgrades.protocols, faults, protocols);
+    table.read("idle_timeout", &mut upgrades.idle_timeout, faults, duration(SECOND..=DAY));
+    let tunnels = || integer(1..=1_000_000);
+    table.read("tunnels", &mut upgrades.tunnels, faults, tunnels());
+    table.read("tunnels_per_client", &mut upgrades.tunnels_per_client, faults, tunnels());
+    table.finish(faults);
+}
+
+/// Names of protocols as `Upgrade` has them (RFC 9110, 7.8), or "*" alone.
+fn protocols(entry: &Entry<'_, '_>, faults: &mut Faults) -> Option<UpgradeProtocols> {
+    let names = value::list(entry, faults, Empty::Allowed, text(protocol))?;
+    match names.as_slice() {
+        [any] if any == "*" => Some(UpgradeProtocols::Any),
+        names if names.iter().any(|name| name == "*") => {
+            let fault = entry.fault("\"*\" stands beside other names");
+            faults.add(fault.remedy("leave them out: it is any protocol"));
+            None
+        }
+        _ => Some(UpgradeProtocols::Named(names)),
+    }
+}
+
+fn protocol(text: &str) -> Result<String, Unfit> {
+    let is_token = |part: &str| {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        !part.is_empty() && part.bytes().all(fits)
+    };
+    let (name, version) = text.split_once('/').unwrap_or((text, "1"));
+    if !is_token(name) || !is_token(version) {
+        return Err(Unfit::new("not the name of a protocol")
+            .remedy("write it as the Upgrade header has it, as in \"websocket\""));
+    }
+    if carries_requests(name) {
+        return Err(Unfit::new("a tunnel of it would pass requests that nobody looks at")
+            .remedy("leave it out: HTTP and TLS are never tunnelled"));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 pub(super) fn upstream_proxy_protocol(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
     Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
-    Tls, TlsVersion, Upstream, UpstreamLimits, UpstreamTls,
+    Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -83,8 +83,14 @@ impl Default for Config {
                 connections: 4_096,
                 connections_per_client: 1_024,
             },
-            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
+            upgrades: Upgrades {
+                protocols: UpgradeProtocols::Named(vec!["websocket".to_owned()]),
+                idle_timeout: Duration::from_secs(300),
+                tunnels: 2_048,
+                tunnels_per_client: 256,
+            },
             access_log: AccessLog { format: AccessFormat::Off, file: None },
+            http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             log: Log {
                 format: LogFormat::Auto,
                 level: LogLevel::Info,

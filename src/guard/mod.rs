@@ -24,6 +24,7 @@ pub mod ledger;
 pub mod moment;
 pub mod path;
 pub mod policy;
+pub mod protocol;
 pub mod regulars;
 pub mod reload;
 pub mod route;

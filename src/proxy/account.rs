@@ -178,8 +178,8 @@ impl Account {
     }
 
     /// So many bytes more were relayed.
-    pub fn relayed(&mut self, bytes: usize) {
-        self.tell(|story| story.bytes += bytes as u64);
+    pub fn relayed(&mut self, bytes: u64) {
+        self.tell(|story| story.bytes += bytes);
     }
 
     /// The whole response was relayed.

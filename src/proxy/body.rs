@@ -26,6 +26,7 @@ use super::headers;
 use super::live::Token;
 use super::seat::Running;
 use super::server::{Lease, Server};
+use super::tunnel::Tunnel;
 use super::upload::Upload;
 use crate::guard::moment::Moment;
 
@@ -195,6 +196,8 @@ pub struct DownstreamBody {
 enum Source {
     Own(Bytes),
     Relayed(Relayed),
+    /// None: what follows the head is another protocol's.
+    Tunnel(Option<Box<Tunnel>>),
 }
 
 /// The body of the application's response.
@@ -228,13 +231,42 @@ impl DownstreamBody {
         match &self.source {
             Source::Own(_) => None,
             Source::Relayed(relayed) => Some(&relayed.server),
+            Source::Tunnel(tunnel) => tunnel.as_deref().map(Tunnel::server),
         }
     }
 
     /// Tells this account what is relayed, and ends it when this body is dropped.
     pub(super) fn told_in(mut self, account: Account) -> Self {
-        self.account = account;
+        match &mut self.source {
+            Source::Tunnel(Some(tunnel)) => tunnel.told_in(account),
+            Source::Own(_) | Source::Relayed(_) | Source::Tunnel(None) => self.account = account,
+        }
         self
+    }
+
+    /// The tunnel that begins behind the head.
+    pub fn tunnel(tunnel: Tunnel) -> Self {
+        Self {
+            source: Source::Tunnel(Some(Box::new(tunnel))),
+            exchange: None,
+            account: Account::default(),
+        }
+    }
+
+    /// That tunnel, where there is one.
+    pub fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
+        match &mut self.source {
+            Source::Tunnel(tunnel) => tunnel.as_deref_mut(),
+            Source::Own(_) | Source::Relayed(_) => None,
+        }
+    }
+
+    /// Takes that tunnel away, which is run by whoever has both connections.
+    pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
+        match &mut self.source {
+            Source::Tunnel(tunnel) => tunnel.take(),
+            Source::Own(_) | Source::Relayed(_) => None,
+        }
     }
 
     /// Counts the exchange as running, for a stop and for its connection, until this body is
@@ -298,10 +330,11 @@ impl Body for DownstreamBody {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
+            Source::Tunnel(_) => Poll::Ready(None),
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.account.relayed(frame.data_ref().map_or(0, Bytes::len));
+                self.account.relayed(frame.data_ref().map_or(0, |data| data.len() as u64));
                 // hyper's server asks for nothing behind the last byte, nor behind trailers.
                 if frame.is_trailers() || self.is_end_stream() {
                     self.account.ended();
@@ -318,6 +351,7 @@ impl Body for DownstreamBody {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
             Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -325,6 +359,7 @@ impl Body for DownstreamBody {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relayed(relayed) => relayed.incoming.size_hint(),
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

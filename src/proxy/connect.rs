@@ -14,7 +14,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{Sleep, timeout};
 
 use super::body::UpstreamBody;
 use super::failure::Failure;
@@ -61,7 +61,7 @@ pub async fn connect<H>(
     held: H,
 ) -> Result<Link, Failure>
 where
-    H: Send + 'static,
+    H: Send + Unpin + 'static,
 {
     match &server.address {
         Address::Tcp { host, port } => {
@@ -120,10 +120,11 @@ async fn in_time<T>(
 async fn handshake<S, H>(stream: S, header: Option<Header>, held: H) -> Result<Link, Failure>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    H: Send + 'static,
+    H: Send + Unpin + 'static,
 {
     let wire = Arc::new(Wire { header, ..Wire::default() });
-    let stream = Attentive { stream, wire: Arc::clone(&wire), is_broken: false };
+    let stream =
+        Attentive { stream, wire: Arc::clone(&wire), has_ended: false, broken: None, _held: held };
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES)
         .handshake(TokioIo::new(stream))
@@ -131,34 +132,60 @@ where
         .map_err(Failure::Unsent)?;
     tokio::spawn(async move {
         // Its error reaches the exchange that uses it; an idle connection's has no one to tell.
-        let _ = connection.await;
-        drop(held);
+        // The stream outlives it where it becomes a tunnel.
+        let _ = connection.with_upgrades().await;
     });
     Ok(Link { sender, wire })
 }
 
+/// How long reading may take to come to an end after writing has failed.
+const HEARING: Duration = Duration::from_secs(5);
+
 /// A stream that hears its other end out. An application may answer before it has read the
 /// request (413), and close: writing fails then, while the answer is there to be read. So nothing
-/// is said of writing that fails; reading will come to the end, behind everything that is there.
-struct Attentive<S> {
+/// is said of writing that fails before reading has come to its end, behind everything that is
+/// there.
+struct Attentive<S, H> {
     stream: S,
     wire: Arc<Wire>,
-    /// Nothing can be written any more.
-    is_broken: bool,
+    /// Nothing more can be read.
+    has_ended: bool,
+    broken: Option<Broken>,
+    /// Dropped when it is closed.
+    _held: H,
 }
 
-impl<S> Attentive<S> {
-    fn written<T>(&mut self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if !matches!(outcome, Poll::Ready(Err(_))) {
-            return outcome;
+/// Writing has failed.
+struct Broken {
+    kind: io::ErrorKind,
+    /// Until that is told, whatever is read.
+    patience: Pin<Box<Sleep>>,
+}
+
+impl<S, H> Attentive<S, H> {
+    /// What is said of writing, where it failed before.
+    fn broken(&mut self, cx: &mut Context<'_>) -> Option<Poll<io::Error>> {
+        let broken = self.broken.as_mut()?;
+        let told = self.has_ended || broken.patience.as_mut().poll(cx).is_ready();
+        Some(if told { Poll::Ready(broken.kind.into()) } else { Poll::Pending })
+    }
+
+    fn written<T>(
+        &mut self,
+        outcome: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        let Poll::Ready(Err(error)) = outcome else { return outcome };
+        let patience = Box::pin(tokio::time::sleep(HEARING));
+        self.broken = Some(Broken { kind: error.kind(), patience });
+        match self.broken(cx) {
+            Some(Poll::Pending) => Poll::Pending,
+            Some(Poll::Ready(_)) | None => Poll::Ready(Err(error)),
         }
-        self.is_broken = true;
-        // What wakes the task is the end of reading.
-        Poll::Pending
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
+impl<S: AsyncRead + Unpin, H: Unpin> AsyncRead for Attentive<S, H> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -168,22 +195,26 @@ impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.wire.answered.store(true, Ordering::Relaxed);
+        } else if outcome.is_ready() {
+            self.has_ended = true;
+            // In a tunnel, who writes goes on, and has to learn of it.
+            cx.waker().wake_by_ref();
         }
         outcome
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
+impl<S: AsyncWrite + Unpin, H: Unpin> AsyncWrite for Attentive<S, H> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_write_vectored(
@@ -191,11 +222,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -203,12 +234,12 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_broken {
-            return Poll::Pending;
+        if let Some(broken) = self.broken(cx) {
+            return broken.map(Err);
         }
         // Of a stream that buffers, writing fails here.
         let outcome = Pin::new(&mut self.stream).poll_flush(cx);
-        self.written(outcome)
+        self.written(outcome, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

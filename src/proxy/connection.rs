@@ -8,14 +8,15 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::HOST;
 use http::request::Parts;
+use http::{Request, Response, Version};
+use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -26,6 +27,7 @@ use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::account::{self, Account};
+use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
@@ -357,14 +359,17 @@ impl Connection {
 
     async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let arrival = &arrival;
         let (core, seat) = (&self.core, self.taken.seat());
+        // What the connection becomes when it is no longer HTTP's.
+        let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
             let (core, arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
                 Some(_) => Account::begin(&core, &arrival, &request),
@@ -378,15 +383,23 @@ impl Connection {
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let response = exchange(&core, in_force, &arrival, request, account).await;
+                let version = request.version();
+                let mut response = exchange(&core, in_force, &arrival, request, account).await;
+                if let Some(tunnel) = response.body_mut().take_tunnel() {
+                    let kept = Some((tunnel, (counted, running)));
+                    *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+                    return Ok(response);
+                }
                 let response = match *ending.borrow() {
                     Ending::Gently => replies::closing(response),
+                    Ending::Not if is_endless(&response, version) => replies::closing(response),
                     Ending::Not | Ending::Now => response,
                 };
                 Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
             }
         });
-        let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), service);
+        let serving =
+            self.protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
         tokio::pin!(serving);
         let mut watch = self.watch();
         let outcome = loop {
@@ -401,7 +414,14 @@ impl Connection {
             }
         };
         if let Err(error) = outcome {
-            self.failed(error);
+            return self.failed(error);
+        }
+        let kept = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((tunnel, exchange)) = kept else { return };
+        tokio::select! {
+            biased;
+            () = tunnel.run(core, exchange, Some(seat)) => {}
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
     }
 
@@ -454,6 +474,12 @@ async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
     stream.read_exact(&mut first).await?;
     stream.unread(Bytes::copy_from_slice(&first));
     Ok(if first[0].is_ascii_uppercase() { Greeting::Http } else { Greeting::Tls })
+}
+
+/// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would
+/// like. hyper closes it, but says that it is kept.
+fn is_endless(response: &Response<DownstreamBody>, version: Version) -> bool {
+    version == Version::HTTP_10 && response.body().size_hint().exact().is_none()
 }
 
 /// Notices when a connection is to be cut off. One timer for all that it may wait for.

@@ -199,7 +199,7 @@ impl std::fmt::Display for ControlError {
             Self::Bind { path, source } => write!(
                 f,
                 "cannot listen on the control socket {}: {source}; its folder must exist and be \
-                 writable, `control` names another path, and control = \"\" has none",
+                 writable: it is that of `state`, unless `control` names a path, or \"\" for none",
                 path.display()
             ),
         }

@@ -12,6 +12,7 @@ use super::live::Live;
 use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
+use super::tunnels::Tunnels;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
 
@@ -23,6 +24,8 @@ pub struct App {
     pub clock: Clock,
     /// The connections of all cores.
     pub seats: Arc<Seats>,
+    /// The tunnels of all cores.
+    pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
     pub pulses: Pulses,
     /// Replaced by a reload.

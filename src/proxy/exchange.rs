@@ -10,6 +10,8 @@ use http::header::{
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body::Body;
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::account::Account;
@@ -24,10 +26,14 @@ use super::headers::{Fault, tokens};
 use super::in_force::InForce;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
+use super::settings::Settings;
 use super::shield::{Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::socket::Peer;
+use super::switching::{self, Wish};
+use super::tunnel::{Near, Patience};
+use super::tunnels::NoTunnel;
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
 use super::{forwarded, headers, redirect};
@@ -52,8 +58,9 @@ pub async fn exchange(
     request: Request<Upload>,
     mut account: Account,
 ) -> Response<DownstreamBody> {
-    let response = story(core, in_force, arrival, request, &mut account).await;
-    account.responds(response.status(), response.body().is_end_stream());
+    let mut response = story(core, in_force, arrival, request, &mut account).await;
+    let tunnels = response.body_mut().tunnel_mut().is_some();
+    account.responds(response.status(), !tunnels && response.body().is_end_stream());
     response.map(|body| body.told_in(account))
 }
 
@@ -75,11 +82,14 @@ async fn story(
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
     account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
-    let cleaned = headers::clean_request(&mut parts, &unread.body, limits)
-        .and_then(|()| arrival.takes(&parts))
-        .and_then(|()| site_of(&in_force, &mut parts));
-    let site = match cleaned {
-        Ok(site) => site,
+    let upgrade = Upgrade::take(&mut parts, &unread.body, &in_force.settings);
+    let cleaned = upgrade.and_then(|upgrade| {
+        headers::clean_request(&mut parts, &unread.body, limits)?;
+        arrival.takes(&parts)?;
+        Ok((site_of(&in_force, &mut parts)?, upgrade))
+    });
+    let (site, upgrade) = match cleaned {
+        Ok(cleaned) => cleaned,
         Err(fault) => {
             account.failed(&told(core, fault));
             return unread.refuse(replies::fault(fault, &accepts));
@@ -97,6 +107,9 @@ async fn story(
             }
         });
     }
+    if let Some(upgrade) = &upgrade {
+        upgrade.wish.put(&mut parts.headers);
+    }
 
     let shield = &site.shield;
     let policy = &shield.guard.policy().client;
@@ -108,6 +121,18 @@ async fn story(
         account.replied(Verdict::Challenged);
         return unread.refuse(reply);
     }
+
+    let streamed = upgrade.as_ref().is_some_and(|upgrade| upgrade.streamed);
+    let near = match upgrade.map(|upgrade| upgrade.near(core, &site, client, &in_force.settings)) {
+        None => None,
+        Some(Ok(near)) => Some(near),
+        Some(Err(full)) => {
+            let failure = Failure::NoTunnel(full);
+            core.failed(&failure, Some(&site));
+            account.failed(&failure);
+            return replies::status(failure.status(), &accepts);
+        }
+    };
 
     let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms, account).await;
     let admitted = match decision {
@@ -151,6 +176,16 @@ async fn story(
     let (outcome, back) = forwarding.await;
     *account = back;
     match outcome {
+        Ok(mut response) if near.is_some() => {
+            if let Some((tunnel, near)) = response.body_mut().tunnel_mut().zip(near) {
+                account.tunnelled();
+                tunnel.meet(near);
+                if streamed {
+                    switching::to_connect(&mut response);
+                }
+            }
+            response
+        }
         Ok(response) if upload.is_bounded() => response,
         Ok(response) => replies::closing(response),
         Err(failure) => {
@@ -440,5 +475,43 @@ impl Unread {
         let keep = body::discardable(&self.body);
         tokio::spawn(body::discard(self.body));
         if keep { reply } else { replies::closing(reply) }
+    }
+}
+
+/// What a client wants to speak instead of HTTP, and its connection, once it is told that it may.
+struct Upgrade {
+    wish: Wish,
+    switched: OnUpgrade,
+    /// It is one stream of a connection, of HTTP/2.
+    streamed: bool,
+}
+
+impl Upgrade {
+    /// Before the headers are cleaned, which is the end of any other upgrade.
+    fn take(parts: &mut Parts, body: &Upload, settings: &Settings) -> Result<Option<Self>, Fault> {
+        let allowed = &settings.upgrades.protocols;
+        let named = parts.extensions.remove::<Protocol>();
+        let wish = match &named {
+            Some(protocol) => Some(Wish::of_connect(parts, protocol, allowed)?),
+            None => Wish::of(parts, body, allowed),
+        };
+        let Some(wish) = wish else { return Ok(None) };
+        let switched = parts.extensions.remove().ok_or(Fault::Tunnel)?;
+        Ok(Some(Self { wish, switched, streamed: named.is_some() }))
+    }
+
+    /// The client's end of the tunnel that it may become, if there is a place for one.
+    fn near(
+        self,
+        core: &Core,
+        site: &Arc<Site>,
+        client: Client,
+        settings: &Settings,
+    ) -> Result<Near, NoTunnel> {
+        let upgrades = &settings.upgrades;
+        let place = core.app.tunnels.take(client, upgrades)?;
+        let send = settings.downstream_limits.send_timeout;
+        let patience = Patience { idle: upgrades.idle_timeout, send };
+        Ok(Near { switched: self.switched, patience, site: Arc::clone(site), place })
     }
 }

@@ -10,6 +10,7 @@ use super::headers::Fault;
 use super::introduction::Refusal;
 use super::seats::Full;
 use super::tls::client;
+use super::tunnels::NoTunnel;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
 #[derive(Debug)]
@@ -68,12 +69,18 @@ pub enum Failure {
     BodyStalled,
     /// The client took the response too slowly, or not at all.
     SendStalled,
+    /// There was no place for a tunnel.
+    NoTunnel(NoTunnel),
+    /// The application's end of a tunnel broke.
+    TunnelBroken(io::Error),
+    /// The application took nothing of what came through a tunnel.
+    TunnelStalled,
 }
 
 /// Why the head of a response cannot be relayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrelayable {
-    /// 101, though no upgrade was asked for.
+    /// 101, though no upgrade was asked for, or not this one.
     Switched,
     /// A transfer coding other than `chunked`, though none was asked for.
     TransferCoding,
@@ -118,7 +125,8 @@ impl Failure {
             | Self::UploadStalled
             | Self::UploadTooLarge
             | Self::Abandoned
-            | Self::SendStalled => Side::Downstream,
+            | Self::SendStalled
+            | Self::NoTunnel(_) => Side::Downstream,
             Self::Connect(_)
             | Self::Untrusted(_)
             | Self::ConnectTimeout
@@ -129,7 +137,9 @@ impl Failure {
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::Body(_)
-            | Self::BodyStalled => Side::Upstream,
+            | Self::BodyStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => Side::Upstream,
         }
     }
 
@@ -146,7 +156,8 @@ impl Failure {
             | Self::Head(_)
             | Self::Frames(_)
             | Self::Resets
-            | Self::Request(_) => Stage::Request,
+            | Self::Request(_)
+            | Self::NoTunnel(_) => Stage::Request,
             Self::Connect(_)
             | Self::Untrusted(_)
             | Self::ConnectTimeout
@@ -159,9 +170,12 @@ impl Failure {
             | Self::UploadTooLarge
             | Self::Closed(_)
             | Self::ResponseTimeout => Stage::Forward,
-            Self::Unrelayable(_) | Self::Body(_) | Self::BodyStalled | Self::SendStalled => {
-                Stage::Relay
-            }
+            Self::Unrelayable(_)
+            | Self::Body(_)
+            | Self::BodyStalled
+            | Self::SendStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => Stage::Relay,
         }
     }
 
@@ -184,18 +198,21 @@ impl Failure {
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::NoTunnel(_)
             | Self::QueueFull
             | Self::QueueTimeout
             | Self::Abandoned => StatusCode::SERVICE_UNAVAILABLE,
-            Self::ConnectTimeout | Self::ResponseTimeout | Self::BodyStalled => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Self::ConnectTimeout
+            | Self::ResponseTimeout
+            | Self::BodyStalled
+            | Self::TunnelStalled => StatusCode::GATEWAY_TIMEOUT,
             Self::Connect(_)
             | Self::Untrusted(_)
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::Unrelayable(_)
-            | Self::Body(_) => StatusCode::BAD_GATEWAY,
+            | Self::Body(_)
+            | Self::TunnelBroken(_) => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -222,12 +239,14 @@ impl Failure {
             | Self::Resets
             | Self::UploadStalled
             | Self::UploadTooLarge
-            | Self::SendStalled => true,
+            | Self::SendStalled
+            | Self::NoTunnel(_) => true,
             Self::Handshake(_)
             | Self::Head(_)
             | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
+                | Fault::Protocol
                 | Fault::Target
                 | Fault::Host
                 | Fault::TransferCoding
@@ -249,7 +268,9 @@ impl Failure {
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
             | Self::Body(_)
-            | Self::BodyStalled => false,
+            | Self::BodyStalled
+            | Self::TunnelBroken(_)
+            | Self::TunnelStalled => false,
         }
     }
 
@@ -284,6 +305,10 @@ impl Failure {
             Self::Unrelayable(_) => "unrelayable",
             Self::Body(_) => "body",
             Self::BodyStalled => "body-stalled",
+            Self::NoTunnel(NoTunnel::All) => "tunnels",
+            Self::NoTunnel(NoTunnel::Client(_)) => "client-tunnels",
+            Self::TunnelBroken(_) => "tunnel-broken",
+            Self::TunnelStalled => "tunnel-stalled",
         }
     }
 }
@@ -320,13 +345,16 @@ impl fmt::Display for Failure {
             Self::Closed(_) => "the application closed the connection without a response",
             Self::ResponseTimeout => "no response from the application in time",
             Self::Unrelayable(Unrelayable::Switched) => {
-                "the application switched protocols, though not asked to"
+                "the application switched to a protocol that was not asked for"
             }
             Self::Unrelayable(Unrelayable::TransferCoding) => {
                 "the application used a transfer coding that was not asked for"
             }
             Self::Body(_) => "the application broke off its response",
             Self::BodyStalled => "the application stopped sending its response",
+            Self::NoTunnel(full) => return fmt::Display::fmt(full, f),
+            Self::TunnelBroken(_) => "the application broke off a tunnel",
+            Self::TunnelStalled => "the application takes nothing of what comes by a tunnel",
         })
     }
 }
@@ -342,6 +370,7 @@ impl Error for Failure {
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
             Self::Accept(error)
+            | Self::TunnelBroken(error)
             | Self::Handshake(error)
             | Self::Connect(error)
             | Self::Untrusted(error) => Some(error),
@@ -360,7 +389,9 @@ impl Error for Failure {
             | Self::Abandoned
             | Self::ResponseTimeout
             | Self::Unrelayable(_)
-            | Self::BodyStalled => None,
+            | Self::BodyStalled
+            | Self::NoTunnel(_)
+            | Self::TunnelStalled => None,
         }
     }
 }

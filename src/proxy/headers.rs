@@ -49,6 +49,8 @@ const PROTECTED: [&str; 14] = [
 pub enum Fault {
     /// `CONNECT` asks for a tunnel.
     Tunnel,
+    /// It asks for a tunnel of a protocol that may not be had, or does so incompletely (RFC 8441).
+    Protocol,
     /// A target that is neither origin-form, nor absolute-form with `http` or `https`, nor `*`
     /// with `OPTIONS` (RFC 9112, 3.2).
     Target,
@@ -75,8 +77,9 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tunnel,
+        Self::Protocol,
         Self::Target,
         Self::Host,
         Self::TransferCoding,
@@ -95,7 +98,7 @@ impl Fault {
         match self {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
             Self::Target | Self::Host | Self::Field | Self::NotTls => StatusCode::BAD_REQUEST,
-            Self::TransferCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::TransferCoding | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Length | Self::BodyBytes => StatusCode::PAYLOAD_TOO_LARGE,
@@ -108,6 +111,7 @@ impl Fault {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Tunnel => "tunnel",
+            Self::Protocol => "protocol",
             Self::Target => "target",
             Self::Host => "host",
             Self::TransferCoding => "transfer-coding",
@@ -127,6 +131,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tunnel => "a tunnel was asked for",
+            Self::Protocol => "a tunnel of a protocol that may not be had was asked for",
             Self::Target => "the target of a request is none",
             Self::Host => "the host of a request is none",
             Self::TransferCoding => "a request has a transfer coding that is not supported",

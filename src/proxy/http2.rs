@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use h2::Reason;
 use http::header::CONTENT_LENGTH;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
@@ -24,6 +24,7 @@ use super::account::Account;
 use super::connection::{Arrival, Connection, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
+use super::replies::{self, Accepts};
 use super::seat::{Overdue, Phase};
 use super::settings::Http2Limits;
 use super::stream::{Stream, Streams};
@@ -54,12 +55,12 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let (core, places) = (Arc::clone(core), Arc::clone(&places));
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            let mut arrival = arrival.clone();
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
                 Some(_) => Account::begin(&core, &arrival, &request),
                 None => Account::default(),
             };
-            let mut arrival = arrival.clone();
             async move {
                 let stream = Stream::current();
                 let Some(running) = running else { return Err(refused(&stream)) };
@@ -73,7 +74,21 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let head = request.method() == Method::HEAD;
+                let connects = request.method() == Method::CONNECT;
                 let mut response = exchange(&core, in_force, &arrival, request, account).await;
+                if let Some(tunnel) = response.body_mut().take_tunnel() {
+                    let held = Arc::clone(&place);
+                    tokio::spawn(async move {
+                        tunnel.run(&core, (counted, running), None).await;
+                        drop(held);
+                    });
+                    return Ok(response.map(|_| StreamBody::new(None, stream, place)));
+                }
+                if connects && response.status().is_success() {
+                    // To the client that would be a tunnel, and there is none.
+                    let accepts = Accepts::of(response.headers());
+                    response = replies::status(StatusCode::BAD_GATEWAY, &accepts);
+                }
                 let bodiless = head || matches!(response.status().as_u16(), 204 | 304);
                 // hyper leaves both to HTTP/1: the length that a body would have, and no body.
                 if head
@@ -96,6 +111,7 @@ impl Connection {
             tokio::select! {
                 biased;
                 outcome = serving.as_mut() => break outcome,
+                // Gently or not: GOAWAY loses no request that is just being sent.
                 () = stop.asked() => {
                     serving.as_mut().graceful_shutdown();
                     watch.told();
@@ -150,6 +166,7 @@ pub(super) fn failure(error: hyper::Error) -> Option<Failure> {
 fn builder(limits: &Http2Limits, streams: Streams) -> http2::Builder<Streams> {
     let mut builder = http2::Builder::new(streams);
     builder
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_list_bytes)
         .max_pending_accept_reset_streams(limits.resets as usize)

@@ -86,7 +86,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
                     }
                 }
                 Some(order) = told.recv() => match order.word() {
-                    "upgrade" => replacement.upgrade(order, orders, &events),
+                    "upgrade" => replacement.upgrade(order, &app, orders, &events),
                     "take-over" => replacement.hand_over(order, &app, &running, &events),
                     "reload" if replacement.is_under_way() => {
                         tokio::spawn(order.refuse(UNDER_WAY));
@@ -130,6 +130,14 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
 
 const UNDER_WAY: &str = "this process is just being replaced: tell its successor";
 
+const SHARED: &str = "the process before this one has not gone yet: it drains, for its drain_timeout \
+                      at most; try again then";
+
+/// Whether a predecessor is still there, and tells what it does.
+fn is_shared(app: &App) -> bool {
+    app.in_force.load().sites.all().iter().any(|site| site.shield.guard.is_shared())
+}
+
 /// How far this process is from being replaced.
 #[derive(Default)]
 struct Replacement {
@@ -151,9 +159,16 @@ impl Replacement {
     }
 
     /// Starts a successor, whose number the order is answered with when it serves.
-    fn upgrade(&mut self, order: Order, orders: &Orders<'_>, events: &UnboundedSender<Event>) {
+    fn upgrade(
+        &mut self,
+        order: Order,
+        app: &App,
+        orders: &Orders<'_>,
+        events: &UnboundedSender<Event>,
+    ) {
         let started = match &orders.program {
             _ if self.is_under_way() => Err(UNDER_WAY.to_owned()),
+            _ if is_shared(app) => Err(SHARED.to_owned()),
             None => Err("this process does not know its own program".to_owned()),
             Some(program) => program
                 .start(events.clone())
@@ -179,6 +194,10 @@ impl Replacement {
     ) {
         if self.handover.is_some() {
             tokio::spawn(order.refuse(UNDER_WAY));
+            return;
+        }
+        if is_shared(app) {
+            tokio::spawn(order.refuse(SHARED));
             return;
         }
         self.successor = order.process();

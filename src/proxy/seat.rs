@@ -52,6 +52,8 @@ pub struct Seat {
     blocked_until: AtomicU64,
     /// What is still to be sent is to be thrown away.
     broken: AtomicBool,
+    /// What comes is no longer HTTP.
+    switched: AtomicBool,
     /// Bytes that came over HTTP/2 since the last exchange.
     chatter: AtomicU64,
     /// It speaks HTTP/2: bytes that come are no sign of a request.
@@ -105,6 +107,7 @@ impl Seat {
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
+            switched: AtomicBool::new(false),
             chatter: AtomicU64::new(0),
             multiplexed: AtomicBool::new(false),
             called: Notify::new(),
@@ -278,6 +281,16 @@ impl Seat {
     /// answered before.
     pub fn has_unread(&self) -> bool {
         self.unread.load(Ordering::Acquire)
+    }
+
+    /// Notes that another protocol is spoken: what comes after an end of ours is still wanted.
+    pub fn switch(&self) {
+        self.switched.store(true, Ordering::Release);
+    }
+
+    /// See [`Seat::switch`].
+    pub fn is_switched(&self) -> bool {
+        self.switched.load(Ordering::Acquire)
     }
 
     fn change(&self, from: Phase, to: Phase) -> bool {

@@ -32,6 +32,7 @@ pub struct Settings {
     /// Between two savings of the state.
     pub save_interval: Duration,
     pub downstream_limits: DownstreamLimits,
+    pub upgrades: Upgrades,
     pub proxy_protocol: ProxyProtocol,
     pub http2: Http2Limits,
     /// Where a door speaks TLS.
@@ -257,6 +258,26 @@ pub struct UpstreamLimits {
     pub queue: usize,
     /// For how long.
     pub queue_timeout: Duration,
+}
+
+/// Which upgrades are tunnelled, and how many, and for how long.
+#[derive(Clone, Debug)]
+pub struct Upgrades {
+    pub protocols: Protocols,
+    /// A tunnel without a byte in either direction is cut after this.
+    pub idle_timeout: Duration,
+    /// Tunnels at once, all cores together.
+    pub tunnels: usize,
+    /// Tunnels of one client.
+    pub tunnels_per_client: usize,
+}
+
+/// Which protocols may be upgraded to. HTTP and TLS are never among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Protocols {
+    Any,
+    /// In lower case; none where there is none.
+    Named(Vec<String>),
 }
 
 /// What a client may take of our time and memory.

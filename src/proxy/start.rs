@@ -36,8 +36,8 @@ use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
     AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
-    Http2Limits, ProxyProtocol, ServerSettings, Settings, SiteSettings, UpstreamLimits,
-    UpstreamSettings,
+    Http2Limits, Protocols, ProxyProtocol, ServerSettings, Settings, SiteSettings, Upgrades,
+    UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -101,6 +101,7 @@ pub fn run(
     let app = Arc::new(App {
         clock,
         seats,
+        tunnels: Arc::default(),
         access,
         pulses: Pulses::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
@@ -378,6 +379,19 @@ pub fn settings(config: &Config) -> Settings {
             header_list_bytes: u32::try_from(http2.header_list_bytes).unwrap_or(u32::MAX),
             resets: http2.resets,
         },
+        upgrades: upgrades(config.upgrades()),
+    }
+}
+
+fn upgrades(upgrades: &config::Upgrades) -> Upgrades {
+    Upgrades {
+        protocols: match &upgrades.protocols {
+            config::UpgradeProtocols::Any => Protocols::Any,
+            config::UpgradeProtocols::Named(names) => Protocols::Named(names.clone()),
+        },
+        idle_timeout: upgrades.idle_timeout,
+        tunnels: upgrades.tunnels,
+        tunnels_per_client: upgrades.tunnels_per_client,
     }
 }
 

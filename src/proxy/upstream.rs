@@ -29,7 +29,9 @@ use super::proxy_header::{Header, Named};
 use super::seats::Seats;
 use super::server::{Burden, Lease, Owner, Server};
 use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
+use super::switching::Asked;
 use super::tls::client::Client;
+use super::tunnel::Tunnel;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -394,10 +396,11 @@ impl Upstream {
         let server = chosen.server;
         progress.moved(self.clock.now());
         link.wire.ask();
+        let asked = Asked::of(request.headers());
         let head = link.sender.try_send_request(request);
         let lost = match self.within_response_timeout(head, progress).await {
             Some(Ok(response)) => {
-                let received = self.received(chosen, link, owner, response);
+                let received = self.received(chosen, link, owner, asked, response);
                 match &received {
                     Ok(_) => self.succeeded(server),
                     Err(failure) => self.failed(server, failure),
@@ -454,20 +457,30 @@ impl Upstream {
         chosen: &mut Chosen<'_>,
         link: Link,
         owner: Owner,
-        response: Response<Incoming>,
+        asked: Option<Asked>,
+        mut response: Response<Incoming>,
     ) -> Result<Response<DownstreamBody>, Failure> {
+        let far = hyper::upgrade::on(&mut response);
         let (mut parts, body) = response.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
+        let asked = asked.filter(|asked| switched && asked.is_granted(&parts));
+        if switched && asked.is_none() {
             return Err(Failure::Unrelayable(Unrelayable::Switched));
         }
         headers::clean_response(&mut parts.headers).map_err(Failure::Unrelayable)?;
         // hyper would speak HTTP/1.0 on a connection that has answered so, and would then drop
         // bodies without a length.
-        let again = parts.version == Version::HTTP_11;
+        let again = parts.version == Version::HTTP_11 && !switched;
         parts.version = Version::HTTP_11;
         let (limits, burden) = (self.pool_limits(), chosen.burden.take());
         let lease = Lease::new(link, chosen.server, owner, limits, again, burden);
-        let body = DownstreamBody::relayed(body, self.limits.response_timeout, lease);
+        let body = match asked {
+            Some(asked) => {
+                asked.put(&mut parts.headers);
+                DownstreamBody::tunnel(Tunnel::to(far, lease))
+            }
+            None => DownstreamBody::relayed(body, self.limits.response_timeout, lease),
+        };
         Ok(Response::from_parts(parts, body))
     }
 
@@ -576,4 +589,56 @@ pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Request<Upstrea
     *copy.version_mut() = request.version();
     *copy.headers_mut() = request.headers().clone();
     copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Overrides};
+    use crate::proxy::start;
+
+    /// What this configuration makes, with what `before` knows; and nobody is told of changes.
+    fn upstream(configuration: &str, before: Option<&Upstream>) -> Upstream {
+        let config = Config::parse("test", configuration.as_bytes(), Overrides::default());
+        let settings = start::site_settings(&config.expect("it is good").sites()[0]);
+        let (clock, seats) = (Clock::start(), Arc::new(Seats::new(1, 1)));
+        Upstream::new(&settings, 1, clock, seats, Arc::new(|_, _| {}), None, before)
+    }
+
+    #[test]
+    fn a_new_configuration_keeps_what_is_known_of_its_servers() {
+        let before =
+            upstream("upstream = ['http://a', 'http://b']\n[balance]\neject_after = 1", None);
+        let [a, b]: [_; 2] = before.servers().collect::<Vec<_>>().try_into().expect("two");
+        before.failed(b, &Failure::ConnectTimeout);
+        let settings = "upstream = ['http://c', { url = 'http://b', weight = 2 }, 'http://a']\n\
+                        [balance]\neject_after = 1\neject_for = '1h'\n\
+                        [upstream_limits]\nconnections = 3\nqueue = 0";
+        let after = upstream(&format!("{settings}\n[health]\npath = '/'"), Some(&before));
+        let servers: Vec<_> = after.servers().collect();
+        assert!(Arc::ptr_eq(servers[1], b) && Arc::ptr_eq(servers[2], a));
+        let now = after.clock.now();
+        let available = |server: &Server| server.health.availability(now);
+        assert_ne!(available(b), Availability::Up, "it is down still");
+        assert_eq!((available(servers[0]), available(a)), (Availability::Up, Availability::Up));
+        // The new limit holds for connections of before.
+        let held: Vec<_> = (0..3).map(|_| a.places.ask(0, Some(0))).collect();
+        assert!(held.iter().all(|answer| matches!(answer, Answer::Granted(_))));
+        assert!(matches!(a.places.ask(0, Some(0)), Answer::Full));
+        // Without checks, what they would bring back is tried.
+        after.failed(a, &Failure::ConnectTimeout);
+        assert_eq!(a.health.availability(after.clock.now()), Availability::Down);
+        let unchecked = upstream(settings, Some(&after));
+        assert_eq!(a.health.availability(unchecked.clock.now()), Availability::OnTrial);
+    }
+
+    #[test]
+    fn time_for_connecting_is_shared_by_the_servers_that_are_left() {
+        let limits = upstream("", None).limits;
+        let mut course = Course::new(&limits);
+        assert_eq!(course.for_connecting(1), limits.connect_timeout);
+        assert_eq!(course.for_connecting(2), limits.connect_timeout / 2);
+        course.connecting_took(limits.connect_timeout / 2);
+        assert_eq!(course.for_connecting(1), limits.connect_timeout / 2);
+    }
 }

@@ -44,8 +44,19 @@ fn a_user_logs_in_and_out_while_logouts_flood_over_many_streams() {
     let (jar, base) = (folder.path().join("jar"), format!("http://{}", floodwall.address()));
     let url = |path: &str| format!("{base}{path}");
 
-    let page = curl(&jar, &url("/read/"), None);
-    assert!(page.starts_with("200 "), "{page}");
+    let page = curl(&jar, &url("/accounts/login/"), None);
+    let token =
+        page.split("csrfmiddlewaretoken' value='").nth(1).and_then(|at| at.split('\'').next());
+    let token = token.expect("a form with a token");
+    let form = format!("csrfmiddlewaretoken={token}&username=user1&password=secret");
+    let answer = curl(&jar, &url("/accounts/login/"), Some(&form));
+    assert!(answer.starts_with("302 "), "{answer}");
+    assert_eq!(site.authenticated(), 1);
+    let reads = |expected: &str| {
+        let page = curl(&jar, &url("/read/"), None);
+        assert!(page.starts_with("200 ") && page.trim_end().ends_with(expected), "{page}");
+    };
+    reads("user=user1");
     let before = site.rows();
     let flood = Command::new("h2load")
         .args(["-n", "2000", "-c", "4", "-m", "100", &url("/accounts/logout/")])
@@ -59,5 +70,10 @@ fn a_user_logs_in_and_out_while_logouts_flood_over_many_streams() {
         SPARES,
         site.rows() - before,
     );
-    println!("{said}");
+    // Nobody else was logged out, and who logs out is.
+    reads("user=user1");
+    let page = curl(&jar, &url("/accounts/logout/"), None);
+    assert!(page.starts_with("200 "), "{page}");
+    assert_eq!(site.authenticated(), 0);
+    reads("user=anonymous");
 }

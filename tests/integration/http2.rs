@@ -123,7 +123,7 @@ fn what_is_malformed_never_reaches_the_application() {
         (&[("content-length", "+0")], "reset"),
         (&[("content-length", "0"), ("content-length", "1")], "reset"),
         (&[(":method", "CONNECT"), (":scheme", ""), (":path", "")], "405"),
-        (&[(":method", "CONNECT"), (":protocol", "websocket")], "reset"),
+        (&[(":method", "CONNECT"), (":protocol", "websocket")], "501"),
     ];
     for (fields, expected) in cases {
         let mut client = connect(&proxy);
@@ -289,7 +289,7 @@ fn what_is_spoken_is_found_out_from_the_first_bytes() {
     wire.send(OK);
     assert_eq!(whole.answer(1).status, "200");
 
-    let mut pieces = Frames::connect(proxy.address(), &["preface=no"]);
+    let mut pieces = Frames::connect(proxy.address(), &["preface=no", "acknowledge=no"]);
     for byte in b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0" {
         pieces.flood(&[*byte], 1);
     }

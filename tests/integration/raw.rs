@@ -15,12 +15,13 @@ use socket2::SockRef;
 
 use floodwall::config::{Config, Overrides};
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
-    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, ProxyProtocol, Settings,
-    SiteSettings, UpstreamLimits, UpstreamSettings,
+    Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols, ProxyProtocol,
+    Settings, SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -36,6 +37,7 @@ pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /// A proxy within the test's process.
 pub struct Proxy {
     running: Option<Running>,
+    pub app: Arc<App>,
     upstream_host: String,
     failures: Receiver<&'static str>,
 }
@@ -64,6 +66,12 @@ pub fn settings(upstream: Address) -> Single {
             body_bytes: 1 << 30,
             connections: 1_000,
             connections_per_client: 1_000,
+        },
+        upgrades: Upgrades {
+            protocols: Protocols::Named(vec!["websocket".to_owned(), "echo/1".to_owned()]),
+            idle_timeout: Duration::from_secs(60),
+            tunnels: 1_000,
+            tunnels_per_client: 1_000,
         },
         http2: Http2Limits {
             enabled: true,
@@ -108,8 +116,8 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
-        let running = Bound::new(app, Passed::none()).unwrap().start().unwrap();
-        Self { running: Some(running), upstream_host, failures }
+        let running = Bound::new(Arc::clone(&app), Passed::none()).unwrap().start().unwrap();
+        Self { running: Some(running), app, upstream_host, failures }
     }
 
     /// In front of an application, with what is usual.

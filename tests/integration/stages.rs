@@ -80,17 +80,26 @@ const LOST: Cost = Cost { charged: 1, spares: 0, ..WHOLE };
 type Stage = (&'static str, fn(&Rig, HangUp), Cost);
 
 /// One core, and a new connection to the application for each request, so that each shows.
+/// Of two servers one has all requests, for its weight.
 struct Rig {
     application: Application,
+    /// Whatever comes to it was sent again.
+    other: Application,
     floodwall: Inside,
 }
 
 impl Rig {
     fn start() -> Self {
-        let application = Application::tcp();
-        let Address::Tcp { host, port } = &application.address else { panic!("it is TCP") };
-        let upstream = format!("http://{host}:{port}");
-        Self { floodwall: inside(&upstream), application }
+        let (application, other) = (Application::tcp(), Application::tcp());
+        let floodwall = inside(&application.address, Some(&other.address));
+        Self { application, other, floodwall }
+    }
+
+    /// There is no other server.
+    fn alone() -> Self {
+        let (application, other) = (Application::tcp(), Application::tcp());
+        let floodwall = inside(&application.address, None);
+        Self { application, other, floodwall }
     }
 
     fn connect(&self) -> Wire {
@@ -177,8 +186,10 @@ impl Rig {
     }
 }
 
-fn inside(upstream: &str) -> Inside {
-    Inside::start_with(upstream, CONFIGURATION, |settings| {
+fn inside(first: &Address, other: Option<&Address>) -> Inside {
+    let other = other.map(|other| format!(", '{other}'")).unwrap_or_default();
+    let servers = format!("upstream = [{{ url = '{first}', weight = 1000 }}{other}]\n");
+    Inside::before(&(servers + CONFIGURATION), |settings| {
         settings.cores = 1;
         settings.site.upstream_limits.idle_connections = 0;
     })
@@ -200,6 +211,7 @@ fn play(stages: &[Stage]) -> (usize, usize) {
             assert_eq!((keys, spares as u64), (cost.keys, cost.spares), "{name}, {how:?}");
             rig.serve_another();
             sent_again += usize::from(!rig.application.is_left_alone());
+            sent_again += usize::from(!rig.other.is_left_alone());
         }
     }
     (stages.len() * 2, sent_again)

@@ -176,7 +176,7 @@ impl fmt::Display for StateError {
             Self::File { path, what, source } => write!(
                 f,
                 "cannot {what} the state file {}: {source}; its folder must exist and be writable, \
-                 --state names another file, and --state \"\" keeps no state",
+                 `state` or --state names another file, and \"\" keeps no state",
                 path.display()
             ),
             Self::Random => f.write_str("the operating system gave no random bytes"),

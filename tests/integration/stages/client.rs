@@ -283,6 +283,6 @@ const STAGES: [Stage; 22] = [
 #[test]
 fn a_client_that_hangs_up_leaves_nothing_behind_at_any_stage() {
     let (stages, sent_again) = play(&STAGES);
-    let attack = format!("{stages} hang-ups of a client, at every stage");
+    let attack = format!("{stages} hang-ups of a client of two servers, at every stage");
     bounded(&attack, "requests sent again", 0, sent_again as u64);
 }

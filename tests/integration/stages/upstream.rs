@@ -1,7 +1,9 @@
 //! The application hangs up. Its answer is evidence as far as it came, and what may have been done
 //! is not asked for again.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+
+use floodwall::proxy::settings::Address;
 
 use super::{
     CHARGED, CLEAN, CREATED, FAILED, FREE, LOST, Rig, Stage, WHOLE, created, inside, key, play,
@@ -223,15 +225,16 @@ const PROOF_LOST: super::Cost = super::Cost { keys: 1, ..LOST };
 #[test]
 fn an_application_that_hangs_up_is_not_asked_again_at_any_stage() {
     let (stages, sent_again) = play(&STAGES);
-    let attack = format!("{stages} hang-ups of the application, at every stage");
+    let attack = format!("{stages} hang-ups of one of two servers, at every stage");
     bounded(&attack, "requests sent again", 0, sent_again as u64);
 }
 
-/// Whether the request had been written when the reset came nobody knows: it may be charged.
+/// Whether the request had been written when the reset came nobody knows: it may be charged. Where
+/// it had not, another server would be asked, if there were one.
 #[test]
 fn an_application_that_resets_before_it_reads_is_asked_once() {
     for how in [HangUp::Finish, HangUp::Reset] {
-        let rig = Rig::start();
+        let rig = Rig::alone();
         let mut client = rig.connect();
         client.send("GET /x/ HTTP/1.1\r\nHost: a\r\n\r\n");
         rig.application.accept().hang_up(how);
@@ -247,10 +250,13 @@ fn an_application_that_resets_before_it_reads_is_asked_once() {
 fn an_application_that_refuses_connections_costs_nothing_and_is_served_when_it_is_back() {
     let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = closed.local_addr().expect("it is bound");
-    drop(closed);
-    let floodwall = inside(&format!("http://{address}"));
-    let application = Application::tcp();
-    let mut rig = Rig { floodwall, application };
+    let away = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let other = away.local_addr().expect("it is bound");
+    drop((closed, away));
+    let of =
+        |address: SocketAddr| Address::Tcp { host: address.ip().to_string(), port: address.port() };
+    let floodwall = inside(&of(address), Some(&of(other)));
+    let mut rig = Rig { floodwall, application: Application::tcp(), other: Application::tcp() };
     for target in ["/x/", "/logout/"] {
         let mut client = rig.connect();
         client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));

@@ -109,6 +109,11 @@ impl fmt::Display for Release {
     }
 }
 
+/// What runs a release, and the servers that are installed with it.
+pub fn python(release: Release) -> PathBuf {
+    cache().join(release.word()).join("python")
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -235,6 +235,12 @@ impl Floodwall {
 
     /// Has it replaced by a new start of its program; it has ended when this returns.
     pub fn upgrade(&mut self) {
+        let gone = || self.log().matches("the predecessor has gone").count();
+        let deadline = Instant::now() + DEADLINE;
+        while gone() < self.successors.len() {
+            assert!(Instant::now() < deadline, "a predecessor stays: {}", self.log());
+            std::thread::yield_now();
+        }
         let (well, said) = self.tell(&["upgrade"]);
         assert!(well, "{said}{}", self.log());
         let number = said.strip_prefix("process ").and_then(|rest| rest.split(' ').next());
@@ -270,8 +276,13 @@ impl Floodwall {
     }
 
     /// SIGTERM, and the exit status.
-    pub fn stop(mut self) -> ExitStatus {
+    pub fn stop(self) -> ExitStatus {
         self.signal("-TERM");
+        self.ended()
+    }
+
+    /// The exit status, once it has ended.
+    pub fn ended(mut self) -> ExitStatus {
         self.child.wait().expect("it can be waited for")
     }
 

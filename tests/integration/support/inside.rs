@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use floodwall::config::{Config, Overrides, Upstream};
 use floodwall::guard::UnderWay;
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::core::App;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::shield::Shield;
@@ -20,6 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Inside {
     running: Option<Running>,
+    pub app: Arc<App>,
     pub shield: Arc<Shield>,
 }
 
@@ -59,9 +61,9 @@ impl Inside {
             Single { shell: start::settings(&config), site: start::site_settings(site) };
         set(&mut settings);
         let app = settings.app(clock, Arc::clone(&shield), |_| {});
-        let bound = Bound::new(app, Passed::none()).expect("a free port");
+        let bound = Bound::new(Arc::clone(&app), Passed::none()).expect("a free port");
         let running = bound.start().expect("it starts");
-        Self { running: Some(running), shield }
+        Self { running: Some(running), app, shield }
     }
 
     pub fn target(&self) -> Target {

@@ -21,3 +21,4 @@ pub mod single;
 pub mod strict;
 pub mod tls;
 pub mod warm;
+pub mod websockets;

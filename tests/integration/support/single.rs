@@ -43,7 +43,15 @@ impl Single {
         let pulses = Pulses::new(settings.cores());
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
-        Arc::new(App { clock, seats, pulses, access: AccessLog::off(), in_force, failed })
+        Arc::new(App {
+            clock,
+            seats,
+            tunnels: Arc::default(),
+            pulses,
+            access: AccessLog::off(),
+            in_force,
+            failed,
+        })
     }
 }
 
