@@ -23,6 +23,7 @@ const HERE: &str = "198.51.100.77";
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
+    let https = choice & 0x80 != 0;
     let peer: IpAddr = PEERS[usize::from(*choice) % PEERS.len()].parse().expect("an address");
     let mut nets: Vec<IpNet> = TRUSTED.iter().map(|net| net.parse().expect("a prefix")).collect();
     let came = headers(rest);
@@ -58,7 +59,7 @@ fuzz_target!(|data: &[u8]| {
     }
     // As the site does that a request without one is for.
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("upstream"));
-    announce(&mut parts.headers, &found);
+    announce(&mut parts.headers, &found, https);
     let sent = &parts.headers;
 
     // Nothing that WSGI would mistake, nothing that concerned our connection only, one of each
@@ -82,7 +83,7 @@ fuzz_target!(|data: &[u8]| {
     if found.trusted {
         assert_eq!(before, tokens);
     } else {
-        assert!(before.is_empty() && proto == b"http");
+        assert!(before.is_empty() && proto == if https { &b"https"[..] } else { b"http" });
         assert_eq!(sent["x-forwarded-host"], sent[HOST]);
         let claims = sent.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).count();
         assert_eq!(claims, 3);

@@ -151,7 +151,7 @@ pub struct Source {
     #[arg(short, long, value_name = "FILE", group = "source", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
-    /// Where the application is: http://HOST[:PORT] or unix:/PATH [default: that of the file;
+    /// Where the application is: http[s]://HOST[:PORT] or unix:/PATH [default: that of the file;
     /// http://127.0.0.1:8000 where it names none]
     #[arg(long, value_name = "URL", group = "source", value_parser = upstream)]
     upstream: Option<Upstream>,

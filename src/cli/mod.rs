@@ -94,8 +94,10 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
 
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
+    let certificates = floodwall::proxy::start::certificates(&config)
+        .map_err(|error| Trouble::Misconfigured(error.to_string()))?;
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
-    Ok(format!("{}: ok\n{}{sites}", source.name(), config.summary()))
+    Ok(format!("{}: ok\n{}{certificates}{sites}", source.name(), config.summary()))
 }
 
 /// What the tables of a site take at most, and what a start would find in its state file.

@@ -19,6 +19,8 @@ const UNIX_PATH_BYTES: usize = 107;
 pub enum Upstream {
     /// Plain HTTP over TCP.
     Tcp(Authority),
+    /// HTTP within TLS.
+    Tls(Authority),
     /// Plain HTTP over a Unix socket; the path is absolute and fits into `sun_path`.
     Unix(PathBuf),
 }
@@ -63,6 +65,7 @@ impl fmt::Display for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -77,9 +80,13 @@ impl Upstream {
     /// Whether what listens on `listen` would forward to itself, as far as addresses tell.
     pub(super) fn is(&self, listen: &Listen) -> bool {
         let (authority, listen) = match (self, listen) {
-            (Self::Tcp(authority), Listen::Tcp(listen)) => (authority, listen),
+            (Self::Tcp(authority) | Self::Tls(authority), Listen::Tcp(listen)) => {
+                (authority, listen)
+            }
             (Self::Unix(path), Listen::Unix(listen)) => return path == listen,
-            (Self::Tcp(_), Listen::Unix(_)) | (Self::Unix(_), Listen::Tcp(_)) => return false,
+            (Self::Tcp(_) | Self::Tls(_), Listen::Unix(_)) | (Self::Unix(_), Listen::Tcp(_)) => {
+                return false;
+            }
         };
         if authority.port != listen.port() {
             return false;
@@ -98,7 +105,7 @@ impl Upstream {
 impl std::str::FromStr for Upstream {
     type Err = String;
 
-    /// Reads `http://host`, `http://host:port` or `unix:/path`. The error is a sentence that
+    /// Reads `http://host`, `https://host:port` or `unix:/path`. The error is a sentence that
     /// says what is wrong and what to write.
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -107,21 +114,21 @@ impl std::str::FromStr for Upstream {
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
             format!("no scheme; write \"http://{}\" or \"unix:/path\"", text.escape_debug())
         })?;
-        match scheme.to_ascii_lowercase().as_str() {
-            "http" => {}
-            "https" => {
-                return Err("https:// is not supported yet; write \"http://\" and let the \
-                            application listen without TLS where only Floodwall reaches it"
-                    .to_owned());
+        let scheme = scheme.to_ascii_lowercase();
+        let (of, standard): (fn(Authority) -> Self, _) = match scheme.as_str() {
+            "http" => (Self::Tcp, 80),
+            "https" => (Self::Tls, 443),
+            _ => {
+                let remedy = "write \"http://\", \"https://\" or \"unix:\"";
+                return Err(format!("not a scheme that is spoken; {remedy}"));
             }
-            _ => return Err("not a scheme that is spoken; write \"http://\" or \"unix:\"".into()),
-        }
+        };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         if authority.contains(['/', '?', '#']) {
             let end = authority.find(['/', '?', '#']).unwrap_or(authority.len());
             let host = authority[..end].escape_debug();
             return Err(format!(
-                "a path or query has no place here, requests keep their own; write \"http://{host}\""
+                "a path or query has no place here, requests keep their own; write \"{scheme}://{host}\""
             ));
         }
         if authority.contains('@') {
@@ -129,7 +136,7 @@ impl std::str::FromStr for Upstream {
                 "a user name or password has no place here; write \"http://host:port\"".to_owned()
             );
         }
-        host_and_port(authority).map(Self::Tcp)
+        host_and_port(authority, standard).map(of)
     }
 }
 
@@ -168,7 +175,7 @@ pub(super) fn unix(path: &str) -> Result<PathBuf, String> {
     Ok(Path::new(path).to_owned())
 }
 
-fn host_and_port(authority: &str) -> Result<Authority, String> {
+fn host_and_port(authority: &str, standard: u16) -> Result<Authority, String> {
     let bad_port = || "the port is a number from 1 to 65535".to_owned();
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port) if port != 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
@@ -180,7 +187,7 @@ fn host_and_port(authority: &str) -> Result<Authority, String> {
             host.parse().map_err(|_| "not an IPv6 address between the brackets")?;
         let port = match rest.strip_prefix(':') {
             Some(text) => port(text)?,
-            None if rest.is_empty() => 80,
+            None if rest.is_empty() => standard,
             None => return Err(bad_port()),
         };
         return Ok(Authority { host: host.to_string(), port });
@@ -190,7 +197,7 @@ fn host_and_port(authority: &str) -> Result<Authority, String> {
             return Err("an IPv6 address stands in brackets: \"http://[::1]:8000\"".into());
         }
         Some((host, text)) => (host, port(text)?),
-        None => (authority, 80),
+        None => (authority, standard),
     };
     if is_host(host) {
         Ok(Authority { host: host.to_owned(), port })

@@ -16,6 +16,16 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// Its address, where it has one.
+    pub(super) fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Listen {
     fn from(address: SocketAddr) -> Self {
         Self::Tcp(address)

@@ -23,6 +23,7 @@ mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upstreams;
 mod value;
 
@@ -40,6 +41,7 @@ pub use listen::{Listen, listen};
 pub use profile::Profile;
 pub use quantity::Written;
 pub use site::{HostPattern, Site};
+pub use tls::{Certificate, Tls, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Health, Method, Server};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
@@ -48,6 +50,7 @@ pub use upstreams::{Balance, Health, Method, Server};
 pub struct Config {
     listen: Vec<Listen>,
     unix_mode: u32,
+    tls: Tls,
     sites: Vec<Site>,
     control: Option<PathBuf>,
     trusted_proxies: Vec<IpNet>,
@@ -289,9 +292,14 @@ impl LogLevel {
 }
 
 impl Config {
-    /// Where to listen: at least one address, none twice.
+    /// Where to listen for plain HTTP. None twice; at least one, if it is not for TLS alone.
     pub fn listen(&self) -> &[Listen] {
         &self.listen
+    }
+
+    /// TLS with clients.
+    pub fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The permissions of the Unix sockets that are listened on. At most 0777.
@@ -472,9 +480,12 @@ impl Config {
     }
 
     /// The address that one of a site's servers shares with a listener, if one does.
-    fn circle<'a>(&self, site: &'a Site) -> Option<(&Listen, &'a Upstream)> {
+    fn circle<'a>(&self, site: &'a Site) -> Option<(Listen, &'a Upstream)> {
+        let Tls { listen, redirect, .. } = &self.tls;
+        let of_tls = listen.iter().chain(redirect).map(|address| Listen::Tcp(*address));
+        let mut addresses = self.listen.iter().cloned().chain(of_tls);
         let all = site.servers.iter().map(|server| &server.upstream);
         let of = |listen: &Listen| all.clone().find(|one| one.is(listen));
-        self.listen.iter().find_map(|listen| of(listen).map(|upstream| (listen, upstream)))
+        addresses.find_map(|listen| of(&listen).map(|upstream| (listen, upstream)))
     }
 }

@@ -1,6 +1,7 @@
 //! Reading a file from top to bottom: its syntax, its top level, and its tables in turn.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
-use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections};
+use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections, tls};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -67,7 +68,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     let mut top = Table::new("", 0..0, Some(root));
     let before = faults.len();
     let listen = top.read("listen", &mut config.listen, faults, |entry, faults| {
-        value::list(entry, faults, Empty::Refused("name at least one address"), text(address))
+        value::list(entry, faults, Empty::Allowed, text(address))
     });
     top.read("unix_mode", &mut config.unix_mode, faults, text(listen::mode));
     let mut base = Config::default().sites.swap_remove(0);
@@ -95,6 +96,10 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     );
     sections::upgrades(top.table("upgrades", faults), &mut config.upgrades, faults);
     sections::http2(top.table("http2", faults), &mut config.http2, faults);
+    let tls = tls::read(top.table("tls", faults), &mut config.tls, faults);
+    if faults.len() == before {
+        listeners(config, &listen, &tls, &overrides, faults);
+    }
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
@@ -130,6 +135,35 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         }
     }
     config.sites = sites.into_iter().map(|(site, _)| site).collect();
+}
+
+/// Each address is for one thing, and there is one at all.
+fn listeners(
+    config: &Config,
+    listen: &Option<Range<usize>>,
+    places: &tls::Places,
+    overrides: &Overrides,
+    faults: &mut Faults,
+) {
+    let plain = if overrides.listen.is_empty() { &config.listen } else { &overrides.listen };
+    if plain.is_empty() && config.tls.listen.is_empty() {
+        let fault = Fault::new(listen.clone().unwrap_or(0..0), "listen: an empty list");
+        faults.add(fault.remedy("name at least one address, here or as `listen` in [tls]"));
+    }
+    let mut taken: BTreeSet<SocketAddr> = plain.iter().filter_map(Listen::tcp).collect();
+    let of_tls = [
+        ("tls.listen", &config.tls.listen, &places.listen),
+        ("tls.redirect", &config.tls.redirect, &places.redirect),
+    ];
+    for (key, addresses, place) in of_tls {
+        for address in addresses.iter().filter(|address| address.port() != 0) {
+            if !taken.insert(*address) {
+                let what = format!("{key}: {address} is listened on for something else already");
+                let fault = Fault::new(place.clone().unwrap_or(0..0), what);
+                faults.add(fault.remedy("give each its own port; plain HTTP is `listen`"));
+            }
+        }
+    }
 }
 
 fn address(text: &str) -> Result<Listen, Unfit> {

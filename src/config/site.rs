@@ -13,8 +13,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
 use super::{
-    Balance, Health, Profile, SendHeader, Server, UpstreamLimits, budgets, clients, pattern, rules,
-    sections, upstreams,
+    Balance, Health, Profile, SendHeader, Server, UpstreamLimits, UpstreamTls, budgets, clients,
+    pattern, rules, sections, tls, upstreams,
 };
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
@@ -35,6 +35,7 @@ pub struct Site {
     pub(super) profile: Profile,
     pub(super) policy: Policy,
     pub(super) upstream_limits: UpstreamLimits,
+    pub(super) upstream_tls: UpstreamTls,
     pub(super) send_header: SendHeader,
     /// The operator's rules, without the profile's.
     pub(super) own_rules: Vec<Rule>,
@@ -98,6 +99,11 @@ impl Site {
     /// What the guard obeys.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// How `https://` servers are spoken with.
+    pub fn upstream_tls(&self) -> &UpstreamTls {
+        &self.upstream_tls
     }
 
     pub fn upstream_limits(&self) -> &UpstreamLimits {
@@ -173,6 +179,7 @@ pub(super) fn keys(
     policy.client.networks.splice(0..0, networks);
     let limits = table.table("upstream_limits", faults);
     sections::upstream_limits(limits, &mut site.upstream_limits, faults);
+    tls::upstream(table.table("upstream_tls", faults), &mut site.upstream_tls, faults);
     let header = table.table("upstream_proxy_protocol", faults);
     sections::upstream_proxy_protocol(header, &mut site.send_header, faults);
     all.used.extend(used.into_iter().map(|budget| policy.budgets[budget].name.clone()));

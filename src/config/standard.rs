@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{
     AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
     Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
-    UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
+    Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -22,6 +22,13 @@ impl Default for Config {
         Self {
             listen: vec![Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))],
             unix_mode: 0o660,
+            tls: Tls {
+                listen: Vec::new(),
+                redirect: Vec::new(),
+                redirect_port: 0,
+                certificates: Vec::new(),
+                min_version: TlsVersion::Tls12,
+            },
             sites: vec![Site {
                 name: Site::ONLY.to_owned(),
                 hosts: Vec::new(),
@@ -53,6 +60,7 @@ impl Default for Config {
                     queue: 256,
                     queue_timeout: Duration::from_secs(5),
                 },
+                upstream_tls: UpstreamTls { ca: None, server_name: None, verify: true, own: None },
                 send_header: SendHeader::Off,
                 own_rules: Vec::new(),
                 profile_rules: true,

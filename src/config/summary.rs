@@ -1,8 +1,9 @@
 //! What is in force, in a few lines: `floodwall check` prints it.
 
 use std::fmt;
+use std::net::SocketAddr;
 
-use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Written};
+use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Tls, Written};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -21,6 +22,7 @@ impl fmt::Display for Summary<'_> {
         let config = self.0;
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
+        of_tls(&config.tls, f)?;
         if let AccessLog { format, file: Some(file) } = &config.access_log
             && *format != AccessFormat::Off
         {
@@ -42,6 +44,22 @@ impl fmt::Display for Summary<'_> {
             of_site(site, f)?;
         }
         Ok(())
+    }
+}
+
+fn of_tls(tls: &Tls, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let list =
+        |all: &[SocketAddr]| all.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if tls.listen.is_empty() {
+        return match tls.certificates.is_empty() {
+            true => Ok(()),
+            false => writeln!(f, "  tls       nowhere: certificates, but no `listen` in [tls]"),
+        };
+    }
+    writeln!(f, "  tls       {}, from version {}", list(&tls.listen), tls.min_version.word())?;
+    match tls.redirect.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "  redirect  {}", list(&tls.redirect)),
     }
 }
 

@@ -219,7 +219,7 @@ impl Visit {
         request: Request<UpstreamBody>,
     ) -> Result<u16, Failure> {
         let header = self.site.upstream.header(None);
-        let link = connect(&self.server.address, header, self.check.timeout, place).await;
+        let link = connect(&self.server, header, self.check.timeout, place).await;
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {

@@ -19,6 +19,7 @@ use tokio::time::{Sleep, timeout};
 use super::body::UpstreamBody;
 use super::failure::Failure;
 use super::proxy_header::Header;
+use super::server::Server;
 use super::settings::Address;
 
 /// The most that is buffered of one response: its head must fit, and a body is read in pieces of
@@ -54,7 +55,7 @@ impl Wire {
 
 /// A new connection, within `limit`, which begins with `header`. `held` is dropped when it has been closed.
 pub async fn connect<H>(
-    address: &Address,
+    server: &Server,
     header: Option<Header>,
     limit: Duration,
     held: H,
@@ -62,26 +63,39 @@ pub async fn connect<H>(
 where
     H: Send + Unpin + 'static,
 {
-    match address {
+    match &server.address {
         Address::Tcp { host, port } => {
+            let connecting = async { tcp(host, *port, header).await.map_err(Failure::Connect) };
+            handshake(in_time(limit, connecting).await?, header, held).await
+        }
+        Address::Tls { host, port } => {
             let connecting = async {
-                let mut stream = TcpStream::connect((host.as_str(), *port)).await?;
-                // Without it a body's last piece may wait for an acknowledgement.
-                stream.set_nodelay(true)?;
-                introduce(&mut stream, header).await?;
-                Ok(stream)
+                let Some(client) = &server.tls else {
+                    let error = io::Error::other("nothing was set up for it");
+                    return Err(Failure::Untrusted(error));
+                };
+                let stream = tcp(host, *port, header).await.map_err(Failure::Connect)?;
+                client.connect(host, stream).await.map_err(Failure::Untrusted)
             };
             handshake(in_time(limit, connecting).await?, header, held).await
         }
         Address::Unix(path) => {
             let connecting = async {
-                let mut stream = UnixStream::connect(path).await?;
-                introduce(&mut stream, header).await?;
+                let mut stream = UnixStream::connect(path).await.map_err(Failure::Connect)?;
+                introduce(&mut stream, header).await.map_err(Failure::Connect)?;
                 Ok(stream)
             };
             handshake(in_time(limit, connecting).await?, header, held).await
         }
     }
+}
+
+async fn tcp(host: &str, port: u16, header: Option<Header>) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect((host, port)).await?;
+    // Without it a body's last piece may wait for an acknowledgement.
+    stream.set_nodelay(true)?;
+    introduce(&mut stream, header).await?;
+    Ok(stream)
 }
 
 /// Says whose connection it is, before anything else.
@@ -97,12 +111,9 @@ async fn introduce(
 
 async fn in_time<T>(
     limit: Duration,
-    connecting: impl Future<Output = io::Result<T>>,
+    connecting: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match timeout(limit, connecting).await {
-        Ok(connected) => connected.map_err(Failure::Connect),
-        Err(_) => Err(Failure::ConnectTimeout),
-    }
+    timeout(limit, connecting).await.unwrap_or(Err(Failure::ConnectTimeout))
 }
 
 /// HTTP/1.1 on a stream. The connection is a task of its own on this core.

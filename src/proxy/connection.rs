@@ -5,21 +5,26 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::header::HOST;
+use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Sleep;
+use tokio_rustls::TlsAcceptor;
 
 use super::account::{self, Account};
 use super::body::DownstreamBody;
@@ -27,6 +32,7 @@ use super::core::Core;
 use super::downstream::Downstream;
 use super::exchange::exchange;
 use super::failure::Failure;
+use super::headers::Fault;
 use super::http2;
 use super::in_force::InForce;
 use super::introduction::{self, Refusal};
@@ -37,9 +43,11 @@ use super::preface::{self, Spoken};
 use super::replies;
 use super::seat::{Overdue, Phase, Seat};
 use super::seats::{Entered, Taken};
-use super::settings::{DoorKind, DownstreamLimits, Settings};
+use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
+use super::tls;
 use super::upload::Upload;
+use super::{forwarded, redirect};
 use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
@@ -60,8 +68,41 @@ pub struct Arrival {
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
+    entrance: Entrance,
     /// One of those that its connection has, where several exchanges run on it at once.
     pub place: Option<Place>,
+}
+
+/// What exchanges of a connection are there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entrance {
+    /// A site.
+    Site,
+    /// To be sent away to HTTPS.
+    Redirect,
+    /// To be told that this is the place for HTTPS.
+    Mistaken,
+}
+
+impl Arrival {
+    /// Whether a request may have come in so.
+    pub fn takes(&self, parts: &Parts) -> Result<(), Fault> {
+        match self.entrance {
+            Entrance::Site => Ok(()),
+            // HTTP/1.0 may leave it out.
+            Entrance::Redirect if parts.headers.contains_key(HOST) => Ok(()),
+            Entrance::Redirect => Err(Fault::Host),
+            Entrance::Mistaken => Err(Fault::NotTls),
+        }
+    }
+
+    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by HTTPS is not:
+    /// it would come back for ever.
+    pub fn is_sent_away(&self, parts: &Parts) -> bool {
+        self.entrance == Entrance::Redirect
+            && !forwarded::is_https(&parts.headers)
+            && !redirect::is_challenge(&parts.method, &parts.uri)
+    }
 }
 
 /// A place among the exchanges of one connection, and of its client, until the last copy is dropped.
@@ -126,11 +167,15 @@ impl Stop {
 #[derive(Clone)]
 pub struct Protocols {
     http1: http1::Builder,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Protocols {
-    pub fn new(settings: &Settings) -> Self {
-        Self { http1: http1(&settings.downstream_limits) }
+    pub fn new(in_force: &InForce) -> Self {
+        Self {
+            http1: http1(&in_force.settings.downstream_limits),
+            tls: in_force.tls.as_ref().map(|tls| tls.acceptor.clone()),
+        }
     }
 }
 
@@ -176,12 +221,66 @@ impl Connection {
         {
             return;
         }
-        let arrival = Arrival { peer: self.peer, local: self.local, https: false, place: None };
         match self.kind {
             DoorKind::Plain if self.in_force.settings.http2.enabled => {
-                self.serve_either(stream, arrival, stop).await;
+                self.serve_either(stream, self.arrival(false, Entrance::Site), stop).await;
             }
-            DoorKind::Plain => self.serve_http1(stream, arrival, stop).await,
+            DoorKind::Plain => {
+                self.serve_http1(stream, self.arrival(false, Entrance::Site), stop).await;
+            }
+            DoorKind::Redirect => {
+                self.serve_http1(stream, self.arrival(false, Entrance::Redirect), stop).await;
+            }
+            // What TLS takes is not to be taken for every connection.
+            DoorKind::Tls => Box::pin(self.serve_tls(stream, stop)).await,
+        }
+    }
+
+    /// How its requests come in.
+    fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
+        Arrival { peer: self.peer, local: self.local, https, entrance, place: None }
+    }
+
+    async fn serve_tls(&self, mut stream: Downstream, stop: Stop) {
+        let Some(acceptor) = &self.protocols.tls else { return };
+        match self.in_time(greet(&mut stream)).await {
+            Some(Ok(Greeting::Tls)) => {}
+            Some(Ok(Greeting::Http)) => {
+                let arrival = self.arrival(false, Entrance::Mistaken);
+                return self.serve_http1(stream, arrival, stop).await;
+            }
+            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
+            None => return,
+        }
+        let stream = match self.in_time(acceptor.accept(stream)).await {
+            Some(Ok(stream)) => stream,
+            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
+            None => return,
+        };
+        self.taken.seat().greeted();
+        let arrival = self.arrival(true, Entrance::Site);
+        if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
+            self.serve_http2(stream, arrival, stop).await;
+        } else {
+            self.serve_http1(stream, arrival, stop).await;
+        }
+    }
+
+    /// A part of the handshake. `None` if its client took too long, which is told here. A stop is
+    /// not heard: the request for which the handshake is made is still answered.
+    async fn in_time<T>(&self, part: impl Future<Output = T>) -> Option<T> {
+        let mut watch = self.watch();
+        tokio::pin!(part);
+        tokio::select! {
+            biased;
+            outcome = part => Some(outcome),
+            overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                match overdue {
+                    Overdue::Head => self.core.failed(&Failure::HandshakeTimeout, None),
+                    Overdue::Idle | Overdue::Send => self.cut_off(overdue),
+                }
+                None
+            }
         }
     }
 
@@ -361,6 +460,20 @@ impl Connection {
         self.core.failed(failure, None);
         account::unread(&self.core, self.peer.ip(), failure);
     }
+}
+
+/// What a client speaks where TLS is expected.
+enum Greeting {
+    Tls,
+    Http,
+}
+
+/// Tells by the first byte what is spoken: a record of TLS does not begin with a letter.
+async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
+    let mut first = [0];
+    stream.read_exact(&mut first).await?;
+    stream.unread(Bytes::copy_from_slice(&first));
+    Ok(if first[0].is_ascii_uppercase() { Greeting::Http } else { Greeting::Tls })
 }
 
 /// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would

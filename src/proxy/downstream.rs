@@ -5,6 +5,8 @@
 //! It closes lingering (RFC 9112, 9.6): a client that is still sending what nobody reads would be
 //! sent a reset, and lose the reply that says why. So the socket is closed in one direction, and
 //! what comes by the other is thrown away until the client closes, within bounds.
+//!
+//! What was read of it to find out what is spoken can be given back.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;

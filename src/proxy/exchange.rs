@@ -36,7 +36,7 @@ use super::tunnel::{Near, Patience};
 use super::tunnels::NoTunnel;
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
-use super::{forwarded, headers};
+use super::{forwarded, headers, redirect};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
@@ -85,19 +85,28 @@ async fn story(
     let upgrade = Upgrade::take(&mut parts, &unread.body, &in_force.settings);
     let cleaned = upgrade.and_then(|upgrade| {
         headers::clean_request(&mut parts, &unread.body, limits)?;
+        arrival.takes(&parts)?;
         Ok((site_of(&in_force, &mut parts)?, upgrade))
     });
     let (site, upgrade) = match cleaned {
         Ok(cleaned) => cleaned,
         Err(fault) => {
-            let failure = Failure::Request(fault);
-            core.failed(&failure, None);
-            account.failed(&failure);
-            return unread.refuse(replies::status(fault.status(), &accepts));
+            account.failed(&told(core, fault));
+            return unread.refuse(replies::fault(fault, &accepts));
         }
     };
     account.site(&site);
-    forwarded::announce(&mut parts.headers, &origin);
+    forwarded::announce(&mut parts.headers, &origin, arrival.https);
+    if arrival.is_sent_away(&parts) {
+        let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
+        return unread.refuse(match location.and_then(|tls| redirect::location(&parts, tls)) {
+            Ok(location) => replies::moved(location, &accepts),
+            Err(fault) => {
+                account.failed(&told(core, fault));
+                replies::fault(fault, &accepts)
+            }
+        });
+    }
     if let Some(upgrade) = &upgrade {
         upgrade.wish.put(&mut parts.headers);
     }
@@ -190,6 +199,13 @@ async fn story(
             if uploads { replies::closing(reply) } else { reply }
         }
     }
+}
+
+/// A request that is not taken, as it was told.
+fn told(core: &Core, fault: Fault) -> Failure {
+    let failure = Failure::Request(fault);
+    core.failed(&failure, None);
+    failure
 }
 
 /// The site that a request is for, named as its host where it names none.

@@ -9,6 +9,7 @@ use http::StatusCode;
 use super::headers::Fault;
 use super::introduction::Refusal;
 use super::seats::Full;
+use super::tls::client;
 use super::tunnels::NoTunnel;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
@@ -18,6 +19,10 @@ pub enum Failure {
     Refused(Full),
     /// A connection could not be accepted.
     Accept(io::Error),
+    /// A client did not finish the handshake of TLS in time; its connection was closed.
+    HandshakeTimeout,
+    /// The handshake of TLS with a client failed.
+    Handshake(io::Error),
     /// A peer that introduces its clients did not do it well; its connection was closed.
     Introduction(Refusal),
     /// The head of a request did not come in time; its connection was closed.
@@ -40,6 +45,8 @@ pub enum Failure {
     UploadTooLarge,
     /// No connection to the application.
     Connect(io::Error),
+    /// The handshake of TLS with the application failed, or it is not to be believed.
+    Untrusted(io::Error),
     /// No connection to the application within the connect timeout.
     ConnectTimeout,
     /// The server has as many connections as it may, and as many wait for one as may.
@@ -105,6 +112,8 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
+            | Self::Handshake(_)
             | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
@@ -119,6 +128,7 @@ impl Failure {
             | Self::SendStalled
             | Self::NoTunnel(_) => Side::Downstream,
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -138,6 +148,8 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
+            | Self::Handshake(_)
             | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
@@ -147,6 +159,7 @@ impl Failure {
             | Self::Request(_)
             | Self::NoTunnel(_) => Stage::Request,
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -172,12 +185,15 @@ impl Failure {
         match self {
             Self::Request(fault) => fault.status(),
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::Introduction(_) | Self::Head(_) | Self::Frames(_) | Self::Upload(_) => {
-                StatusCode::BAD_REQUEST
-            }
-            Self::HeadTimeout | Self::UploadStalled | Self::SendStalled => {
-                StatusCode::REQUEST_TIMEOUT
-            }
+            Self::Introduction(_)
+            | Self::Handshake(_)
+            | Self::Head(_)
+            | Self::Frames(_)
+            | Self::Upload(_) => StatusCode::BAD_REQUEST,
+            Self::HandshakeTimeout
+            | Self::HeadTimeout
+            | Self::UploadStalled
+            | Self::SendStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Resets => StatusCode::TOO_MANY_REQUESTS,
             Self::UploadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Refused(_)
@@ -191,6 +207,7 @@ impl Failure {
             | Self::BodyStalled
             | Self::TunnelStalled => StatusCode::GATEWAY_TIMEOUT,
             Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::Unsent(_)
             | Self::Closed(_)
             | Self::Unrelayable(_)
@@ -214,6 +231,7 @@ impl Failure {
         match self {
             Self::Refused(_)
             | Self::Accept(_)
+            | Self::HandshakeTimeout
             | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::HeadTooLarge(_)
@@ -223,7 +241,8 @@ impl Failure {
             | Self::UploadTooLarge
             | Self::SendStalled
             | Self::NoTunnel(_) => true,
-            Self::Head(_)
+            Self::Handshake(_)
+            | Self::Head(_)
             | Self::Frames(_)
             | Self::Request(
                 Fault::Tunnel
@@ -234,10 +253,12 @@ impl Failure {
                 | Fault::Length
                 | Fault::Field
                 | Fault::UnknownHost
-                | Fault::UnknownPath,
+                | Fault::UnknownPath
+                | Fault::NotTls,
             )
             | Self::Upload(_)
             | Self::Connect(_)
+            | Self::Untrusted(_)
             | Self::ConnectTimeout
             | Self::QueueFull
             | Self::QueueTimeout
@@ -259,6 +280,8 @@ impl Failure {
             Self::Refused(Full::All) => "connections",
             Self::Refused(Full::Client(_)) => "client-connections",
             Self::Accept(_) => "accept",
+            Self::HandshakeTimeout => "handshake-timeout",
+            Self::Handshake(_) => "handshake",
             Self::Introduction(_) => "proxy-header",
             Self::HeadTimeout => "head-timeout",
             Self::HeadTooLarge(_) => "head-bytes",
@@ -271,6 +294,7 @@ impl Failure {
             Self::SendStalled => "send-stalled",
             Self::UploadStalled => "upload-stalled",
             Self::Connect(_) => "connect",
+            Self::Untrusted(_) => "upstream-tls",
             Self::ConnectTimeout => "connect-timeout",
             Self::QueueFull => "queue-full",
             Self::QueueTimeout => "queue-timeout",
@@ -294,6 +318,10 @@ impl fmt::Display for Failure {
         f.write_str(match self {
             Self::Refused(full) => return fmt::Display::fmt(full, f),
             Self::Accept(error) => return write!(f, "connections cannot be accepted: {error}"),
+            Self::HandshakeTimeout => "a client did not finish the handshake of TLS in time",
+            Self::Handshake(error) => {
+                return write!(f, "the handshake of TLS with a client failed: {error}");
+            }
             Self::Introduction(refusal) => return fmt::Display::fmt(refusal, f),
             Self::HeadTimeout => "the head of a request did not come in time",
             Self::HeadTooLarge(_) => "the head of a request is larger than allowed",
@@ -306,6 +334,9 @@ impl fmt::Display for Failure {
             Self::UploadTooLarge => "the client uploads more than allowed",
             Self::SendStalled => "the client takes the response too slowly",
             Self::Connect(_) => "no connection to the application",
+            Self::Untrusted(error) => {
+                return write!(f, "TLS with the application: {}", client::remedy(error));
+            }
             Self::ConnectTimeout => "no connection to the application in time",
             Self::QueueFull => "too many wait for a connection to the application",
             Self::QueueTimeout => "no connection to the application became free in time",
@@ -338,8 +369,13 @@ impl Error for Failure {
             | Self::Unsent(error)
             | Self::Closed(error)
             | Self::Body(error) => Some(error),
-            Self::Accept(error) | Self::Connect(error) | Self::TunnelBroken(error) => Some(error),
+            Self::Accept(error)
+            | Self::TunnelBroken(error)
+            | Self::Handshake(error)
+            | Self::Connect(error)
+            | Self::Untrusted(error) => Some(error),
             Self::Refused(_)
+            | Self::HandshakeTimeout
             | Self::Introduction(_)
             | Self::HeadTimeout
             | Self::Resets

@@ -73,8 +73,9 @@ fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 }
 
 /// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended
-/// to what came), `-Proto` and `-Host`. What an untrusted peer says of itself is removed.
-pub fn announce(headers: &mut HeaderMap, origin: &Origin) {
+/// to what came), `-Proto` (what a trusted peer says, else whether the connection itself is
+/// `https`) and `-Host`. What an untrusted peer says of itself is removed.
+pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
     let mut chain = Vec::new();
     let (mut proto, mut host) = (None, None);
     if origin.trusted {
@@ -94,7 +95,8 @@ pub fn announce(headers: &mut HeaderMap, origin: &Origin) {
     let chain = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain))
         .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
     headers.insert(X_FORWARDED_FOR, chain);
-    let proto = HeaderValue::from_static(proto.unwrap_or("http"));
+    let own = if https { "https" } else { "http" };
+    let proto = HeaderValue::from_static(proto.unwrap_or(own));
     headers.insert(X_FORWARDED_PROTO, proto);
     match host.or_else(|| headers.get(HOST).cloned()) {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),

@@ -76,10 +76,33 @@ fn a_unix_socket_is_trusted_and_stands_in_for_whom_it_does_not_name() {
 }
 
 fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
+    announced_by(trusted, lines, false)
+}
+
+fn announced_by(trusted: bool, lines: &[(&str, &str)], https: bool) -> HeaderMap {
     let mut headers = headers(lines);
     let peer: IpAddr = "10.0.0.1".parse().unwrap();
-    announce(&mut headers, &Origin { peer, client: peer, trusted, stands_in: false });
+    announce(&mut headers, &Origin { peer, client: peer, trusted, stands_in: false }, https);
     headers
+}
+
+#[test]
+fn the_scheme_is_that_of_the_connection_unless_a_trusted_peer_knows_better() {
+    let said = |said: &'static str| [("x-forwarded-proto", said)];
+    for (trusted, said, https, told) in [
+        (false, "https", false, "http"),
+        (false, "http", true, "https"),
+        (true, "https", false, "https"),
+        (true, "http", true, "http"),
+        (true, "gopher", true, "https"),
+        (true, "gopher", false, "http"),
+    ]
+    .map(|(trusted, word, https, told)| (trusted, said(word), https, told))
+    {
+        let headers = announced_by(trusted, &said, https);
+        assert_eq!(headers[X_FORWARDED_PROTO], told, "{trusted} {said:?} {https}");
+        assert_eq!(is_https(&headers), told == "https");
+    }
 }
 
 #[test]

@@ -72,10 +72,12 @@ pub enum Fault {
     UnknownHost,
     /// A path that no site of its host has.
     UnknownPath,
+    /// Plain HTTP where TLS is spoken.
+    NotTls,
 }
 
 impl Fault {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Tunnel,
         Self::Protocol,
         Self::Target,
@@ -88,13 +90,14 @@ impl Fault {
         Self::Field,
         Self::UnknownHost,
         Self::UnknownPath,
+        Self::NotTls,
     ];
 
     /// The status of the reply to it.
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Tunnel => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Target | Self::Host | Self::Field => StatusCode::BAD_REQUEST,
+            Self::Target | Self::Host | Self::Field | Self::NotTls => StatusCode::BAD_REQUEST,
             Self::TransferCoding | Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::TargetBytes => StatusCode::URI_TOO_LONG,
             Self::Headers => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -119,6 +122,7 @@ impl Fault {
             Self::Field => "field",
             Self::UnknownHost => "unknown-host",
             Self::UnknownPath => "unknown-path",
+            Self::NotTls => "not-tls",
         }
     }
 }
@@ -138,6 +142,7 @@ impl fmt::Display for Fault {
             Self::Field => "a header field of a request is none",
             Self::UnknownHost => "no site has the host of a request",
             Self::UnknownPath => "no site has the path of a request",
+            Self::NotTls => "plain HTTP came where TLS is spoken",
         })
     }
 }

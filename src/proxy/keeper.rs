@@ -1,5 +1,5 @@
-//! What is done beside the exchanges, on a thread of its own: states are saved, what has become due
-//! is told.
+//! What is done beside the exchanges, on a thread of its own: states are saved, certificates that
+//! have changed are read, what has become due is told.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -24,8 +24,11 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// Between two lines that tell how far the ledger is from being warm.
 const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 
-/// Saves the states once each interval, leaves signs of life in them, and says what has become due
-/// once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
+/// Between two warnings of certificates that expire.
+const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
+
+/// Saves the states once each interval, leaves signs of life in them, and looks at certificates and
+/// says what has become due once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
 /// longer than asked was stopped, and all of the process with it. A watchdog is fed only while every
 /// core runs.
 pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
@@ -35,6 +38,7 @@ pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
     let mut lived = saved;
     let watchdog = supervisor::watchdog();
     let mut fed = saved;
+    let mut told_expiry = saved;
     loop {
         let interval = app.in_force.load().settings.save_interval;
         let asleep = clock.now();
@@ -55,10 +59,18 @@ pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
         let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;
+        let in_force = app.in_force.load_full();
         if tick {
             app.access.tick(now);
         }
-        for site in app.in_force.load().sites.all() {
+        if tick && let Some(tls) = &in_force.tls {
+            tls.certificates.look(clock.unix(now));
+            if now.since(told_expiry) >= BETWEEN_WARNINGS {
+                tls.certificates.tell_expiry(clock.unix(now));
+                told_expiry = now;
+            }
+        }
+        for site in in_force.sites.all() {
             let shield = &site.shield;
             if let Some(missed) = missed {
                 shield.guard.missed(missed, now);

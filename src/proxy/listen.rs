@@ -97,14 +97,14 @@ pub async fn accept(
     stop: watch::Receiver<Ending>,
 ) {
     let mut in_force = core.in_force();
-    let mut protocols = Protocols::new(&in_force.settings);
+    let mut protocols = Protocols::new(&in_force);
     loop {
         match listener.accept().await {
             Ok((socket, peer)) => {
                 let now_in_force = core.in_force();
                 if !Arc::ptr_eq(&in_force, &now_in_force) {
                     in_force = now_in_force;
-                    protocols = Protocols::new(&in_force.settings);
+                    protocols = Protocols::new(&in_force);
                 }
                 begin(&core, &in_force, &protocols, kind, socket, peer, &stop);
             }

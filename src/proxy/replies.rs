@@ -12,6 +12,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::body::DownstreamBody;
+use super::headers::Fault;
 use crate::guard::route::Answer;
 
 /// What a client accepts. Cheap to take from every request; read only if a reply is written.
@@ -139,6 +140,25 @@ pub fn status(status: StatusCode, accepts: &Accepts) -> Response<DownstreamBody>
     reply
 }
 
+/// What is wrong with a request, where a status alone does not tell what to do.
+pub fn fault(fault: Fault, accepts: &Accepts) -> Response<DownstreamBody> {
+    if fault != Fault::NotTls {
+        return status(fault.status(), accepts);
+    }
+    let text = "Bad request. This port speaks HTTPS: write https:// in front of the address.\n";
+    let mut reply = bare(fault.status(), text.to_owned());
+    let text = HeaderValue::from_static(Form::Text.media_type());
+    reply.headers_mut().insert(CONTENT_TYPE, text);
+    closing(reply)
+}
+
+/// 308: the same, with the same method, is elsewhere (RFC 9110, 15.4.9).
+pub fn moved(location: HeaderValue, accepts: &Accepts) -> Response<DownstreamBody> {
+    let mut reply = status(StatusCode::PERMANENT_REDIRECT, accepts);
+    reply.headers_mut().insert(LOCATION, location);
+    reply
+}
+
 /// Has the client try again in a moment.
 pub fn soon(mut reply: Response<DownstreamBody>) -> Response<DownstreamBody> {
     reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
@@ -190,9 +210,10 @@ fn page(status: StatusCode, form: Form) -> String {
 fn words(status: StatusCode) -> (&'static str, &'static str) {
     match status {
         StatusCode::OK => ("OK", "There is nothing else to see here."),
-        StatusCode::FOUND | StatusCode::SEE_OTHER | StatusCode::TEMPORARY_REDIRECT => {
-            ("Moved", "What you want is elsewhere.")
-        }
+        StatusCode::FOUND
+        | StatusCode::SEE_OTHER
+        | StatusCode::TEMPORARY_REDIRECT
+        | StatusCode::PERMANENT_REDIRECT => ("Moved", "What you want is elsewhere."),
         StatusCode::BAD_REQUEST => ("Bad request", "The request could not be understood."),
         StatusCode::FORBIDDEN => ("Forbidden", "This is not open to you."),
         StatusCode::NOT_FOUND => ("Not found", "There is nothing here."),

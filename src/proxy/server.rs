@@ -13,11 +13,14 @@ use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::proxy_header::Header;
 use super::settings::Address;
+use super::tls::client::Client;
 
 /// One server.
 #[derive(Debug)]
 pub struct Server {
     pub address: Address,
+    /// How TLS is spoken with it, where its address has that.
+    pub tls: Option<Arc<Client>>,
     /// As it is called in the log.
     pub name: String,
     pub health: Health,
@@ -33,10 +36,11 @@ pub struct Server {
 
 impl Server {
     /// A server that nothing is known of, which is taken to be well.
-    pub fn new(address: Address, cores: usize, clock: Clock) -> Self {
+    pub fn new(address: Address, tls: Option<Arc<Client>>, cores: usize, clock: Clock) -> Self {
         Self {
             name: address.to_string(),
             address,
+            tls,
             health: Health::default(),
             places: Arc::default(),
             clock,

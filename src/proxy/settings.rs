@@ -13,6 +13,8 @@ use ipnet::IpNet;
 use super::balance::Method;
 use super::health::{ReturnBy, Rules, Thresholds};
 use super::proxy_header::Version;
+use super::tls::TlsSettings;
+use super::tls::client::ClientSettings;
 
 /// Everything that the shell must know, but for what concerns one site.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub struct Settings {
     pub upgrades: Upgrades,
     pub proxy_protocol: ProxyProtocol,
     pub http2: Http2Limits,
+    /// Where a door speaks TLS.
+    pub tls: Option<TlsSettings>,
 }
 
 /// Whose PROXY headers are read.
@@ -107,6 +111,10 @@ impl fmt::Display for DoorAddress {
 pub enum DoorKind {
     /// HTTP without TLS.
     Plain,
+    /// HTTP within TLS.
+    Tls,
+    /// HTTP without TLS, answered with the way to TLS.
+    Redirect,
 }
 
 /// Everything that the shell must know about one site.
@@ -136,6 +144,11 @@ pub enum Address {
         host: String,
         port: u16,
     },
+    /// The same, with TLS.
+    Tls {
+        host: String,
+        port: u16,
+    },
     Unix(PathBuf),
 }
 
@@ -143,8 +156,10 @@ impl Address {
     /// The `Host` of a request whose client named none (HTTP/1.0): the upstream's own name.
     pub fn host(&self) -> String {
         match self {
-            Self::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
-            Self::Tcp { host, port } => format!("{host}:{port}"),
+            Self::Tcp { host, port } | Self::Tls { host, port } if host.contains(':') => {
+                format!("[{host}]:{port}")
+            }
+            Self::Tcp { host, port } | Self::Tls { host, port } => format!("{host}:{port}"),
             Self::Unix(_) => "localhost".to_owned(),
         }
     }
@@ -155,6 +170,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { .. } => write!(f, "http://{}", self.host()),
+            Self::Tls { .. } => write!(f, "https://{}", self.host()),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -170,6 +186,8 @@ pub struct UpstreamSettings {
     pub rules: Rules,
     /// Where they are checked.
     pub check: Option<CheckSettings>,
+    /// Where one of them speaks TLS.
+    pub tls: Option<ClientSettings>,
     /// Of the PROXY headers that connections begin with, if they do.
     pub header: Option<Version>,
 }
@@ -192,6 +210,7 @@ impl UpstreamSettings {
                 return_by: ReturnBy::Trial,
             },
             check: None,
+            tls: None,
             header: None,
         }
     }

@@ -134,7 +134,7 @@ impl Entry {
 }
 
 /// A host without its port and final dot, in lower case. It may be an IPv6 address in brackets.
-fn bare(host: &[u8]) -> String {
+pub(super) fn bare(host: &[u8]) -> String {
     let end = match host.iter().rposition(|byte| *byte == b']') {
         Some(bracket) => bracket + 1,
         None => host.iter().position(|byte| *byte == b':').unwrap_or(host.len()),

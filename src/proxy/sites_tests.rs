@@ -14,7 +14,7 @@ fn site(name: &str) -> Arc<Site> {
     let shield = start::shield(&config, &config.sites()[0], clock).expect("nothing is read");
     let (shield, settings) = (Arc::new(shield), start::site_settings(&config.sites()[0]));
     let (seats, told) = (Arc::new(Seats::new(1, 1)), start::told(&shield));
-    let upstream = Upstream::new(&settings, 1, clock, seats, told, None);
+    let upstream = Upstream::new(&settings, 1, clock, seats, told, None, None);
     Arc::new(Site::new(name, shield, settings, Arc::new(upstream)))
 }
 

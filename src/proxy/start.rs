@@ -2,9 +2,11 @@
 
 mod offline;
 mod reload;
+mod tls;
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -16,6 +18,7 @@ use http::HeaderValue;
 
 pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
+pub use self::tls::summary as certificates;
 use super::balance::Method;
 use super::clock::Clock;
 use super::control::Control;
@@ -40,6 +43,7 @@ use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
+use super::tls::client::Client;
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
@@ -71,6 +75,8 @@ pub fn run(
     announce(&config);
     let mut settings = settings(&config);
     fit(&mut settings);
+    let tls = tls::begin(&settings, None)?;
+    tls::announce(tls.as_ref(), clock);
     let (mut successor, passed) = if take_over {
         let names: Vec<&str> = config.sites().iter().map(config::Site::name).collect();
         let path = config.control().ok_or("--take-over needs a control socket: set `control`")?;
@@ -98,7 +104,7 @@ pub fn run(
         tunnels: Arc::default(),
         access,
         pulses: Pulses::new(cores),
-        in_force: ArcSwap::from_pointee(InForce { settings, sites }),
+        in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.
             match failure.side() {
@@ -173,12 +179,13 @@ fn begin(
     clock: Clock,
     seats: &Arc<Seats>,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
+    let client = tls::client(site)?;
     let shield = Arc::new(match snapshot {
         Some(snapshot) => succeed(config, site, &snapshot, clock)?,
         None => shield(config, site, clock)?,
     });
     let settings = site_settings(site);
-    let upstream = upstream(&settings, cores, seats, &shield, None);
+    let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
 }
 
@@ -188,10 +195,11 @@ fn upstream(
     cores: usize,
     seats: &Arc<Seats>,
     shield: &Arc<Shield>,
+    client: Option<Arc<Client>>,
     before: Option<&Upstream>,
 ) -> Arc<Upstream> {
     let (clock, told) = (shield.clock, told(shield));
-    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, before))
+    Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
 /// What is told when a server goes down, or is back.
@@ -313,6 +321,13 @@ fn announce(config: &Config) {
                 "observing only: every request is forwarded, and the store is not protected"
             );
         }
+        if !site.upstream_tls().verify {
+            tracing::warn!(
+                site = name,
+                "verify = false in [upstream_tls]: whoever is between here and the application can \
+                 read and change everything"
+            );
+        }
         if site.state().is_none() {
             tracing::warn!(
                 site = name,
@@ -325,9 +340,20 @@ fn announce(config: &Config) {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let (down, http2) = (config.downstream_limits(), config.http2());
+    let of_tls = config.tls();
+    let doors = |addresses: &[SocketAddr], kind| {
+        let door = |address: &SocketAddr| Door { address: DoorAddress::Tcp(*address), kind };
+        addresses.iter().map(door).collect::<Vec<_>>()
+    };
     let plain = |listen: &Listen| Door { address: door_address(listen), kind: DoorKind::Plain };
     Settings {
-        doors: config.listen().iter().map(plain).collect(),
+        doors: [
+            config.listen().iter().map(plain).collect(),
+            doors(&of_tls.listen, DoorKind::Tls),
+            doors(&of_tls.redirect, DoorKind::Redirect),
+        ]
+        .concat(),
+        tls: tls::settings(config),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         proxy_protocol: proxy_protocol(config.proxy_protocol()),
@@ -410,6 +436,9 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             config::Upstream::Tcp(authority) => {
                 Address::Tcp { host: authority.host().to_owned(), port: authority.port() }
             }
+            config::Upstream::Tls(authority) => {
+                Address::Tls { host: authority.host().to_owned(), port: authority.port() }
+            }
             config::Upstream::Unix(path) => Address::Unix(path.clone()),
         },
         weight: server.weight,
@@ -422,6 +451,7 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
         thresholds: Thresholds { healthy: health.healthy, unhealthy: health.unhealthy },
     });
     UpstreamSettings {
+        tls: tls::of_upstream(site),
         servers: site.servers().iter().map(server).collect(),
         method: match balance.method {
             config::Method::RoundRobin => Method::RoundRobin,

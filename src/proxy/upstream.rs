@@ -30,6 +30,7 @@ use super::seats::Seats;
 use super::server::{Burden, Lease, Owner, Server};
 use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
 use super::switching::Asked;
+use super::tls::client::Client;
 use super::tunnel::Tunnel;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
@@ -114,27 +115,34 @@ struct Chosen<'a> {
 impl Upstream {
     /// No connection is made yet, on any of so many `cores`. `seats` make room when there is no
     /// file descriptor for one. Servers that `before` has, too, are taken over with all that is
-    /// known of them.
+    /// known of them; `tls` is how those that have it in their address are spoken with.
     pub fn new(
         settings: &SiteSettings,
         cores: usize,
         clock: Clock,
         seats: Arc<Seats>,
         told: Arc<Told>,
+        tls: Option<Arc<Client>>,
         before: Option<&Self>,
     ) -> Self {
         let (limits, settings) = (settings.upstream_limits, settings.upstream.clone());
-        let known = |address: &Address| {
+        let known = |address: &Address, tls: &Option<Arc<Client>>| {
             let servers = before.iter().flat_map(|before| &*before.servers);
-            servers.map(|member| &member.server).find(|server| server.address == *address)
+            let mut servers = servers.map(|member| &member.server);
+            // Connections of a server that was believed for other reasons are of no use.
+            servers.find(|server| server.address == *address && server.tls == *tls)
         };
         let servers: Box<[Member]> = settings
             .servers
             .iter()
             .map(|one| {
-                let server = match known(&one.address) {
+                let tls = match one.address {
+                    Address::Tls { .. } => tls.clone(),
+                    Address::Tcp { .. } | Address::Unix(_) => None,
+                };
+                let server = match known(&one.address, &tls) {
                     Some(server) => Arc::clone(server),
-                    None => Arc::new(Server::new(one.address.clone(), cores, clock)),
+                    None => Arc::new(Server::new(one.address.clone(), tls, cores, clock)),
                 };
                 server.places.limit_to(limits.connections);
                 if settings.check.is_none() {
@@ -360,10 +368,11 @@ impl Upstream {
         owner: Owner,
         place: Place,
     ) -> Result<Link, Failure> {
-        let (address, place) = (&chosen.server.address, Arc::new(place));
+        let place = Arc::new(place);
         let until = self.clock.now().after(chosen.limit);
         loop {
-            let outcome = connect(address, owner.header, chosen.limit, Arc::clone(&place)).await;
+            let outcome =
+                connect(chosen.server, owner.header, chosen.limit, Arc::clone(&place)).await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {

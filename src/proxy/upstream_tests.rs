@@ -7,7 +7,7 @@ fn upstream(configuration: &str, before: Option<&Upstream>) -> Upstream {
     let config = Config::parse("test", configuration.as_bytes(), Overrides::default());
     let settings = start::site_settings(&config.expect("it is good").sites()[0]);
     let (clock, seats) = (Clock::start(), Arc::new(Seats::new(1, 1)));
-    Upstream::new(&settings, 1, clock, seats, Arc::new(|_, _| {}), before)
+    Upstream::new(&settings, 1, clock, seats, Arc::new(|_, _| {}), None, before)
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
         (&["run", "--upsteam", "http://a"], "did you mean --upstream?"),
         (&["run", "-x"], "unknown flag \"-x\""),
         (&["run", "--upstream"], "missing argument"),
-        (&["run", "--upstream", "https://a"], "https:// is not supported yet"),
+        (&["run", "--upstream", "https://a/b"], "https://a"),
         (&["run", "--upstream", "http://a", "--listen", ":80"], "0.0.0.0:80"),
         (&["run", "--config", "a", "--config", "b"], "--config is given twice"),
         (&["check", "floodwall.toml"], "--config FILE"),

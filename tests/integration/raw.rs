@@ -52,6 +52,7 @@ pub fn settings(upstream: Address) -> Single {
         proxy_protocol: ProxyProtocol::default(),
         cores: 1,
         drain_timeout: DEADLINE,
+        tls: None,
         save_interval: DEADLINE,
         downstream_limits: DownstreamLimits {
             header_timeout: Duration::from_secs(10),

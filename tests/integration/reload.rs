@@ -138,7 +138,8 @@ fn an_exchange_ends_at_the_upstream_that_it_began_with() {
     let site = |application: &Application| {
         let port = match &application.address {
             floodwall::proxy::settings::Address::Tcp { port, .. } => *port,
-            floodwall::proxy::settings::Address::Unix(_) => unreachable!("it is TCP"),
+            floodwall::proxy::settings::Address::Tls { .. }
+            | floodwall::proxy::settings::Address::Unix(_) => unreachable!("it is TCP"),
         };
         format!("[[site]]\nname = 'a'\nupstream = 'http://127.0.0.1:{port}'\n")
     };

@@ -171,7 +171,10 @@ fn a_session_that_the_old_process_learns_of_late_is_known_to_the_new_one() {
     let address = port();
     let upstream = match &application.address {
         floodwall::proxy::settings::Address::Tcp { port, .. } => format!("http://127.0.0.1:{port}"),
-        floodwall::proxy::settings::Address::Unix(_) => unreachable!("it is TCP"),
+        floodwall::proxy::settings::Address::Tls { .. }
+        | floodwall::proxy::settings::Address::Unix(_) => {
+            unreachable!("it is TCP")
+        }
     };
     let mut floodwall = Floodwall::start_at(&folder, &upstream, TIGHT, &address);
     let mut slow = connect(&address);

@@ -74,7 +74,21 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("listen = 'localhost:80'", (1, 10), &["write \"127.0.0.1:80\""]),
     ("listen = '::1'", (1, 10), &["no port; write \"[::1]:8080\""]),
     ("listen = '127.0.0.1:99999'", (1, 10), &["not an IP address and a port"]),
-    ("upstream = 'https://app'", (1, 12), &["https:// is not supported yet"]),
+    ("upstream = 'https://app/x'", (1, 12), &["write \"https://app\""]),
+    ("upstream = 'gopher://app'", (1, 12), &["write \"http://\", \"https://\" or \"unix:\""]),
+    ("[upstream_tls]\nserver_name = 'https://a'", (2, 15), &["not a name"]),
+    ("[upstream_tls]\nca = '/etc/'", (2, 6), &["write the path of a PEM file"]),
+    ("[upstream_tls]\nkey = 'k'", (2, 7), &["`certificate` and `key` go together"]),
+    ("[upstream_tls]\nverify = false\nca = 'x'", (3, 6), &["nothing is verified"]),
+    ("[tls]\nlisten = '0.0.0.0:443'", (2, 10), &["no certificate for it", "fullchain.pem"]),
+    ("[tls]\nredirect = '0.0.0.0:80'", (2, 12), &["nothing speaks TLS to redirect to"]),
+    ("[tls]\ncertificates = [{ certificate = 'a' }]", (2, 17), &["incomplete"]),
+    ("[tls]\ncertificates = ['a']", (2, 17), &["wanted is a table"]),
+    ("[tls]\ncertificates = [{ certificate = '', key = 'k' }]", (2, 33), &["not a file"]),
+    ("[tls]\nmin_version = '1.1'", (2, 15), &["\"1.2\", \"1.3\""]),
+    ("[tls]\nmin_version = 1.2", (2, 15), &["wanted is a string"]),
+    ("[tls]\nlisten = '127.0.0.1:8080'\ncertificates = [{ certificate = 'c', key = 'k' }]", (2, 10), &["listened on for something else already"]),
+    ("[tls]\nlisten = '1.1.1.1:0'\nredirect = '1.1.1.1:1'\ncertificates = [{ certificate = 'c', key = 'k' }]", (2, 10), &["redirect_port"]),
     ("upstream = 'app:8000'", (1, 12), &["write \"http://app:8000\""]),
     ("upstream = 'ftp://app'", (1, 12), &["not a scheme that is spoken"]),
     ("upstream = 'http://app/base/'", (1, 12), &["write \"http://app\""]),
@@ -263,7 +277,7 @@ fn a_mistake_far_behind_is_shown_with_what_is_around_it() {
 #[test]
 fn one_mistake_is_told_once() {
     for (text, place) in [
-        ("listen = '127.0.0.1:8000'\nupstream = 'https://app'", (2, 12)),
+        ("listen = '127.0.0.1:8000'\nupstream = 'ftp://app'", (2, 12)),
         ("[client]\nipv6_prefix = 40\nipv6_tiers = [{ prefix = 200, factor = 2 }]", (3, 26)),
         ("[budget.login]\nclient = { burst = 1900 }\nsite = { burst = '1000' }", (3, 18)),
         (

@@ -64,6 +64,6 @@ fn unstarted(
     };
     let shield = Arc::new(Shield::new(guard, telemetry, None, clock));
     let settings = site_settings(site);
-    let way = upstream(&settings, 1, &Arc::new(Seats::new(1, 1)), &shield, None);
+    let way = upstream(&settings, 1, &Arc::new(Seats::new(1, 1)), &shield, None, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, way))))
 }

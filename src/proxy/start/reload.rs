@@ -6,13 +6,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, upstream,
+    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, tls,
+    upstream,
 };
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
+use crate::proxy::tls::client::Client;
 
 /// What a reload needs, and what it leaves behind.
 pub(super) struct Reload<'a> {
@@ -50,6 +52,11 @@ impl<'a> Reload<'a> {
         settings.doors.clone_from(&before.settings.doors);
         settings.cores = before.settings.cores;
         fit(&mut settings);
+        // Where it is spoken only a restart changes.
+        let tls = tls::begin(&settings, before.tls.as_ref());
+        let tls = tls.map_err(|error| error.to_string())?.or_else(|| before.tls.clone());
+        let clients = config.sites().iter().map(tls::client).collect::<Result<Vec<_>, _>>();
+        let clients = clients.map_err(|error| error.to_string())?;
         let old = |site: &config::Site| {
             let mut old = before.sites.all().iter().chain(&state.retired);
             old.find(|old| old.name == site.name())
@@ -65,8 +72,9 @@ impl<'a> Reload<'a> {
 
         // Nothing fails from here on: what is made anew changes what is remembered.
         let mut new = new.into_iter();
-        let sites = config.sites().iter().filter_map(|site| match old(site) {
-            Some(old) => Some(self.again(&config, site, old)),
+        let sites = config.sites().iter().zip(clients);
+        let sites = sites.filter_map(|(site, client)| match old(site) {
+            Some(old) => Some(self.again(&config, site, old, client)),
             None => new.next(),
         });
         let sites = sites.collect();
@@ -77,7 +85,8 @@ impl<'a> Reload<'a> {
         state.retired.retain(|site| !is_in(site));
         let gone = before.sites.all().iter().filter(|site| !is_in(site));
         state.retired.extend(gone.cloned());
-        self.app.in_force.store(Arc::new(InForce { settings, sites }));
+        tls::announce(tls.as_ref(), self.app.clock);
+        self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
         state.config = config;
         Ok(match &*unchanged {
@@ -95,7 +104,13 @@ impl<'a> Reload<'a> {
     }
 
     /// A site under a new configuration, with everything that it remembers.
-    fn again(&self, config: &Config, site: &config::Site, old: &Site) -> (Place, Arc<Site>) {
+    fn again(
+        &self,
+        config: &Config,
+        site: &config::Site,
+        old: &Site,
+        client: Option<Arc<Client>>,
+    ) -> (Place, Arc<Site>) {
         let now = self.app.clock.now();
         let policy = site.policy().clone();
         let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
@@ -103,7 +118,8 @@ impl<'a> Reload<'a> {
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
         let cores = self.app.in_force.load().settings.cores();
-        let way = upstream(&settings, cores, &self.app.seats, &shield, Some(&old.upstream));
+        let before = Some(&*old.upstream);
+        let way = upstream(&settings, cores, &self.app.seats, &shield, client, before);
         (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))
     }
 
@@ -121,6 +137,8 @@ fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String>
         }
     };
     note(before.listen() != after.listen(), "listen");
+    note(before.tls().listen != after.tls().listen, "tls.listen");
+    note(before.tls().redirect != after.tls().redirect, "tls.redirect");
     note(before.cores() != after.cores(), "cores");
     note(before.control() != after.control(), "control");
     note(before.log().format != after.log().format, "log.format");

@@ -138,6 +138,22 @@ impl Floodwall {
         &self.address
     }
 
+    /// Where it listens: plain HTTP first, then TLS, then where it redirects; so many.
+    pub fn addresses(&self, count: usize) -> Vec<String> {
+        const LISTENING: &str = "\"message\":\"listening\",\"address\":\"";
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let log = self.log();
+            let rest = log.split(LISTENING).skip(1).filter_map(|rest| rest.split_once('"'));
+            let all: Vec<String> = rest.map(|(address, _)| address.to_owned()).collect();
+            if all.len() >= count {
+                return all;
+            }
+            assert!(Instant::now() < deadline, "{count} addresses were not told: {log}");
+            std::thread::yield_now();
+        }
+    }
+
     /// Where to send a flood, or a user.
     pub fn target(&self) -> Target {
         self.address.parse().expect("it listens on loopback")

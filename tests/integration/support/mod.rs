@@ -19,5 +19,6 @@ pub mod relay;
 pub mod sending;
 pub mod single;
 pub mod strict;
+pub mod tls;
 pub mod warm;
 pub mod websockets;

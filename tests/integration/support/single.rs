@@ -38,10 +38,10 @@ impl Single {
         let limits = &settings.downstream_limits;
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
         let (cores, told) = (settings.cores(), start::told(&shield));
-        let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None);
+        let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let pulses = Pulses::new(settings.cores());
-        let in_force = ArcSwap::from_pointee(InForce { settings, sites });
+        let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App {
             clock,
