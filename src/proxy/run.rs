@@ -35,7 +35,7 @@ const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 /// What a running process can be told to do.
 pub struct Orders<'a> {
     /// Opens the socket by which it is told; `None`: by signals only. Called once all addresses are
-    /// bound.
+    /// bound; again where a successor has taken its place, and failed.
     pub control: &'a dyn Fn() -> Result<Option<Control>, ControlError>,
     /// Reads the configuration again and puts it in force: what there is to tell, or why the old
     /// one stays.
@@ -56,7 +56,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         Signals::caught().map_err(RunError::Signals)?
     };
     let bound = Bound::new(Arc::clone(&app), passed)?;
-    let socket = (orders.control)().map_err(RunError::Control)?;
+    let mut socket = (orders.control)().map_err(RunError::Control)?;
     let running = bound.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
@@ -94,8 +94,12 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
                     _ => obey(order, &app, orders),
                 },
                 Some(event) = happened.recv() => {
+                    let failed = matches!(event, Event::Serving(false));
                     if replacement.happened(event).await {
                         break;
+                    }
+                    if failed {
+                        socket = restored(socket, orders, &sender);
                     }
                 }
                 _ = signals.term.recv() => break,
@@ -126,6 +130,34 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
     replacement.finish();
     tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
+}
+
+/// The control socket, after a successor has failed that may have put its own in its place.
+fn restored(
+    socket: Option<Control>,
+    orders: &Orders<'_>,
+    sender: &mpsc::Sender<Order>,
+) -> Option<Control> {
+    let old = socket?;
+    if old.is_there() {
+        return Some(old);
+    }
+    let anew = (orders.control)().map_err(|error| error.to_string()).and_then(|anew| {
+        let listener = anew.as_ref().map(Control::listener).transpose();
+        listener.map(|listener| (anew, listener)).map_err(|error| error.to_string())
+    });
+    match anew {
+        Ok((anew, listener)) => {
+            if let Some(listener) = listener {
+                tokio::spawn(Control::serve(listener, sender.clone()));
+            }
+            anew
+        }
+        Err(error) => {
+            tracing::error!(%error, "nothing but signals can tell this process what to do");
+            Some(old)
+        }
+    }
 }
 
 const UNDER_WAY: &str = "this process is just being replaced: tell its successor";
