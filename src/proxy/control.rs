@@ -110,6 +110,11 @@ impl Control {
         }
     }
 
+    /// Whether its file is its own still.
+    pub fn is_there(&self) -> bool {
+        identity(&self.path) == self.identity
+    }
+
     /// The listener, for a runtime's own use.
     pub fn listener(&self) -> io::Result<UnixListener> {
         UnixListener::from_std(self.listener.try_clone()?)
@@ -118,7 +123,7 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        if identity(&self.path) == self.identity {
+        if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -1,5 +1,5 @@
-//! What is done beside the exchanges, on a thread of its own: states are saved, certificates that
-//! have changed are read, what has become due is told.
+//! What is done beside the exchanges, on threads of its own: states are saved, certificates that
+//! have changed are read, what has become due is told; a watchdog is fed.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -27,35 +27,34 @@ const BETWEEN_EIGHTHS: Duration = Duration::from_secs(86_400);
 /// Between two warnings of certificates that expire.
 const BETWEEN_WARNINGS: Duration = Duration::from_secs(86_400);
 
+/// Feeds a watchdog that wants it each `time`, while every core runs, until told to stop. On a thread
+/// of its own: a disk that hangs must not end in a restart, as requests go on meanwhile.
+pub fn feed(app: &App, time: Duration, stopped: &mpsc::Receiver<()>) {
+    while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(time / 4) {
+        // Half of the time for a core that is busy, half for this thread.
+        if app.pulses.all_since(app.clock.now().before(time / 2)) {
+            supervisor::tell(&[NotifyState::Watchdog]);
+        }
+    }
+}
+
 /// Saves the states once each interval, leaves signs of life in them, and looks at certificates and
-/// says what has become due once a second, until told to stop. On a thread of its own: disks block. Who sleeps here for
-/// longer than asked was stopped, and all of the process with it. A watchdog is fed only while every
-/// core runs.
+/// says what has become due once a second, until told to stop. On a thread of its own: disks block.
+/// Who sleeps here for longer than asked was stopped, and all of the process with it.
 pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
     let mut tellers: HashMap<String, Teller> = HashMap::new();
     let clock = app.clock;
     let (mut ticked, mut saved) = (clock.now(), clock.now());
     let mut lived = saved;
-    let watchdog = supervisor::watchdog();
-    let mut fed = saved;
     let mut told_expiry = saved;
     loop {
         let interval = app.in_force.load().settings.save_interval;
         let asleep = clock.now();
-        let pause = interval.min(TICK).min(watchdog.map_or(TICK, |time| time / 4));
-        match stopped.recv_timeout(pause) {
+        match stopped.recv_timeout(interval.min(TICK)) {
             Err(RecvTimeoutError::Timeout) => {}
             Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
         }
         let now = clock.now();
-        // Half of the time for a core that is busy, half for this thread.
-        if let Some(time) = watchdog
-            && now.since(fed) >= time / 4
-            && app.pulses.all_since(now.before(time / 2))
-        {
-            supervisor::tell(&[NotifyState::Watchdog]);
-            fed = now;
-        }
         let missed = WarmUp::absence(asleep.as_nanos(), now.as_nanos());
         let (save, live) = (now.since(saved) >= interval, now.since(lived) >= SIGN_OF_LIFE);
         let tick = now.since(ticked) >= TICK;

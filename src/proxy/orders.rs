@@ -14,7 +14,7 @@ use super::{explain, status, supervisor};
 /// What a running process can be told to do.
 pub struct Orders<'a> {
     /// Opens the socket by which it is told; `None`: by signals only. Called once all addresses are
-    /// bound.
+    /// bound; again where a successor has taken its place, and failed.
     pub control: &'a dyn Fn() -> Result<Option<Control>, ControlError>,
     /// Reads the configuration again and puts it in force: what there is to tell, or why the old
     /// one stays.

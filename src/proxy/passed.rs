@@ -43,9 +43,16 @@ impl Passed {
             let listening = match sockets.take_tcp_listener(index) {
                 Ok(Some(listener)) => Listening::Tcp(listener),
                 Ok(None) => continue,
-                Err(_) => match sockets.take_unix_listener(index)? {
-                    Some(listener) => Listening::Unix(listener),
-                    None => continue,
+                Err(_) => match sockets.take_unix_listener(index) {
+                    Ok(Some(listener)) => Listening::Unix(listener),
+                    Ok(None) => continue,
+                    Err(error) => {
+                        let what = format!(
+                            "a file descriptor was passed that is no listening socket of TCP or \
+                             Unix ({error}): take it out of the socket unit (ListenStream= only)"
+                        );
+                        return Err(io::Error::new(error.kind(), what));
+                    }
                 },
             };
             passed.push(PassedSocket { listening, owns_file: false });

@@ -13,14 +13,14 @@ use tokio::task::JoinSet;
 
 use super::checks;
 use super::connection::Ending;
-use super::control::{Control, ControlError};
+use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
 use super::orders::{self, Orders, Signals};
 use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
-use super::upgrade::{Replacement, UNDER_WAY};
+use super::upgrade::{Event, Replacement, UNDER_WAY};
 use super::{listen, supervisor};
 
 /// Orders that wait to be obeyed.
@@ -39,7 +39,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         Signals::caught().map_err(RunError::Signals)?
     };
     let bound = Bound::new(Arc::clone(&app), passed)?;
-    let socket = (orders.control)().map_err(RunError::Control)?;
+    let mut socket = (orders.control)().map_err(RunError::Control)?;
     let running = bound.start()?;
     for address in running.addresses() {
         tracing::info!(%address, "listening");
@@ -77,8 +77,12 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
                     _ => orders::obey(order, &app, orders),
                 },
                 Some(event) = happened.recv() => {
+                    let failed = matches!(event, Event::Serving(false));
                     if replacement.happened(event).await {
                         break;
+                    }
+                    if failed {
+                        socket = restored(socket, orders, &sender);
                     }
                 }
                 _ = signals.term.recv() => break,
@@ -109,6 +113,34 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
     replacement.finish();
     tracing::info!(exchanges_cut = cut, "drained");
     Ok(())
+}
+
+/// The control socket, after a successor has failed that may have put its own in its place.
+fn restored(
+    socket: Option<Control>,
+    orders: &Orders<'_>,
+    sender: &mpsc::Sender<Order>,
+) -> Option<Control> {
+    let old = socket?;
+    if old.is_there() {
+        return Some(old);
+    }
+    let anew = (orders.control)().map_err(|error| error.to_string()).and_then(|anew| {
+        let listener = anew.as_ref().map(Control::listener).transpose();
+        listener.map(|listener| (anew, listener)).map_err(|error| error.to_string())
+    });
+    match anew {
+        Ok((anew, listener)) => {
+            if let Some(listener) = listener {
+                tokio::spawn(Control::serve(listener, sender.clone()));
+            }
+            anew
+        }
+        Err(error) => {
+            tracing::error!(%error, "nothing but signals can tell this process what to do");
+            Some(old)
+        }
+    }
 }
 
 /// Sockets that listen; nothing is accepted yet.

@@ -6,6 +6,7 @@ mod tls;
 
 use std::cell::RefCell;
 use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ use super::shield::Shield;
 use super::site::Site;
 use super::sites::{Host, Place, Sites};
 use super::state::{self, StateError, StateFile};
+use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
@@ -119,17 +121,11 @@ pub fn run(
             }
         }),
     });
-    let (stop, stopped) = mpsc::channel();
-    let keeper = {
-        let app = Arc::clone(&app);
-        thread::Builder::new()
-            .name(String::from("keeper"))
-            .spawn(move || keeper::keep(&app, &stopped))?
-    };
+    let beside = Beside::start(&app)?;
     let reload = Reload::new(Arc::clone(&app), config.clone(), load);
     let successor = RefCell::new(successor);
     let orders = Orders {
-        control: &|| if take_over { bind(true) } else { Ok(control.take()) },
+        control: &|| control.take().map_or_else(|| bind(true), |control| Ok(Some(control))),
         reload: &|| reload.reload(),
         program,
         serving: &|| match successor.take() {
@@ -138,8 +134,7 @@ pub fn run(
         },
     };
     let served = super::run::run(Arc::clone(&app), passed, &orders);
-    drop(stop);
-    let kept = keeper.join();
+    let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();
     for site in app.in_force.load().sites.all().iter().chain(&retired) {
@@ -147,6 +142,43 @@ pub fn run(
     }
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
+}
+
+/// What is done beside the exchanges, each on a thread of its own, until told to end.
+struct Beside {
+    stop: Vec<mpsc::Sender<()>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Beside {
+    fn start(app: &Arc<App>) -> io::Result<Self> {
+        let mut beside = Self { stop: Vec::new(), threads: Vec::new() };
+        beside.also("keeper", app, keeper::keep)?;
+        if let Some(time) = supervisor::watchdog() {
+            beside.also("watchdog", app, move |app, stopped| keeper::feed(app, time, stopped))?;
+        }
+        Ok(beside)
+    }
+
+    fn also(
+        &mut self,
+        name: &str,
+        app: &Arc<App>,
+        work: impl FnOnce(&App, &mpsc::Receiver<()>) + Send + 'static,
+    ) -> io::Result<()> {
+        let (stop, stopped) = mpsc::channel();
+        let app = Arc::clone(app);
+        let thread = thread::Builder::new().name(name.to_owned());
+        self.threads.push(thread.spawn(move || work(&app, &stopped))?);
+        self.stop.push(stop);
+        Ok(())
+    }
+
+    /// Waits for what is just being done.
+    fn end(self) -> thread::Result<()> {
+        drop(self.stop);
+        self.threads.into_iter().try_for_each(thread::JoinHandle::join)
+    }
 }
 
 /// Puts the access log of a configuration in force, or leaves all as it was.

@@ -41,6 +41,7 @@ mod sites;
 mod stages;
 mod stopping;
 mod streaming;
+mod supervised;
 mod support;
 mod tls;
 mod tls_files;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::raw::{Wire, values};
@@ -136,4 +136,20 @@ fn the_state_is_taken_back_however_long_a_failed_successor_takes_to_end() {
         let (_, new) = ask(&mut connect(&floodwall), &cookie);
         assert_eq!(new, None, "the session is forgotten");
     }
+}
+
+/// It puts its control socket in the place of the old one's shortly before it serves.
+#[test]
+fn the_control_socket_is_back_after_a_successor_that_failed_late() {
+    let folder = Folder::new("upgrade-control");
+    let shop = shop();
+    let floodwall = Floodwall::start(&folder, shop.upstream(), WIDE);
+    let successor = Successor::begin(&floodwall);
+    std::fs::remove_file(floodwall.control()).unwrap();
+    drop(UnixListener::bind(floodwall.control()).unwrap());
+    assert!(!floodwall.tell(&["status"]).0);
+    drop(successor);
+    await_that("it is obeyed again", || floodwall.tell(&["status"]).0);
+    floodwall.signal("-TERM");
+    await_that("its file goes with it", || !floodwall.control().exists());
 }

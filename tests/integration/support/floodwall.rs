@@ -59,6 +59,26 @@ impl Floodwall {
         Self::start_as(program, folder, upstream, configuration, "127.0.0.1:0")
     }
 
+    /// The same under a supervisor that is told at a socket, and whose watchdog wants a sign of life
+    /// within so long; standard error goes to `stderr`, and the address is the caller's to choose.
+    pub fn supervised(
+        notify: &Path,
+        watchdog: Duration,
+        folder: &Folder,
+        configuration: &str,
+        stderr: Stdio,
+    ) -> Child {
+        Self::program()
+            .env("NOTIFY_SOCKET", notify)
+            .env("WATCHDOG_USEC", watchdog.as_micros().to_string())
+            .args(["run", "--config"])
+            .arg(written(folder, configuration))
+            .stdin(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .expect("floodwall runs")
+    }
+
     /// Starts it as a file alone says, which names the listening sockets, sites and state.
     pub fn start_by_file(folder: &Folder, configuration: &str) -> Self {
         let mut program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
