@@ -162,6 +162,11 @@ impl Stop {
         self.told = true;
     }
 
+    /// Has it told once more, to whoever serves from here on.
+    fn repeat(&mut self) {
+        self.told = false;
+    }
+
     /// How it is to end, once it is.
     async fn ending(&mut self) -> Ending {
         // An error says that nobody is there any more who could say it.
@@ -353,6 +358,7 @@ impl Connection {
             }
         };
         drop(watch);
+        stop.repeat();
         match spoken {
             Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
             Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
