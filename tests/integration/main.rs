@@ -43,6 +43,7 @@ mod stopping;
 mod streaming;
 mod support;
 mod tls;
+mod tls_combined;
 mod tls_files;
 mod tls_limits;
 mod tls_redirect;
