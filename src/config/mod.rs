@@ -22,7 +22,7 @@ mod standard;
 mod summary;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod tls;
 mod upstreams;
 mod value;

@@ -172,7 +172,7 @@ fn the_short_start_is_short_and_good() {
 }
 
 /// Each key of the reference, with another value than its default.
-const OTHERS: &[(&str, &str)] = &[
+pub(crate) const OTHERS: &[(&str, &str)] = &[
     ("control", "\"/run/floodwall.control\""),
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
     ("unix_mode", "\"0666\""),

@@ -12,9 +12,13 @@ pub mod predecessor;
 pub mod successor;
 mod wire;
 
+use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::SendFlags;
 
 use super::shield::Shield;
 use super::site::Site;
@@ -26,9 +30,22 @@ const TELL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long one side may take nothing of what it is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The writing half of the connection between the two.
+/// What one side has told and the other has not taken, at most: it may be busy with its start, or
+/// with a slow disk. Some million keys.
+const MOST_WAITING: usize = 128 << 20;
+
+/// The writing half of the connection between the two. Threads that move bytes tell by it: nobody
+/// waits for the other side here.
 #[derive(Debug)]
-pub struct Link(Mutex<Option<UnixStream>>);
+pub struct Link(Mutex<Option<Way>>);
+
+#[derive(Debug)]
+struct Way {
+    stream: UnixStream,
+    /// What the other side has not taken yet, from `sent` on.
+    waiting: Vec<u8>,
+    sent: usize,
+}
 
 /// What a site tells the other process.
 #[derive(Debug)]
@@ -42,17 +59,65 @@ pub struct Outbox {
 
 impl Link {
     fn new(stream: UnixStream) -> Self {
-        Self(Mutex::new(Some(stream)))
+        Self(Mutex::new(Some(Way { stream, waiting: Vec::new(), sent: 0 })))
     }
 
-    /// Sends a frame. When that fails the connection is given up: the other side sees its end.
-    fn send(&self, frame: Frame<'_>) -> bool {
-        let mut stream = lock(&self.0);
-        let sent = stream.as_mut().is_some_and(|stream| frame.write(stream).is_ok());
-        if !sent && let Some(stream) = stream.take() {
-            let _ = stream.shutdown(std::net::Shutdown::Both);
+    /// Sends a frame, as soon as the other side takes it. When that fails the connection is given
+    /// up: the other side sees its end.
+    fn send(&self, frame: Frame<'_>) {
+        self.with(|way| {
+            frame.write(&mut way.waiting)?;
+            way.flush()
+        });
+    }
+
+    /// Sends what waits, as far as the other side takes it. To be called all the while.
+    fn flush(&self) {
+        self.with(Way::flush);
+    }
+
+    /// Sends all that waits, and waits for the other side to take it.
+    fn finish(&self) {
+        self.with(|way| {
+            let sent = std::mem::take(&mut way.sent);
+            way.stream.write_all(&std::mem::take(&mut way.waiting)[sent..])
+        });
+    }
+
+    fn with(&self, send: impl FnOnce(&mut Way) -> io::Result<()>) {
+        let mut way = lock(&self.0);
+        if way.as_mut().is_some_and(|way| send(way).is_err())
+            && let Some(way) = way.take()
+        {
+            let _ = way.stream.shutdown(std::net::Shutdown::Both);
         }
-        sent
+    }
+}
+
+impl Way {
+    fn flush(&mut self) -> io::Result<()> {
+        while let rest @ [_, ..] = &self.waiting[self.sent..] {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            match rustix::net::send(&self.stream, rest, flags) {
+                Ok(length) => self.sent += length,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) if rest.len() > MOST_WAITING => {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
+                Err(Errno::AGAIN) => {
+                    // Not at each frame: it would be moved again and again.
+                    if self.sent > self.waiting.len() / 2 {
+                        self.waiting.drain(..self.sent);
+                        self.sent = 0;
+                    }
+                    return Ok(());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.waiting.clear();
+        self.sent = 0;
+        Ok(())
     }
 }
 

@@ -29,10 +29,10 @@ use super::handover::successor::Successor;
 use super::health::{Change, ReturnBy, Rules, Thresholds};
 use super::in_force::InForce;
 use super::keeper;
+use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
-use super::run::Orders;
 use super::seats::Seats;
 use super::settings::{
     AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
@@ -72,6 +72,7 @@ pub fn run(
 ) -> Result<(), Box<dyn Error>> {
     let program = Program::own().ok();
     let clock = Clock::start();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     announce(&config);
     let mut settings = settings(&config);
     fit(&mut settings);
@@ -85,6 +86,8 @@ pub fn run(
     } else {
         (None, Passed::by_systemd()?)
     };
+    let access = AccessLog::off();
+    put_access_log(&access, &config)?;
     // A second start fails here, before it looks at anything that the first one uses.
     let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
     let control = RefCell::new(if take_over { None } else { bind(false)? });
@@ -95,9 +98,7 @@ pub fn run(
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
         begin(&config, site, snapshot, cores, clock, &seats)
     });
-    let sites = sites.collect::<Result<_, _>>().map(Sites::new)?;
-    let access = AccessLog::off();
-    put_access_log(&access, &config)?;
+    let sites = all_or_none(sites, clock).map(Sites::new)?;
     let app = Arc::new(App {
         clock,
         seats,
@@ -168,6 +169,34 @@ fn close(site: &Site, clock: Clock) -> Result<(), StateError> {
         tracing::info!(site = site.name, "the state is saved");
     }
     Ok(())
+}
+
+/// All of these sites; or none, and what had begun before the one that failed is saved, with the
+/// spares that its file has no more.
+fn all_or_none<E>(
+    begun: impl Iterator<Item = Result<(Place, Arc<Site>), E>>,
+    clock: Clock,
+) -> Result<Vec<(Place, Arc<Site>)>, E> {
+    let mut sites = Vec::new();
+    for site in begun {
+        match site {
+            Ok(site) => sites.push(site),
+            Err(error) => {
+                abandon(&sites, clock);
+                return Err(error);
+            }
+        }
+    }
+    Ok(sites)
+}
+
+/// Ends sites that were not put in force.
+fn abandon(sites: &[(Place, Arc<Site>)], clock: Clock) {
+    for (_, site) in sites {
+        if let Err(error) = close(site, clock) {
+            tracing::error!(site = site.name, %error, "the state cannot be saved");
+        }
+    }
 }
 
 /// A site with what a predecessor's snapshot says, or else its state file.
@@ -309,7 +338,6 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
 }
 
 fn announce(config: &Config) {
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
         let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();

@@ -174,6 +174,8 @@ impl StateFile {
             journal.broken = true;
             journal.ahead = false;
         }
+        // The successor has said there that it ended well.
+        note_boot(&taken).map_err(StateError::at(&self.path, "lock"))?;
         *self.lock() = Some(taken);
         self.released.store(false, Ordering::Release);
         self.rotate(guard).map_err(StateError::at(&self.path, "write"))

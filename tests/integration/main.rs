@@ -53,5 +53,6 @@ mod tunnels;
 mod unix_sockets;
 mod upgrades;
 mod upgrading;
+mod upgrading_trouble;
 mod upstreams;
 mod websockets;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use crate::raw::{Application, OK, Wire};
 use crate::support::floodwall::Floodwall;
@@ -156,4 +157,32 @@ fn http_1_0_gets_what_it_can_read() {
     let mut client = Wire::tcp(TcpStream::connect(floodwall.address()).expect("it listens"));
     client.send("GET * HTTP/1.0\r\n\r\n");
     assert!(client.rest().starts_with("HTTP/1.0 400 "));
+}
+
+/// What one site's file has no more, its spares, is saved again when a later one cannot begin.
+#[test]
+fn a_start_that_fails_at_one_site_saves_the_others() {
+    let folder = Folder::new("odds-half");
+    let at = |name: &str| folder.path().join(name);
+    let site = |name: &str, state: &Path| {
+        format!("[[site]]\nname = '{name}'\nhosts = '{name}'\nstate = '{}'\n", state.display())
+    };
+    let sites = |second: &Path| {
+        let top = "listen = '127.0.0.1:0'\ncontrol = ''\n";
+        format!("{top}{}{}", site("a", &at("a")), site("b", second))
+    };
+    let refused = |configuration: &str| {
+        let (code, said) = Floodwall::refused(Floodwall::program(), &folder, configuration);
+        assert_eq!(code, Some(1), "{said}");
+        let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<String> = left.map(|name| name.into_string().unwrap()).collect();
+        assert!(!left.iter().any(|name| name.contains(".journal.")), "not ended well: {left:?}");
+    };
+    refused(&sites(&at("none").join("b")));
+    assert!(at("a").exists());
+    refused(&format!(
+        "{}[access_log]\nformat = 'json'\nfile = '{}'\n",
+        sites(&at("b")),
+        at("none").join("log").display()
+    ));
 }

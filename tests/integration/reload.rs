@@ -73,6 +73,7 @@ fn the_connection_stays_and_the_next_request_meets_the_new_rules() {
     floodwall.signal("-HUP");
     await_that("SIGHUP reloads", || floodwall.log().matches("reloaded: ").count() == 2);
     assert_eq!(status(&ask(&mut wire, "/gone/", "a", "x=1")), "200");
+    assert_eq!(floodwall.log().matches("floodwall starts").count(), 1);
 }
 
 #[test]
@@ -97,12 +98,18 @@ fn what_only_a_restart_changes_is_named() {
     let folder = Folder::new("reload-restart");
     let shop = shop();
     let floodwall = Floodwall::start(&folder, shop.upstream(), "");
-    floodwall.configure("cores = 1\n[session]\ncapacity = 5000\n[log]\nlevel = 'debug'");
-    let (well, said) = floodwall.tell(&["reload"]);
-    assert!(well);
-    let told = "the configuration is in force; only a restart changes: ";
-    let keys = said.strip_prefix(told).unwrap_or_else(|| panic!("{said}"));
-    assert_eq!(keys.trim(), "cores, log.level, session.capacity");
+    let other = "unix_mode = '0600'\ncores = 1\n[session]\ncapacity = 5000\n[log]\nlevel = 'debug'";
+    floodwall.configure(other);
+    // As long as it is so.
+    for _ in 0..2 {
+        let (well, said) = floodwall.tell(&["reload"]);
+        assert!(well);
+        let told = "the configuration is in force; only a restart changes: ";
+        let keys = said.strip_prefix(told).unwrap_or_else(|| panic!("{said}"));
+        assert_eq!(keys.trim(), "unix_mode, cores, log.level, session.capacity");
+    }
+    floodwall.configure("");
+    assert_eq!(floodwall.tell(&["reload"]), (true, "the configuration is in force\n".into()));
 }
 
 /// A budget that is spent stays so, whatever its rate becomes; and whoever has a session keeps it.

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::orders::Orders;
 use floodwall::proxy::passed::Passed;
-use floodwall::proxy::run::{Bound, Orders, RunError, run};
+use floodwall::proxy::run::{Bound, RunError, run};
 
 use floodwall::proxy::settings::{Door, DoorAddress, DoorKind};
 

@@ -245,6 +245,7 @@ fn a_successor_that_fails_leaves_everything_as_it_was() {
     }
     // It has taken its state back, and a real successor still can have it.
     floodwall.configure(TIGHT);
+    await_that("it is ready for the next", || floodwall.tell(&["reload"]).0);
     floodwall.upgrade();
     assert_eq!(status(&ask(&mut connect(&address), "/", &cookie)), "200");
     assert_eq!(status(&ask(&mut connect(&address), "/", "x=1")), "429");

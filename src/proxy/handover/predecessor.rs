@@ -12,6 +12,10 @@ use super::wire::{self, Came, Frame};
 use super::{Link, Outbox, PATIENCE, TELL_INTERVAL, end, take, tell};
 use crate::proxy::passed::PassedSocket;
 use crate::proxy::site::Site;
+use crate::proxy::state::StateError;
+
+/// So often a state file is asked for before somebody is told: for five seconds.
+const ATTEMPTS: usize = 100;
 
 /// A handover under way.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ impl Predecessor {
     pub fn finish(self) {
         tell(&self.sites);
         self.link.send(Frame::Gone);
+        self.link.finish();
         self.done.store(true, Ordering::Release);
         // A panic there was told; nothing is left to hand over.
         let _ = self.thread.join();
@@ -70,24 +75,18 @@ fn hand_over(
     serving: impl FnOnce(bool),
 ) {
     let given = give(&mut stream, link, sites, sockets);
-    let served = given.and_then(|()| await_serving(&mut stream, sites));
+    let served = given.and_then(|()| await_serving(&mut stream, link, sites));
     if let Err(error) = served {
         end(sites);
-        for site in sites {
-            let shield = &site.shield;
-            if let Some(state) = &shield.state
-                && let Err(error) = state.take_back(&shield.guard)
-            {
-                tracing::error!(site = site.name, %error, "the state cannot be saved any more");
-            }
-        }
-        serving(false);
         tracing::error!(%error, "the successor has failed: this process goes on");
+        sites.iter().for_each(|site| take_back(site));
+        serving(false);
         return;
     }
     serving(true);
     let mut bytes = Vec::new();
     while !done.load(Ordering::Acquire) {
+        link.flush();
         match Came::read(&mut stream, &mut bytes) {
             Ok(Came::Told(site)) => take(sites, site, &bytes),
             Ok(Came::Snapshot(_) | Came::Ready | Came::Serving | Came::Gone) => {}
@@ -137,10 +136,35 @@ fn give(
     Ok(())
 }
 
-fn await_serving(stream: &mut UnixStream, sites: &[Arc<Site>]) -> io::Result<()> {
+/// Takes the state file back. Whoever fails closes the connection before the last of what it has:
+/// until it is gone, the file is its.
+fn take_back(site: &Site) {
+    let Some(state) = &site.shield.state else { return };
+    for attempt in 0.. {
+        match state.take_back(&site.shield.guard) {
+            Ok(()) => return,
+            Err(error @ StateError::InUse { .. }) => {
+                if attempt == ATTEMPTS {
+                    tracing::error!(
+                        site = site.name, %error,
+                        "the successor has failed and does not end: until it is killed nothing is saved"
+                    );
+                }
+                thread::sleep(TELL_INTERVAL);
+            }
+            Err(error) => {
+                tracing::error!(site = site.name, %error, "the state cannot be saved any more");
+                return;
+            }
+        }
+    }
+}
+
+fn await_serving(stream: &mut UnixStream, link: &Link, sites: &[Arc<Site>]) -> io::Result<()> {
     stream.set_read_timeout(Some(TELL_INTERVAL))?;
     let mut bytes = Vec::new();
     loop {
+        link.flush();
         match Came::read(stream, &mut bytes) {
             Ok(Came::Serving) => return Ok(()),
             Ok(Came::Told(site)) => take(sites, site, &bytes),

@@ -69,6 +69,7 @@ impl Successor {
         thread::Builder::new().name(String::from("handover")).spawn(move || {
             let mut bytes = Vec::new();
             let gone = loop {
+                link.flush();
                 match Came::read(&mut stream, &mut bytes) {
                     Ok(Came::Told(site)) => take(&sites, site, &bytes),
                     Ok(Came::Gone) => break true,

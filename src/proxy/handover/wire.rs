@@ -63,7 +63,9 @@ impl Came {
     /// `WouldBlock`, before anything of a frame has come: within one it is waited for.
     pub(super) fn read(from: &mut UnixStream, bytes: &mut Vec<u8>) -> io::Result<Self> {
         let mut head = [0; 9];
-        let first = from.read(&mut head)?;
+        // A read with a time limit is interrupted where the process was stopped and goes on
+        // (signal(7)): that is no end.
+        let first = uninterrupted(|| from.read(&mut head))?;
         if first == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -93,10 +95,9 @@ fn fill(from: &mut UnixStream, mut bytes: &mut [u8]) -> io::Result<()> {
     const PAUSES: usize = 200;
     let mut pauses = 0;
     while !bytes.is_empty() {
-        match from.read(bytes) {
+        match uninterrupted(|| from.read(bytes)) {
             Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(length) => bytes = &mut bytes[length..],
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && pauses < PAUSES => {
                 pauses += 1;
             }
@@ -104,6 +105,15 @@ fn fill(from: &mut UnixStream, mut bytes: &mut [u8]) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Passes a file descriptor, with one byte.
@@ -114,7 +124,9 @@ pub(super) fn pass(stream: &UnixStream, socket: BorrowedFd<'_>) -> io::Result<()
     if !ancillary.push(SendAncillaryMessage::ScmRights(&sockets)) {
         return Err(io::ErrorKind::OutOfMemory.into());
     }
-    sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?;
+    uninterrupted(|| {
+        Ok(sendmsg(stream, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty())?)
+    })?;
     Ok(())
 }
 
@@ -124,7 +136,9 @@ pub(super) fn receive(stream: &UnixStream) -> io::Result<OwnedFd> {
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut byte = [0];
     let mut pieces = [IoSliceMut::new(&mut byte)];
-    let message = recvmsg(stream, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let message = uninterrupted(|| {
+        Ok(recvmsg(stream, &mut pieces, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?)
+    })?;
     if message.bytes == 0 {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }

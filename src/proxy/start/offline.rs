@@ -47,7 +47,7 @@ pub fn explain(config: &Config, question: &Value) -> Result<(String, Value), Str
     explain::explain(&sites, &settings(config).downstream_limits, clock, question)
 }
 
-fn unstarted(
+pub(super) fn unstarted(
     config: &Config,
     site: &config::Site,
     clock: Clock,

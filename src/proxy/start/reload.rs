@@ -6,12 +6,13 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    announce, begin, fit, floods, names, place, put_access_log, settings, site_settings, tls,
-    upstream,
+    abandon, all_or_none, announce, begin, fit, floods, names, place, put_access_log, settings,
+    site_settings, tls, upstream,
 };
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
+use crate::proxy::settings::{DoorKind, Settings};
 use crate::proxy::site::Site;
 use crate::proxy::sites::{Place, Sites};
 use crate::proxy::tls::client::Client;
@@ -24,8 +25,8 @@ pub(super) struct Reload<'a> {
 }
 
 struct State {
-    /// What is in force, as it was read.
-    config: Config,
+    /// What only a restart changes is as it was read at the start.
+    started: Config,
     /// Sites that are in no configuration any more. Their exchanges may still run, so they are
     /// saved and closed at the very end, or taken back by a later reload.
     retired: Vec<Arc<Site>>,
@@ -38,7 +39,7 @@ impl<'a> Reload<'a> {
         config: Config,
         load: &'a dyn Fn() -> Result<Config, String>,
     ) -> Self {
-        Self { app, load, state: Mutex::new(State { config, retired: Vec::new() }) }
+        Self { app, load, state: Mutex::new(State { started: config, retired: Vec::new() }) }
     }
 
     /// Reads the configuration again and puts it in force. What there is to tell, or why the old
@@ -47,10 +48,7 @@ impl<'a> Reload<'a> {
         let config = (self.load)()?;
         let mut state = self.state();
         let before = self.app.in_force.load_full();
-        let mut settings = settings(&config);
-        // Only a restart changes these.
-        settings.doors.clone_from(&before.settings.doors);
-        settings.cores = before.settings.cores;
+        let mut settings = next(&config, &before.settings);
         fit(&mut settings);
         // Where it is spoken only a restart changes.
         let tls = tls::begin(&settings, before.tls.as_ref());
@@ -61,14 +59,17 @@ impl<'a> Reload<'a> {
             let mut old = before.sites.all().iter().chain(&state.retired);
             old.find(|old| old.name == site.name())
         };
-        let mut new = Vec::new();
-        for site in config.sites().iter().filter(|site| old(site).is_none()) {
-            let (cores, clock) = (settings.cores(), self.app.clock);
+        let (cores, clock) = (settings.cores(), self.app.clock);
+        let new = config.sites().iter().filter(|site| old(site).is_none()).map(|site| {
             let made = begin(&config, site, None, cores, clock, &self.app.seats);
-            new.push(made.map_err(|error| format!("site {}: {error}", site.name()))?);
+            made.map_err(|error| format!("site {}: {error}", site.name()))
+        });
+        let new = all_or_none(new, clock)?;
+        if let Err(error) = put_access_log(&self.app.access, &config) {
+            abandon(&new, clock);
+            return Err(error.to_string());
         }
-        put_access_log(&self.app.access, &config).map_err(|error| error.to_string())?;
-        let unchanged = unchanged(&state.config, &config, &before);
+        let unchanged = unchanged(&state.started, &config, old);
 
         // Nothing fails from here on: what is made anew changes what is remembered.
         let mut new = new.into_iter();
@@ -88,7 +89,6 @@ impl<'a> Reload<'a> {
         tls::announce(tls.as_ref(), self.app.clock);
         self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
-        state.config = config;
         Ok(match &*unchanged {
             [] => "the configuration is in force".to_owned(),
             keys => format!(
@@ -128,8 +128,28 @@ impl<'a> Reload<'a> {
     }
 }
 
-/// The keys whose new values only a restart puts in force.
-fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String> {
+/// What is put in force for all sites after `before`: what only a restart changes stays.
+fn next(config: &Config, before: &Settings) -> Settings {
+    let mut settings = settings(config);
+    settings.doors.clone_from(&before.doors);
+    settings.cores = before.cores;
+    settings.unix_mode = before.unix_mode;
+    let spoken = before.doors.iter().find(|door| door.kind == DoorKind::Tls);
+    if config.tls().redirect_port == 0
+        && let Some(tls) = &mut settings.tls
+        && let Some(address) = spoken.and_then(|door| door.address.tcp())
+    {
+        tls.port = address.port();
+    }
+    settings
+}
+
+/// The keys whose new values only a restart puts in force, after a start with `before`.
+fn unchanged<'a>(
+    before: &Config,
+    after: &Config,
+    old: impl Fn(&config::Site) -> Option<&'a Arc<Site>>,
+) -> Vec<String> {
     let mut keys = Vec::new();
     let mut note = |differs: bool, key: &str| {
         if differs {
@@ -137,6 +157,7 @@ fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String>
         }
     };
     note(before.listen() != after.listen(), "listen");
+    note(before.unix_mode() != after.unix_mode(), "unix_mode");
     note(before.tls().listen != after.tls().listen, "tls.listen");
     note(before.tls().redirect != after.tls().redirect, "tls.redirect");
     note(before.cores() != after.cores(), "cores");
@@ -148,10 +169,9 @@ fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String>
             config::Site::ONLY => key.to_owned(),
             name => format!("{key} of site {name}"),
         };
-        if let Some(old) = before.sites().iter().find(|old| old.name() == site.name()) {
-            note(old.state() != site.state(), &of("state"));
-        }
-        if let Some(old) = in_force.sites.all().iter().find(|old| old.name == site.name()) {
+        if let Some(old) = old(site) {
+            let state = old.shield.state.as_ref().map(|state| state.path());
+            note(state != site.state(), &of("state"));
             for key in old.shield.guard.policy().needs_restart(site.policy()) {
                 note(true, &of(key));
             }
@@ -159,3 +179,7 @@ fn unchanged(before: &Config, after: &Config, in_force: &InForce) -> Vec<String>
     }
     keys
 }
+
+#[cfg(test)]
+#[path = "reload_tests.rs"]
+mod tests;
