@@ -41,7 +41,7 @@ use super::live::Token;
 use super::pace::{Alarm, Pace};
 use super::preface::{self, Spoken};
 use super::replies;
-use super::seat::{Overdue, Phase, Seat};
+use super::seat::{Overdue, Phase, Running, Seat};
 use super::seats::{Entered, Taken};
 use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
@@ -69,7 +69,7 @@ pub struct Arrival {
     /// Whether it speaks TLS.
     pub https: bool,
     entrance: Entrance,
-    /// One of those that its connection has, where several exchanges run on it at once.
+    /// What its exchange takes of what its client may have.
     pub place: Option<Place>,
 }
 
@@ -105,8 +105,15 @@ impl Arrival {
     }
 }
 
-/// A place among the exchanges of one connection, and of its client, until the last copy is dropped.
-pub type Place = Arc<(OwnedSemaphorePermit, Entered)>;
+/// What an exchange takes of what its client may have, until the last copy is dropped. The application
+/// may work for it longer than its client waits: who hangs up and comes again gets no more by that.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// A connection, which counts as one that is in use.
+    Connection(Arc<Taken>, Running),
+    /// One of those that a connection has at once, and its client.
+    Stream(Arc<(OwnedSemaphorePermit, Entered)>),
+}
 
 /// Whether connections are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +162,11 @@ impl Stop {
         self.told = true;
     }
 
+    /// Has it told once more, to whoever serves from here on.
+    fn repeat(&mut self) {
+        self.told = false;
+    }
+
     /// How it is to end, once it is.
     async fn ending(&mut self) -> Ending {
         // An error says that nobody is there any more who could say it.
@@ -188,7 +200,7 @@ pub struct Connection {
     kind: DoorKind,
     peer: Peer,
     local: Option<SocketAddr>,
-    pub(super) taken: Taken,
+    pub(super) taken: Arc<Taken>,
     _running: Token,
 }
 
@@ -203,7 +215,7 @@ impl Connection {
         taken: Taken,
     ) -> Self {
         let running = core.connections.token();
-        let core = Arc::clone(core);
+        let (core, taken) = (Arc::clone(core), Arc::new(taken));
         Self { core, in_force, protocols, kind, peer, local: None, taken, _running: running }
     }
 
@@ -314,7 +326,9 @@ impl Connection {
             self.taken.seat().greeted();
         }
         let group = listen::group(&self.in_force, self.peer);
-        if let Err(full) = self.taken.regroup(group, self.core.clock.now()) {
+        // No exchange has begun that could share it.
+        let taken = Arc::get_mut(&mut self.taken)?;
+        if let Err(full) = taken.regroup(group, self.core.clock.now()) {
             self.core.failed(&Failure::Refused(full), None);
             return None;
         }
@@ -344,6 +358,7 @@ impl Connection {
             }
         };
         drop(watch);
+        stop.repeat();
         match spoken {
             Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
             Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
@@ -362,13 +377,15 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let arrival = &arrival;
-        let (core, seat) = (&self.core, self.taken.seat());
+        let (core, taken, seat) = (&self.core, &self.taken, self.taken.seat());
         // What the connection becomes when it is no longer HTTP's.
         let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let (core, arrival) = (Arc::clone(core), arrival.clone());
+            let (core, mut arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
+            let place = |running: &Running| Place::Connection(Arc::clone(taken), running.clone());
+            arrival.place = running.as_ref().map(place);
             let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {

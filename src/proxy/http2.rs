@@ -21,7 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::account::Account;
-use super::connection::{Arrival, Connection, Stop};
+use super::connection::{Arrival, Connection, Place, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::replies::{self, Accepts};
@@ -71,8 +71,8 @@ impl Connection {
                 let Ok(place) = places.acquire_owned().await else {
                     return Err(refused(&stream));
                 };
-                let place = Arc::new((place, entered));
-                arrival.place = Some(Arc::clone(&place));
+                let place = Place::Stream(Arc::new((place, entered)));
+                arrival.place = Some(place.clone());
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
@@ -80,7 +80,7 @@ impl Connection {
                 let connects = request.method() == Method::CONNECT;
                 let mut response = exchange(&core, in_force, &arrival, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
-                    let held = Arc::clone(&place);
+                    let held = place.clone();
                     tokio::spawn(async move {
                         tunnel.run(&core, (counted, running), None).await;
                         drop(held);

@@ -31,6 +31,7 @@ pub mod introduction;
 pub mod keeper;
 pub mod listen;
 pub mod live;
+pub mod orders;
 pub mod pace;
 pub mod passed;
 pub mod places;

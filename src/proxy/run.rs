@@ -7,44 +7,27 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::checks;
 use super::connection::Ending;
 use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
-use super::handover::predecessor::Predecessor;
+use super::orders::{self, Orders, Signals};
 use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
-use super::upgrade::{Event, Program};
-use super::{explain, listen, status, supervisor};
+use super::upgrade::{Event, Replacement, UNDER_WAY};
+use super::{listen, supervisor};
 
 /// Orders that wait to be obeyed.
 const ORDERS: usize = 16;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What a running process can be told to do.
-pub struct Orders<'a> {
-    /// Opens the socket by which it is told; `None`: by signals only. Called once all addresses are
-    /// bound; again where a successor has taken its place, and failed.
-    pub control: &'a dyn Fn() -> Result<Option<Control>, ControlError>,
-    /// Reads the configuration again and puts it in force: what there is to tell, or why the old
-    /// one stays.
-    pub reload: &'a dyn Fn() -> Result<String, String>,
-    /// How to start a successor.
-    pub program: Option<Program>,
-    /// Told when this process serves.
-    pub serving: &'a dyn Fn() -> io::Result<()>,
-}
 
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
@@ -76,13 +59,13 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
             tokio::select! {
                 _ = signals.usr1.recv() => {
                     app.access.reopen();
-                    tell_status(&app);
+                    orders::tell_status(&app);
                 }
                 _ = signals.hup.recv() => {
                     if replacement.is_under_way() {
                         tracing::error!("not reloaded: {UNDER_WAY}");
                     } else {
-                        let _ = reload(orders);
+                        let _ = orders::reload(orders);
                     }
                 }
                 Some(order) = told.recv() => match order.word() {
@@ -91,7 +74,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
                     "reload" if replacement.is_under_way() => {
                         tokio::spawn(order.refuse(UNDER_WAY));
                     }
-                    _ => obey(order, &app, orders),
+                    _ => orders::obey(order, &app, orders),
                 },
                 Some(event) = happened.recv() => {
                     let failed = matches!(event, Event::Serving(false));
@@ -118,7 +101,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
             tokio::select! {
                 _ = signals.usr1.recv() => {
                     app.access.reopen();
-                    tell_status(&app);
+                    orders::tell_status(&app);
                 }
                 _ = signals.term.recv() => running.abort(),
                 _ = signals.int.recv() => running.abort(),
@@ -158,207 +141,6 @@ fn restored(
             Some(old)
         }
     }
-}
-
-const UNDER_WAY: &str = "this process is just being replaced: tell its successor";
-
-const SHARED: &str = "the process before this one has not gone yet: it drains, for its drain_timeout \
-                      at most; try again then";
-
-/// Whether a predecessor is still there, and tells what it does.
-fn is_shared(app: &App) -> bool {
-    app.in_force.load().sites.all().iter().any(|site| site.shield.guard.is_shared())
-}
-
-/// How far this process is from being replaced.
-#[derive(Default)]
-struct Replacement {
-    /// Who asked for it, and the process that was started for it.
-    asked: Option<(Order, u32)>,
-    /// The number of the successor, once it has asked for everything.
-    successor: Option<i32>,
-    handover: Option<Predecessor>,
-    done: bool,
-}
-
-impl Replacement {
-    fn is_under_way(&self) -> bool {
-        self.asked.is_some() || self.handover.is_some()
-    }
-
-    fn is_done(&self) -> bool {
-        self.done
-    }
-
-    /// Starts a successor, whose number the order is answered with when it serves.
-    fn upgrade(
-        &mut self,
-        order: Order,
-        app: &App,
-        orders: &Orders<'_>,
-        events: &UnboundedSender<Event>,
-    ) {
-        let started = match &orders.program {
-            _ if self.is_under_way() => Err(UNDER_WAY.to_owned()),
-            _ if is_shared(app) => Err(SHARED.to_owned()),
-            None => Err("this process does not know its own program".to_owned()),
-            Some(program) => program
-                .start(events.clone())
-                .map_err(|error| format!("the new process cannot be started: {error}")),
-        };
-        match started {
-            Ok(number) => {
-                tracing::info!(process = number, "a successor was started");
-                self.asked = Some((order, number));
-            }
-            Err(error) => {
-                tokio::spawn(async move { order.refuse(&error).await });
-            }
-        }
-    }
-
-    fn hand_over(
-        &mut self,
-        order: Order,
-        app: &App,
-        running: &Running,
-        events: &UnboundedSender<Event>,
-    ) {
-        if self.handover.is_some() {
-            tokio::spawn(order.refuse(UNDER_WAY));
-            return;
-        }
-        if is_shared(app) {
-            tokio::spawn(order.refuse(SHARED));
-            return;
-        }
-        self.successor = order.process();
-        let events = events.clone();
-        let serving = move |serves| {
-            // Nobody listens when this process has ended before.
-            let _ = events.send(Event::Serving(serves));
-        };
-        let in_force = app.in_force.load();
-        let question = order.order.clone();
-        let begun = running.pass().and_then(|sockets| {
-            let stream = order.into_stream()?;
-            Predecessor::begin(stream, &question, in_force.sites.all(), sockets, serving)
-        });
-        match begun {
-            Ok(handover) => self.handover = Some(handover),
-            Err(error) => tracing::error!(%error, "nothing can be handed over"),
-        }
-    }
-
-    /// Whether this process is to drain now.
-    async fn happened(&mut self, event: Event) -> bool {
-        match event {
-            Event::Serving(true) => {
-                let number = self.successor.unwrap_or_default();
-                tracing::info!(process = number, "the successor serves");
-                if let Ok(number) = u32::try_from(number) {
-                    supervisor::tell(&[NotifyState::MainPid(number)]);
-                }
-                if let Some((order, _)) = self.asked.take() {
-                    let own = std::process::id();
-                    let text = format!("process {number} serves; process {own} drains and ends");
-                    order.answer(&text, json!({ "process": number })).await;
-                }
-                self.done = true;
-            }
-            Event::Serving(false) => {
-                self.handover = None;
-                self.successor = None;
-            }
-            Event::Ended(status) => {
-                if let Some((order, _)) = self.asked.take() {
-                    let how = status.map_or_else(|error| error.to_string(), |how| how.to_string());
-                    let error = format!(
-                        "the new process has ended ({how}): its log says why; this one goes on"
-                    );
-                    tracing::error!("{error}");
-                    order.refuse(&error).await;
-                }
-            }
-        }
-        self.done
-    }
-
-    /// Nothing runs any more: the successor is told the rest.
-    fn finish(self) {
-        if let Some(handover) = self.handover.filter(|_| self.done) {
-            handover.finish();
-        }
-    }
-}
-
-/// The signals that are obeyed.
-struct Signals {
-    term: Signal,
-    int: Signal,
-    hup: Signal,
-    usr1: Signal,
-}
-
-impl Signals {
-    fn caught() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            usr1: signal(SignalKind::user_defined1())?,
-        })
-    }
-}
-
-fn obey(order: Order, app: &App, orders: &Orders<'_>) {
-    match order.word() {
-        "reload" => {
-            let outcome = reload(orders);
-            tokio::spawn(async move {
-                match outcome {
-                    Ok(text) => order.answer(&text, json!({})).await,
-                    Err(error) => order.refuse(&error).await,
-                }
-            });
-        }
-        "status" => {
-            let (text, json) = status::of(app);
-            tokio::spawn(async move { order.answer(&text, json).await });
-        }
-        "explain" => {
-            let in_force = app.in_force.load();
-            let limits = &in_force.settings.downstream_limits;
-            let outcome = explain::explain(&in_force.sites, limits, app.clock, &order.order);
-            tokio::spawn(async move {
-                match outcome {
-                    Ok((text, json)) => order.answer(&text, json).await,
-                    Err(error) => order.refuse(&error).await,
-                }
-            });
-        }
-        _ => {
-            let orders = "reload, status, explain, upgrade and take-over";
-            tokio::spawn(async move {
-                order.refuse(&format!("not an order; there are {orders}")).await;
-            });
-        }
-    }
-}
-
-fn reload(orders: &Orders<'_>) -> Result<String, String> {
-    supervisor::reloading();
-    let outcome = (orders.reload)();
-    supervisor::tell(&[NotifyState::Ready]);
-    match &outcome {
-        Ok(text) => tracing::info!("reloaded: {text}"),
-        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
-    }
-    outcome
-}
-
-fn tell_status(app: &App) {
-    app.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
 }
 
 /// Sockets that listen; nothing is accepted yet.

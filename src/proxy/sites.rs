@@ -10,6 +10,9 @@ use std::sync::Arc;
 use super::site::Site;
 use crate::guard::path;
 
+/// The longest name that there is, in bytes (RFC 1035, 2.3.4, without the root's).
+const LONGEST_NAME: usize = 253;
+
 /// The requests that a site is for. Empty lists match everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -112,8 +115,7 @@ impl Sites {
         let path = path::decode(target);
         let host = host.map(bare).unwrap_or_default();
         let mut lost = Lost::Host;
-        let above = std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.'))
-            .filter_map(|(_, above)| self.below.get(above));
+        let above = names_above(&host).filter_map(|above| self.below.get(above));
         let lists = self.exact.get(&host).into_iter().chain(above);
         for list in lists.chain([&self.anywhere]).filter(|list| !list.is_empty()) {
             lost = Lost::Path;
@@ -131,6 +133,15 @@ impl Entry {
         path.strip_prefix(prefix.as_bytes())
             .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with(b"/"))
     }
+}
+
+/// The names that a host is below, the closest first. Longer ones than a name can be are left out: a
+/// client may write a host of ten thousand labels, and looking each of them up would take as long
+/// as all of them are together.
+fn names_above(host: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(host.split_once('.'), |(_, rest)| rest.split_once('.'))
+        .map(|(_, above)| above)
+        .filter(|above| above.len() <= LONGEST_NAME)
 }
 
 /// A host without its port and final dot, in lower case. It may be an IPv6 address in brackets.

@@ -7,6 +7,7 @@ use crate::support::attack::bounded;
 use crate::support::frames::{CANCEL, Frames, NO_ERROR, REFUSED_STREAM};
 use crate::support::inside::await_that;
 use crate::support::single::Single;
+use crate::upgrades::ECHO_AGREED;
 
 /// What a test waits for that is to happen after this.
 const SHORT: Duration = Duration::from_millis(200);
@@ -318,4 +319,33 @@ fn who_resets_too_much_loses_the_connection() {
     }
     assert_eq!(client.end(), [NO_ERROR]);
     assert_eq!(proxy.failure(), "resets");
+}
+
+/// Each is a task more than its stream, which ends without an answer of its own.
+#[test]
+fn tunnels_that_end_are_no_resets() {
+    let application = Application::tcp();
+    let mut settings = patient(&application);
+    settings.http2.resets = 2;
+    let proxy = Proxy::start(settings);
+    let mut client = connect(&proxy);
+    let mut open = Vec::new();
+    for stream in (1..).step_by(2).take(8) {
+        client.request(stream, &[(":method", "CONNECT"), (":protocol", "echo/1")], false);
+        let mut wire = application.accept();
+        wire.head();
+        wire.send(ECHO_AGREED);
+        client.await_event("headers");
+        open.push((stream, wire));
+    }
+    for (stream, mut wire) in open {
+        client.data(stream, "bye", true);
+        assert_eq!(wire.rest(), "bye");
+    }
+    await_that("a tunnel is left", || proxy.app.tunnels.number() == 0);
+    client.get(101, &[]);
+    let mut wire = application.accept();
+    wire.head();
+    wire.send(OK);
+    assert_eq!(client.answer(101).text, "ok");
 }

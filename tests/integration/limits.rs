@@ -411,6 +411,23 @@ fn beyond_the_cap_the_newest_is_refused_and_who_works_is_not_disturbed() {
     }
 }
 
+/// The application goes on working for them, and each has a connection to it.
+#[test]
+fn who_hangs_up_and_comes_again_has_no_more_exchanges_than_connections() {
+    const CAP: usize = 8;
+    let application = Application::tcp();
+    let mut settings = patient(&application);
+    settings.downstream_limits.connections_per_client = CAP;
+    let proxy = Proxy::start(settings);
+    let mut working: Vec<_> = (0..CAP).map(|_| begun(&application, proxy.connect()).1).collect();
+    let let_in = (0..CAP).filter(|_| is_served(proxy.connect())).count();
+    bounded("clients that hang up and come again, cap 8", "let in beyond it", 0, let_in as u64);
+    // Until the application is done.
+    working.pop().unwrap().send(OK);
+    await_that("nobody makes room", || is_served(proxy.connect()));
+    assert!(application.is_left_alone());
+}
+
 #[test]
 fn trusted_proxies_have_no_cap_of_their_own() {
     let application = Application::tcp();

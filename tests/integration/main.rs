@@ -44,6 +44,7 @@ mod streaming;
 mod supervised;
 mod support;
 mod tls;
+mod tls_combined;
 mod tls_files;
 mod tls_limits;
 mod tls_redirect;

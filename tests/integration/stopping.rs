@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use floodwall::proxy::clock::Clock;
+use floodwall::proxy::orders::Orders;
 use floodwall::proxy::passed::Passed;
-use floodwall::proxy::run::{Bound, Orders, RunError, run};
+use floodwall::proxy::run::{Bound, RunError, run};
 
 use floodwall::proxy::settings::{Door, DoorAddress, DoorKind};
 
@@ -70,6 +71,30 @@ fn a_stop_lets_running_exchanges_end_and_takes_no_new_ones() {
     assert!(client.head().contains("connection: close\r\n"));
     wire.send("ng");
     assert_eq!(client.rest(), "long");
+    assert_eq!(proxy.wait(), 0);
+}
+
+/// What it sends may still become HTTP/1 or HTTP/2: who finds that out hears of the stop, and so
+/// must who serves it then.
+#[test]
+fn a_stop_in_the_first_bytes_of_a_connection_is_heard_by_whoever_serves_it() {
+    let application = Application::tcp();
+    let proxy = Proxy::before(&application);
+    let mut client = proxy.connect();
+    client.send("P");
+    // Whose turn comes later, on the only core.
+    let mut other = proxy.connect();
+    other.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
+    other.head();
+
+    proxy.running().stop();
+    assert!(other.rest().ends_with('\n'));
+    client.send("UT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    let mut wire = application.accept();
+    wire.head();
+    wire.send(OK);
+    assert!(client.head().contains("connection: close\r\n"));
+    assert_eq!(client.rest(), "ok");
     assert_eq!(proxy.wait(), 0);
 }
 

@@ -38,12 +38,18 @@ impl Program {
     }
 
     pub fn start(program: &str, arguments: &[&str]) -> Self {
+        Self::start_with(program, arguments, None)
+    }
+
+    /// Speaks TLS with "a.test", if that has an authority.
+    pub fn start_with(program: &str, arguments: &[&str], authority: Option<&Path>) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let cache =
             env::var_os("FLOODWALL_CACHE").map_or_else(|| root.join("tests/.cache"), PathBuf::from);
         let mut child = Command::new(cache.join("websockets/bin/python"))
             .arg(root.join("tests/websockets").join(program))
             .args(arguments)
+            .envs(authority.map(|file| ("WEBSOCKET_CA", file)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

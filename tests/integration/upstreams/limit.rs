@@ -42,9 +42,10 @@ fn two_cores_share_one_connection() {
         }
     });
     assert_eq!(server.number(), CLIENTS * REQUESTS);
-    // It went from core to core, and was not made anew for each request.
+    // It was not made anew for each request. That it goes from core to core is shown below: here all
+    // clients may have come in on one.
     let connections = server.connections();
-    assert!((2..CLIENTS * REQUESTS).contains(&connections), "{connections} connections");
+    assert!(connections < CLIENTS * REQUESTS, "{connections} connections");
     let most = server.most_open() as u64;
     bounded("12 clients on two cores, limit 1", "connections at once to a server", 1, most);
     println!("one client was {} answers ahead of another", ahead.load(Ordering::SeqCst));

@@ -1,0 +1,98 @@
+//! What a running process is told, over the control socket and by signals.
+
+use std::io;
+
+use sd_notify::NotifyState;
+use serde_json::json;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::control::{Control, ControlError, Order};
+use super::core::App;
+use super::upgrade::Program;
+use super::{explain, status, supervisor};
+
+/// What a running process can be told to do.
+pub struct Orders<'a> {
+    /// Opens the socket by which it is told; `None`: by signals only. Called once all addresses are
+    /// bound; again where a successor has taken its place, and failed.
+    pub control: &'a dyn Fn() -> Result<Option<Control>, ControlError>,
+    /// Reads the configuration again and puts it in force: what there is to tell, or why the old
+    /// one stays.
+    pub reload: &'a dyn Fn() -> Result<String, String>,
+    /// How to start a successor.
+    pub program: Option<Program>,
+    /// Told when this process serves.
+    pub serving: &'a dyn Fn() -> io::Result<()>,
+}
+
+/// The signals that are obeyed.
+pub(super) struct Signals {
+    pub(super) term: Signal,
+    pub(super) int: Signal,
+    pub(super) hup: Signal,
+    pub(super) usr1: Signal,
+}
+
+impl Signals {
+    pub(super) fn caught() -> io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+        })
+    }
+}
+
+/// Carries out what needs nothing but what is in force.
+pub(super) fn obey(order: Order, app: &App, orders: &Orders<'_>) {
+    match order.word() {
+        "reload" => {
+            let outcome = reload(orders);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok(text) => order.answer(&text, json!({})).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
+        "status" => {
+            let (text, json) = status::of(app);
+            tokio::spawn(async move { order.answer(&text, json).await });
+        }
+        "explain" => {
+            let in_force = app.in_force.load();
+            let limits = &in_force.settings.downstream_limits;
+            let outcome = explain::explain(&in_force.sites, limits, app.clock, &order.order);
+            tokio::spawn(async move {
+                match outcome {
+                    Ok((text, json)) => order.answer(&text, json).await,
+                    Err(error) => order.refuse(&error).await,
+                }
+            });
+        }
+        _ => {
+            let orders = "reload, status, explain, upgrade and take-over";
+            tokio::spawn(async move {
+                order.refuse(&format!("not an order; there are {orders}")).await;
+            });
+        }
+    }
+}
+
+/// Reloads, and tells everybody how that went.
+pub(super) fn reload(orders: &Orders<'_>) -> Result<String, String> {
+    supervisor::reloading();
+    let outcome = (orders.reload)();
+    supervisor::tell(&[NotifyState::Ready]);
+    match &outcome {
+        Ok(text) => tracing::info!("reloaded: {text}"),
+        Err(error) => tracing::error!(%error, "not reloaded: the old configuration stays"),
+    }
+    outcome
+}
+
+/// Writes a line for each site.
+pub(super) fn tell_status(app: &App) {
+    app.in_force.load().sites.all().iter().for_each(|site| site.shield.tell_status());
+}
