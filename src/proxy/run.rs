@@ -45,6 +45,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         tracing::info!(%address, "listening");
     }
     (orders.serving)().map_err(RunError::Runtime)?;
+    running.own_files();
     supervisor::tell(&[NotifyState::Ready]);
     let mut replacement = Replacement::default();
     control.block_on(async {
@@ -150,6 +151,8 @@ pub struct Bound {
     listeners: Vec<(DoorKind, Listening)>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    /// Those of a predecessor that nobody listens on any more once this process serves.
+    left: Vec<SocketFile>,
 }
 
 impl Bound {
@@ -172,7 +175,8 @@ impl Bound {
         if let Some(address) = passed.left() {
             return Err(RunError::Passed { address });
         }
-        Ok(Self { app: Arc::clone(&app), listeners, addresses, files })
+        let left = passed.left_files();
+        Ok(Self { app: Arc::clone(&app), listeners, addresses, files, left })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -199,9 +203,9 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        let Self { listeners, addresses, files, .. } = self;
+        let Self { listeners, addresses, files, left, .. } = self;
         let sockets = Mutex::new(listeners.into_iter().map(|(_, socket)| socket).collect());
-        Ok(Running { threads, phase, addresses, files, sockets })
+        Ok(Running { threads, phase, addresses, files, left, sockets })
     }
 
     fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
@@ -233,11 +237,20 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    left: Vec<SocketFile>,
     /// For a successor, until this process stops.
     sockets: Mutex<Vec<Listening>>,
 }
 
 impl Running {
+    /// Takes the files of sockets over from a predecessor, and removes those that are used no more.
+    fn own_files(&self) {
+        for file in self.files.iter().chain(&self.left) {
+            file.own();
+        }
+        self.left.iter().for_each(SocketFile::remove);
+    }
+
     /// Where it listens; ports that were 0 are what the system gave.
     pub fn addresses(&self) -> &[DoorAddress] {
         &self.addresses
