@@ -15,7 +15,7 @@ use super::checks;
 use super::connection::Ending;
 use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
-use super::orders::{self, Orders, Signals};
+use super::orders::{self, EarlySignals, Orders};
 use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
@@ -29,14 +29,33 @@ const ORDERS: usize = 16;
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a process hears while it starts: a reload or a rotation of logs that comes then waits until it
+/// serves.
+pub struct Ear {
+    runtime: Runtime,
+    signals: EarlySignals,
+}
+
+impl Ear {
+    /// To be called before anything that takes time.
+    pub fn open() -> Result<Self, RunError> {
+        let runtime = runtime()?;
+        let signals = {
+            let _context = runtime.enter();
+            EarlySignals::caught().map_err(RunError::Signals)?
+        };
+        Ok(Self { runtime, signals })
+    }
+}
+
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
 /// stands, and the access log opened anew.
-pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
-    let control = runtime()?;
+pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>, ear: Ear) -> Result<(), RunError> {
+    let Ear { runtime: control, signals } = ear;
     let mut signals = {
         let _context = control.enter();
-        Signals::caught().map_err(RunError::Signals)?
+        signals.and_those_that_end().map_err(RunError::Signals)?
     };
     let bound = Bound::new(Arc::clone(&app), passed)?;
     let mut socket = (orders.control)().map_err(RunError::Control)?;
