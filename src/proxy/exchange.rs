@@ -315,6 +315,7 @@ async fn forward(
     let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
     if let Some(settlement) = &settled {
         account.settled(&settlement.facts);
+        site.shield.all_heard(settlement).await;
     }
     match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
         RelayCookie::Keep => {}

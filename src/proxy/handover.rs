@@ -14,11 +14,13 @@ mod wire;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+use tokio::sync::watch;
 
 use super::shield::Shield;
 use super::site::Site;
@@ -27,6 +29,8 @@ use wire::Frame;
 
 /// How often each tells the other what it has charged, where no key gives occasion.
 const TELL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long an answer waits at most for the other side to have taken in what it brings.
+const HEARING: Duration = Duration::from_secs(1);
 /// How long one side may take nothing of what it is told.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -37,7 +41,14 @@ const MOST_WAITING: usize = 128 << 20;
 /// The writing half of the connection between the two. Threads that move bytes tell by it: nobody
 /// waits for the other side here.
 #[derive(Debug)]
-pub struct Link(Mutex<Option<Way>>);
+pub struct Link {
+    way: Mutex<Option<Way>>,
+    /// Frames that tell something which were sent, and how many of them the other side has taken in.
+    told: AtomicU64,
+    taken: watch::Sender<u64>,
+    /// Whether the other side takes in at once what it is told: it serves.
+    attentive: AtomicBool,
+}
 
 #[derive(Debug)]
 struct Way {
@@ -59,13 +70,49 @@ pub struct Outbox {
 
 impl Link {
     fn new(stream: UnixStream) -> Self {
-        Self(Mutex::new(Some(Way { stream, waiting: Vec::new(), sent: 0 })))
+        Self {
+            way: Mutex::new(Some(Way { stream, waiting: Vec::new(), sent: 0 })),
+            told: AtomicU64::new(0),
+            taken: watch::Sender::new(0),
+            attentive: AtomicBool::new(false),
+        }
+    }
+
+    /// The other side serves from here on.
+    fn is_served(&self) {
+        self.attentive.store(true, Ordering::Release);
+    }
+
+    /// Nobody is there to be waited for any more.
+    fn abandon(&self) {
+        self.attentive.store(false, Ordering::Release);
+        self.taken.send_replace(u64::MAX);
+    }
+
+    /// The other side has taken in one more of what it was told.
+    fn heard(&self) {
+        self.taken.send_modify(|taken| *taken = taken.saturating_add(1));
+    }
+
+    /// Waits until the other side has taken in all that it was told so far, for a moment at most.
+    async fn all_heard(&self) {
+        if !self.attentive.load(Ordering::Acquire) {
+            return;
+        }
+        let told = self.told.load(Ordering::Acquire);
+        let mut taken = self.taken.subscribe();
+        let heard = taken.wait_for(|taken| *taken >= told);
+        // Who is that slow learns of it late.
+        let _ = tokio::time::timeout(HEARING, heard).await;
     }
 
     /// Sends a frame, as soon as the other side takes it. When that fails the connection is given
     /// up: the other side sees its end.
     fn send(&self, frame: Frame<'_>) {
         self.with(|way| {
+            if let Frame::Told { .. } = frame {
+                self.told.fetch_add(1, Ordering::AcqRel);
+            }
             frame.write(&mut way.waiting)?;
             way.flush()
         });
@@ -85,11 +132,12 @@ impl Link {
     }
 
     fn with(&self, send: impl FnOnce(&mut Way) -> io::Result<()>) {
-        let mut way = lock(&self.0);
+        let mut way = lock(&self.way);
         if way.as_mut().is_some_and(|way| send(way).is_err())
             && let Some(way) = way.take()
         {
             let _ = way.stream.shutdown(std::net::Shutdown::Both);
+            self.abandon();
         }
     }
 }
@@ -139,6 +187,12 @@ impl Outbox {
         }
     }
 
+    /// Waits until the other process knows what it was told, so that a client which learns of a key
+    /// finds it known there.
+    pub async fn all_heard(&self) {
+        self.link.all_heard().await;
+    }
+
     /// The snapshot is through: what has come meanwhile is told.
     fn open(&self, shield: &Shield) {
         let mut early = lock(&self.early);
@@ -157,7 +211,12 @@ impl Outbox {
 
 /// Takes in what the other process told of a site. What cannot be read is left out: that costs
 /// precision, not safety.
-fn take(sites: &[Arc<Site>], site: u32, told: &[u8]) {
+fn take(link: &Link, sites: &[Arc<Site>], site: u32, told: &[u8]) {
+    take_in(sites, site, told);
+    link.send(Frame::Taken);
+}
+
+fn take_in(sites: &[Arc<Site>], site: u32, told: &[u8]) {
     let Some(site) = usize::try_from(site).ok().and_then(|site| sites.get(site)) else { return };
     let shield = &site.shield;
     let (wall, now) = (shield.clock.wall(), shield.clock.now());
@@ -185,7 +244,9 @@ fn tell(sites: &[Arc<Site>]) {
 /// The other process is gone.
 fn end(sites: &[Arc<Site>]) {
     for site in sites {
-        site.shield.outbox.store(None);
+        if let Some(outbox) = site.shield.outbox.swap(None) {
+            outbox.link.abandon();
+        }
         site.shield.guard.end_handover(site.shield.clock.now());
     }
 }

@@ -125,6 +125,16 @@ impl Shield {
         self.telemetry.status(&status, self.warm_at(status.warmth));
     }
 
+    /// Waits until another process that serves the same site knows what became of keys: after that
+    /// the client may.
+    pub async fn all_heard(&self, settlement: &Settlement) {
+        if settlement.records.iter().any(Option::is_some)
+            && let Some(outbox) = self.outbox.load_full()
+        {
+            outbox.all_heard().await;
+        }
+    }
+
     fn tell_admission(&self, facts: &Facts) {
         self.telemetry.exchange(facts.standing());
         self.tell(facts);

@@ -88,7 +88,8 @@ fn hand_over(
     while !done.load(Ordering::Acquire) {
         link.flush();
         match Came::read(&mut stream, &mut bytes) {
-            Ok(Came::Told(site)) => take(sites, site, &bytes),
+            Ok(Came::Told(site)) => take(link, sites, site, &bytes),
+            Ok(Came::Taken) => link.heard(),
             Ok(Came::Snapshot(_) | Came::Ready | Came::Serving | Came::Gone) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => tell(sites),
             // It has failed after it served. Nothing is left to do here but to drain.
@@ -166,8 +167,12 @@ fn await_serving(stream: &mut UnixStream, link: &Link, sites: &[Arc<Site>]) -> i
     loop {
         link.flush();
         match Came::read(stream, &mut bytes) {
-            Ok(Came::Serving) => return Ok(()),
-            Ok(Came::Told(site)) => take(sites, site, &bytes),
+            Ok(Came::Serving) => {
+                link.is_served();
+                return Ok(());
+            }
+            Ok(Came::Told(site)) => take(link, sites, site, &bytes),
+            Ok(Came::Taken) => link.heard(),
             Ok(Came::Snapshot(_) | Came::Ready | Came::Gone) => {
                 return Err(io::ErrorKind::InvalidData.into());
             }

@@ -65,13 +65,15 @@ impl Successor {
         for (site, number) in sites.iter().zip(0..) {
             site.shield.outbox.store(Some(Outbox::new(&link, number, false)));
         }
+        link.is_served();
         link.send(Frame::Serving);
         thread::Builder::new().name(String::from("handover")).spawn(move || {
             let mut bytes = Vec::new();
             let gone = loop {
                 link.flush();
                 match Came::read(&mut stream, &mut bytes) {
-                    Ok(Came::Told(site)) => take(&sites, site, &bytes),
+                    Ok(Came::Told(site)) => take(&link, &sites, site, &bytes),
+                    Ok(Came::Taken) => link.heard(),
                     Ok(Came::Gone) => break true,
                     Ok(Came::Snapshot(_) | Came::Ready | Came::Serving) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => tell(&sites),
@@ -123,7 +125,7 @@ fn take_all(stream: &mut UnixStream, sites: &[&str]) -> Result<Given, TakeOverEr
                 site.ok_or_else(foreign)?.1.extend_from_slice(&bytes);
             }
             Came::Ready => return Ok((sockets, sites)),
-            Came::Serving | Came::Told(_) | Came::Gone => return Err(foreign()),
+            Came::Serving | Came::Told(_) | Came::Taken | Came::Gone => return Err(foreign()),
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) enum Frame<'a> {
     Serving,
     /// What happened on a site.
     Told { site: u32, bytes: &'a [u8] },
+    /// One of those has been taken in.
+    Taken,
     /// Nothing runs any more, and all was told.
     Gone,
 }
@@ -36,6 +38,7 @@ pub(super) enum Came {
     Ready,
     Serving,
     Told(u32),
+    Taken,
     Gone,
 }
 
@@ -47,6 +50,7 @@ impl Frame<'_> {
             Self::Serving => (3, 0, &[]),
             Self::Told { site, bytes } => (4, site, bytes),
             Self::Gone => (5, 0, &[]),
+            Self::Taken => (6, 0, &[]),
         };
         let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let mut head = [0; 9];
@@ -84,6 +88,7 @@ impl Came {
             3 => Self::Serving,
             4 => Self::Told(site),
             5 => Self::Gone,
+            6 => Self::Taken,
             _ => return Err(io::ErrorKind::InvalidData.into()),
         })
     }
