@@ -207,7 +207,7 @@ impl fmt::Display for NoAnswer {
                 f,
                 "floodwall: there is no control socket at {path}\n  \
                  = start Floodwall, or name its socket by --control PATH, or its configuration by \
-                 --config FILE"
+                 --config FILE; where `control` or `state` was changed there, it is still at the old one"
             ),
             Unreached::Nobody => write!(
                 f,

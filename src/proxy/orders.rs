@@ -33,14 +33,23 @@ pub(super) struct Signals {
     pub(super) usr1: Signal,
 }
 
-impl Signals {
+/// Those that are no reason to end, which they else are.
+pub(super) struct EarlySignals {
+    hup: Signal,
+    usr1: Signal,
+}
+
+impl EarlySignals {
     pub(super) fn caught() -> io::Result<Self> {
-        Ok(Self {
-            term: signal(SignalKind::terminate())?,
-            int: signal(SignalKind::interrupt())?,
-            hup: signal(SignalKind::hangup())?,
-            usr1: signal(SignalKind::user_defined1())?,
-        })
+        let (hup, usr1) = (SignalKind::hangup(), SignalKind::user_defined1());
+        Ok(Self { hup: signal(hup)?, usr1: signal(usr1)? })
+    }
+
+    /// The others too: before, they end the process.
+    pub(super) fn and_those_that_end(self) -> io::Result<Signals> {
+        let Self { hup, usr1 } = self;
+        let (term, int) = (SignalKind::terminate(), SignalKind::interrupt());
+        Ok(Signals { term: signal(term)?, int: signal(int)?, hup, usr1 })
     }
 }
 

@@ -79,10 +79,23 @@ impl Passed {
         let PassedSocket { listening, owns_file } = self.sockets.swap_remove(index);
         listen::prepare(&listening, &settings.downstream_limits)?;
         let file = match address {
-            DoorAddress::Unix(path) if owns_file => Some(SocketFile::adopt(path)?),
+            DoorAddress::Unix(path) if owns_file => match SocketFile::adopt(path) {
+                // Somebody has removed it: nobody can connect, and it is bound anew.
+                None => return Ok(None),
+                file => file,
+            },
             DoorAddress::Unix(_) | DoorAddress::Tcp(_) => None,
         };
         Ok(Some((listening, file)))
+    }
+
+    /// The files of a predecessor's sockets that nobody has taken.
+    pub fn left_files(&self) -> Vec<SocketFile> {
+        let file = |socket: &PassedSocket| match socket.listening.address() {
+            Ok(DoorAddress::Unix(path)) if socket.owns_file => SocketFile::adopt(&path),
+            Ok(DoorAddress::Unix(_) | DoorAddress::Tcp(_)) | Err(_) => None,
+        };
+        self.sockets.iter().filter_map(file).collect()
     }
 
     /// Where one listens that systemd has passed and nobody has taken. One of a predecessor's that

@@ -15,7 +15,7 @@ use super::checks;
 use super::connection::Ending;
 use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
-use super::orders::{self, Orders, Signals};
+use super::orders::{self, EarlySignals, Orders};
 use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
@@ -29,14 +29,33 @@ const ORDERS: usize = 16;
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a process hears while it starts: a reload or a rotation of logs that comes then waits until it
+/// serves.
+pub struct Ear {
+    runtime: Runtime,
+    signals: EarlySignals,
+}
+
+impl Ear {
+    /// To be called before anything that takes time.
+    pub fn open() -> Result<Self, RunError> {
+        let runtime = runtime()?;
+        let signals = {
+            let _context = runtime.enter();
+            EarlySignals::caught().map_err(RunError::Signals)?
+        };
+        Ok(Self { runtime, signals })
+    }
+}
+
 /// Listens, serves until SIGTERM or SIGINT, drains, and returns when nothing runs any more. A
 /// second signal ends at once. SIGHUP reloads; SIGUSR1 has a line written that says how the guard
 /// stands, and the access log opened anew.
-pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), RunError> {
-    let control = runtime()?;
+pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>, ear: Ear) -> Result<(), RunError> {
+    let Ear { runtime: control, signals } = ear;
     let mut signals = {
         let _context = control.enter();
-        Signals::caught().map_err(RunError::Signals)?
+        signals.and_those_that_end().map_err(RunError::Signals)?
     };
     let bound = Bound::new(Arc::clone(&app), passed)?;
     let mut socket = (orders.control)().map_err(RunError::Control)?;
@@ -45,6 +64,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>) -> Result<(), Run
         tracing::info!(%address, "listening");
     }
     (orders.serving)().map_err(RunError::Runtime)?;
+    running.own_files();
     supervisor::tell(&[NotifyState::Ready]);
     let mut replacement = Replacement::default();
     control.block_on(async {
@@ -150,6 +170,8 @@ pub struct Bound {
     listeners: Vec<(DoorKind, Listening)>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    /// Those of a predecessor that nobody listens on any more once this process serves.
+    left: Vec<SocketFile>,
 }
 
 impl Bound {
@@ -172,7 +194,8 @@ impl Bound {
         if let Some(address) = passed.left() {
             return Err(RunError::Passed { address });
         }
-        Ok(Self { app: Arc::clone(&app), listeners, addresses, files })
+        let left = passed.left_files();
+        Ok(Self { app: Arc::clone(&app), listeners, addresses, files, left })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -199,9 +222,9 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        let Self { listeners, addresses, files, .. } = self;
+        let Self { listeners, addresses, files, left, .. } = self;
         let sockets = Mutex::new(listeners.into_iter().map(|(_, socket)| socket).collect());
-        Ok(Running { threads, phase, addresses, files, sockets })
+        Ok(Running { threads, phase, addresses, files, left, sockets })
     }
 
     fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
@@ -233,11 +256,20 @@ pub struct Running {
     phase: watch::Sender<Phase>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    left: Vec<SocketFile>,
     /// For a successor, until this process stops.
     sockets: Mutex<Vec<Listening>>,
 }
 
 impl Running {
+    /// Takes the files of sockets over from a predecessor, and removes those that are used no more.
+    fn own_files(&self) {
+        for file in self.files.iter().chain(&self.left) {
+            file.own();
+        }
+        self.left.iter().for_each(SocketFile::remove);
+    }
+
     /// Where it listens; ports that were 0 are what the system gave.
     pub fn addresses(&self) -> &[DoorAddress] {
         &self.addresses

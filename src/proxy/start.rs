@@ -34,6 +34,7 @@ use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
+use super::run::Ear;
 use super::seats::Seats;
 use super::settings::{
     AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
@@ -72,6 +73,7 @@ pub fn run(
     load: &dyn Fn() -> Result<Config, String>,
     take_over: bool,
 ) -> Result<(), Box<dyn Error>> {
+    let ear = Ear::open()?;
     let program = Program::own().ok();
     let clock = Clock::start();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "floodwall starts");
@@ -133,7 +135,7 @@ pub fn run(
             None => Ok(()),
         },
     };
-    let served = super::run::run(Arc::clone(&app), passed, &orders);
+    let served = super::run::run(Arc::clone(&app), passed, &orders, ear);
     let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();

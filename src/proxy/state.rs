@@ -174,11 +174,13 @@ impl StateFile {
             journal.broken = true;
             journal.ahead = false;
         }
-        // The successor has said there that it ended well.
-        note_boot(&taken).map_err(StateError::at(&self.path, "lock"))?;
+        // The successor may have said there that it ended well. Where the disk is full nothing can
+        // be said, and the next save tries again.
+        let noted = note_boot(&taken);
         *self.lock() = Some(taken);
         self.released.store(false, Ordering::Release);
-        self.rotate(guard).map_err(StateError::at(&self.path, "write"))
+        let rotated = self.rotate(guard);
+        rotated.and(noted).map_err(StateError::at(&self.path, "write"))
     }
 
     /// Whether this process writes.

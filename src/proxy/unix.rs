@@ -33,10 +33,16 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file of a socket that a predecessor has bound and passed.
-    pub fn adopt(path: &Path) -> io::Result<Self> {
-        let identity = identity(&fs::symlink_metadata(path)?);
-        Ok(Self { path: path.to_owned(), identity, removed: AtomicBool::new(false) })
+    /// The file of a socket that a predecessor has bound and passed. It stays the predecessor's
+    /// until this process serves, and says so by [`Self::own`]. `None`: it is gone.
+    pub fn adopt(path: &Path) -> Option<Self> {
+        let identity = identity(&fs::symlink_metadata(path).ok()?);
+        Some(Self { path: path.to_owned(), identity, removed: AtomicBool::new(true) })
+    }
+
+    /// From here on it is this process's to remove.
+    pub fn own(&self) {
+        self.removed.store(false, Ordering::Release);
     }
 
     /// Whether it is the file of the socket at this address.

@@ -168,6 +168,40 @@ fn an_exchange_ends_at_the_upstream_that_it_began_with() {
     assert!(before.is_left_alone());
 }
 
+/// Nothing of a configuration is put in force that fails at its end.
+#[test]
+fn what_cannot_be_begun_changes_nothing() {
+    let folder = Folder::new("reload-half");
+    let shop = shop();
+    let site = |name: &str, file: &str| {
+        let state = folder.path().join(file);
+        format!("[[site]]\nname = '{name}'\nhosts = '{name}'\nstate = '{}'\n", state.display())
+    };
+    let both = format!("{}{}", site("a", "a"), site("b", "b"));
+    let floodwall = Floodwall::start(&folder, shop.upstream(), &both);
+    let mut wire = connect(&floodwall);
+    let none = folder.path().join("none");
+    let log = format!("[access_log]\nformat = 'json'\nfile = '{}/log'\n", none.display());
+    for (second, what) in [
+        (site("c", "b"), "site c: its state file is that of site b"),
+        (site("c", "none/c"), "site c: cannot open the state file"),
+        (format!("{}{log}", site("c", "c")), "access_log.file: "),
+    ] {
+        floodwall.configure(&format!("mode = 'observe'\n{}{second}", site("a", "a")));
+        let (well, said) = floodwall.tell(&["reload"]);
+        assert!(!well && said.contains(what), "{said}");
+        for (host, expected) in [("a", "200"), ("b", "200"), ("c", "421")] {
+            assert_eq!(status(&ask(&mut wire, "/", host, "x=1")), expected, "{what}: {host}");
+        }
+    }
+    assert!(!floodwall.log().contains("observing only"));
+    // Whatever had begun is ended: it can begin.
+    floodwall.configure(&format!("{both}{}", site("c", "c")));
+    assert!(floodwall.tell(&["reload"]).0);
+    assert_eq!(status(&ask(&mut wire, "/", "c", "x=1")), "200");
+    assert!(floodwall.stop().success());
+}
+
 #[test]
 fn a_site_that_goes_and_comes_back_has_forgotten_nothing() {
     let folder = Folder::new("reload-sites");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use floodwall::proxy::clock::Clock;
 use floodwall::proxy::orders::Orders;
 use floodwall::proxy::passed::Passed;
-use floodwall::proxy::run::{Bound, RunError, run};
+use floodwall::proxy::run::{Bound, Ear, RunError, run};
 
 use floodwall::proxy::settings::{Door, DoorAddress, DoorKind};
 
@@ -113,7 +113,7 @@ fn sigterm_drains() {
             program: None,
             serving: &|| Ok(()),
         };
-        run(app, Passed::none(), &orders)
+        run(app, Passed::none(), &orders, Ear::open()?)
     });
     let mut client = loop {
         // Once it listens it has taken the signals over.

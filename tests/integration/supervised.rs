@@ -14,6 +14,7 @@ use crate::raw::Wire;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::front::free_address;
+use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
 
 /// The shortest that is promised to work.
@@ -129,4 +130,36 @@ fn a_watchdog_is_fed_only_while_every_core_runs() {
     process.wait().unwrap();
     filler.join().unwrap();
     drained.join().unwrap();
+}
+
+/// logrotate knows nothing of a start that takes long.
+#[test]
+fn a_reload_and_a_rotation_during_the_start_wait_for_its_end() {
+    let folder = Folder::new("supervised");
+    let notify = folder.path().join("notify");
+    let supervisor = Supervisor(UnixDatagram::bind(&notify).unwrap());
+    supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (state, log) = (folder.path().join("state"), folder.path().join("log"));
+    // It waits for what stands in its state file.
+    assert!(Command::new("mkfifo").arg(&state).status().unwrap().success());
+    let configuration = format!("listen = '{}'\nstate = '{}'\n", free_address(), state.display());
+    let stderr = fs::File::create(&log).unwrap();
+    let mut process =
+        Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, stderr.into());
+    let writer = fs::File::options().write(true).open(&state).unwrap();
+    let signal = |signal: &str| {
+        let sent = Command::new("kill").args([signal, &process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    };
+    signal("-USR1");
+    signal("-HUP");
+    drop(writer);
+    assert_eq!(supervisor.told(), "READY=1\n", "{}", fs::read_to_string(&log).unwrap());
+    assert!(supervisor.told().starts_with("RELOADING=1\n"));
+    assert_eq!(supervisor.told(), "READY=1\n");
+    await_that("the rotation", || {
+        fs::read_to_string(&log).unwrap().contains("\"message\":\"status\"")
+    });
+    signal("-TERM");
+    assert!(process.wait().unwrap().success());
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::raw::{Wire, values};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
+use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
 
@@ -152,4 +153,37 @@ fn the_control_socket_is_back_after_a_successor_that_failed_late() {
     await_that("it is obeyed again", || floodwall.tell(&["status"]).0);
     floodwall.signal("-TERM");
     await_that("its file goes with it", || !floodwall.control().exists());
+}
+
+/// nginx in front finds Floodwall by the file, whatever becomes of an upgrade.
+#[test]
+fn the_file_of_a_unix_socket_stays_until_a_successor_serves_without_it() {
+    let folder = Folder::new("upgrade-unix");
+    let socket = folder.path().join("http.sock");
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, taken) = (free_address(), holder.local_addr().unwrap());
+    let state = folder.path().join("state");
+    let listens =
+        |more: &str| format!("state = '{}'\nlisten = ['{address}'{more}]\n", state.display());
+    let with = format!(", 'unix:{}'", socket.display());
+    let mut floodwall = Floodwall::start_by_file(&folder, &listens(&with));
+    floodwall.configure(&listens(&format!("{with}, '{taken}'")));
+    let (well, said) = floodwall.tell(&["upgrade"]);
+    assert!(!well, "{said}");
+    assert!(floodwall.log().contains(&format!("cannot listen on {taken}")));
+    assert!(UnixStream::connect(&socket).is_ok(), "the file went with the successor that failed");
+    await_that("it is ready for the next", || floodwall.tell(&["status"]).0);
+    floodwall.configure(&listens(&with));
+    await_that("it is ready for the next", || floodwall.tell(&["reload"]).0);
+    floodwall.upgrade();
+    assert!(UnixStream::connect(&socket).is_ok());
+    // One that somebody has removed is there again.
+    std::fs::remove_file(&socket).unwrap();
+    floodwall.upgrade();
+    assert!(UnixStream::connect(&socket).is_ok());
+    floodwall.configure(&listens(""));
+    floodwall.upgrade();
+    await_that("nobody listens there any more", || !socket.exists());
+    floodwall.await_ended();
+    floodwall.stop_last();
 }

@@ -153,7 +153,7 @@ fn take_back(site: &Site) {
                 thread::sleep(TELL_INTERVAL);
             }
             Err(error) => {
-                tracing::error!(site = site.name, %error, "the state cannot be saved any more");
+                tracing::error!(site = site.name, %error, "the state is taken back, and not saved yet");
                 return;
             }
         }

@@ -146,7 +146,8 @@ impl fmt::Display for TakeOverError {
         match self {
             Self::NoPredecessor { path, source } => write!(
                 f,
-                "there is nobody to take over from at {}: {source}; start without --take-over",
+                "there is nobody to take over from at {}: {source}; start without --take-over. Where \
+                 `control` or `state` was changed, only a restart puts that in force",
                 path.display()
             ),
             Self::Refused(why) => write!(f, "the running process does not hand over: {why}"),

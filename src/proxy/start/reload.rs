@@ -61,6 +61,18 @@ impl<'a> Reload<'a> {
         };
         let (cores, clock) = (settings.cores(), self.app.clock);
         let new = config.sites().iter().filter(|site| old(site).is_none()).map(|site| {
+            let had = before.sites.all().iter().chain(&state.retired).find(|old| {
+                let state = old.shield.state.as_ref().map(|state| state.path());
+                state.is_some() && state == site.state()
+            });
+            if let Some(had) = had {
+                return Err(format!(
+                    "site {}: its state file is that of site {}: only a restart gives a site \
+                     another name; without one give it another file",
+                    site.name(),
+                    had.name
+                ));
+            }
             let made = begin(&config, site, None, cores, clock, &self.app.seats);
             made.map_err(|error| format!("site {}: {error}", site.name()))
         });
