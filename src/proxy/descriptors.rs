@@ -12,6 +12,9 @@ const RESERVED: u64 = 64;
 const RESERVED_FOR_CORE: u64 = 8;
 /// A connection that has an exchange needs a second one, to the application.
 const FOR_CONNECTION: u64 = 2;
+/// Over HTTP/2 a few connections can have as many exchanges as there may be connections, beside
+/// those of the others.
+const FOR_STREAM: u64 = 1;
 
 /// Raises the limit of open descriptors as far as an unprivileged process may; the limit that
 /// holds then, `None` if there is none. Most systems start processes with a limit of 1,024 only
@@ -25,11 +28,12 @@ pub fn raise() -> Option<u64> {
     }
 }
 
-/// How many connections of clients fit under a limit of open descriptors. At least one: what it
-/// cannot have it will hear from the system.
-pub fn fitting(limit: u64, cores: usize) -> usize {
+/// How many connections of clients fit under a limit of open descriptors, where they may speak
+/// HTTP/2 or not. At least one: what it cannot have it will hear from the system.
+pub fn fitting(limit: u64, cores: usize, http2: bool) -> usize {
     let reserved = RESERVED + RESERVED_FOR_CORE * cores as u64;
-    let connections = limit.saturating_sub(reserved) / FOR_CONNECTION;
+    let each = FOR_CONNECTION + if http2 { FOR_STREAM } else { 0 };
+    let connections = limit.saturating_sub(reserved) / each;
     usize::try_from(connections).unwrap_or(usize::MAX).max(1)
 }
 
@@ -46,9 +50,10 @@ mod tests {
 
     #[test]
     fn every_connection_that_fits_can_have_an_exchange() {
-        assert_eq!(fitting(20_000, 2), (20_000 - 80) / 2);
-        assert_eq!(fitting(1_024, 4), 464);
-        assert_eq!(fitting(10, 1), 1);
+        assert_eq!(fitting(20_000, 2, false), (20_000 - 80) / 2);
+        assert_eq!(fitting(20_000, 2, true), (20_000 - 80) / 3);
+        assert_eq!(fitting(1_024, 4, false), 464);
+        assert_eq!(fitting(10, 1, true), 1);
     }
 
     #[test]

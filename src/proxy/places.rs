@@ -70,9 +70,14 @@ pub struct InLine {
 }
 
 impl Places {
-    /// Connections at most, from now on; 0: any number. What is open stays so.
-    pub fn limit_to(&self, limit: usize) {
-        self.lock().limit = limit;
+    /// Connections at most, from now on; 0: any number. What is open stays so, and who waits has
+    /// what there is more.
+    pub fn limit_to(self: &Arc<Self>, limit: usize) {
+        let mut line = self.lock();
+        line.limit = limit;
+        while (limit == 0 || line.open < limit) && self.grant(&mut line) {
+            self.set_open(&mut line, |open| open + 1);
+        }
     }
 
     /// A place, now or later. At most `longest` wait, if there is such a bound.
@@ -143,17 +148,24 @@ impl Places {
     /// Gives a place to who waits first, unless there are too many.
     fn release(self: &Arc<Self>) {
         let mut line = self.lock();
-        while line.limit == 0 || line.open <= line.limit {
-            let Some(first) = line.waiting.pop_front() else { break };
-            self.note_waiting(&line);
+        let fits = line.limit == 0 || line.open <= line.limit;
+        if !(fits && self.grant(&mut line)) {
+            self.set_open(&mut line, |open| open.saturating_sub(1));
+        }
+    }
+
+    /// Gives a place to who waits first. False if nobody does.
+    fn grant(self: &Arc<Self>, line: &mut Line) -> bool {
+        while let Some(first) = line.waiting.pop_front() {
+            self.note_waiting(line);
             let place = Granted::Place(Place(Some(Arc::clone(self))));
             match first.granted.send(place) {
                 // Who is gone needs none, and must not give it back while the line is locked.
                 Err(Granted::Place(mut place)) => drop(place.0.take()),
-                Ok(()) | Err(Granted::Link(_)) => return,
+                Ok(()) | Err(Granted::Link(_)) => return true,
             }
         }
-        self.set_open(&mut line, |open| open.saturating_sub(1));
+        false
     }
 
     fn leave(&self, ticket: u64) {
@@ -275,6 +287,23 @@ mod tests {
         held.pop();
         drop(has_place(&mut line).expect("its turn"));
         assert_eq!(places.open(), 0);
+    }
+
+    /// While somebody waits, whoever comes waits too, and who leaves is replaced: without this a
+    /// line that never ends would keep the old limit for ever.
+    #[test]
+    fn a_higher_limit_lets_in_who_waits() {
+        let places = places(1);
+        let _held = taken(places.ask(0, None));
+        let gone = waits(places.ask(0, None));
+        let mut line: Vec<_> = (0..3).map(|_| waits(places.ask(0, None))).collect();
+        drop(gone);
+        places.limit_to(3);
+        let in_line = line.iter_mut().filter_map(has_place).collect::<Vec<_>>();
+        assert_eq!((in_line.len(), places.open(), places.waiting()), (2, 3, 1));
+        places.limit_to(0);
+        let last = line.iter_mut().find_map(has_place);
+        assert_eq!((last.is_some(), places.open(), places.waiting()), (true, 4, 0));
     }
 
     #[tokio::test]

@@ -336,7 +336,7 @@ fn names(policy: &Policy) -> Vec<String> {
 fn fit(settings: &mut Settings) {
     let cores = settings.cores();
     let Some(limit) = descriptors::raise() else { return };
-    let fitting = descriptors::fitting(limit, cores);
+    let fitting = descriptors::fitting(limit, cores, settings.http2.enabled);
     let connections = &mut settings.downstream_limits.connections;
     if *connections > fitting {
         tracing::warn!(

@@ -11,6 +11,7 @@ use crate::raw::{Application, OK, Wire};
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
+use crate::support::frames::Frames;
 use crate::support::inside::await_that;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -63,7 +64,8 @@ fn is_served(client: &mut Wire) -> bool {
 fn the_limit_of_open_files_is_raised_and_connections_fit_under_it() {
     let folder = Folder::new("files");
     let application = Application::tcp();
-    let configuration = "cores = 1\n[downstream_limits]\nconnections = 1000\n";
+    let configuration =
+        "cores = 1\n[downstream_limits]\nconnections = 1000\n[http2]\nenabled = false\n";
     let floodwall =
         Floodwall::start_with_files((100, 170), &folder, &upstream(&application), configuration);
     let log = floodwall.log();
@@ -85,6 +87,43 @@ fn the_limit_of_open_files_is_raised_and_connections_fit_under_it() {
         wire.send(OK);
         assert!(client.head().starts_with("HTTP/1.1 200 "));
     }
+    assert!(floodwall.stop().success());
+    assert!(!read(&folder).contains("\"kind\":\"accept\""));
+}
+
+/// As many streams as there may be connections, on one of them, and an exchange on each of the others.
+#[test]
+fn what_http2_adds_fits_under_the_limit_of_open_files_too() {
+    let folder = Folder::new("files");
+    let application = Application::tcp();
+    // More than the budget of a client has.
+    let rule = "[[rule]]\nname = 'all'\npath = '/'\naction = 'forward'\n";
+    let configuration = format!("cores = 1\n{rule}[downstream_limits]\nconnections = 1000\n");
+    let floodwall =
+        Floodwall::start_with_files((100, 170), &folder, &upstream(&application), &configuration);
+    // 170 in all, 72 for itself, and three for each connection.
+    let log = floodwall.log();
+    assert!(log.contains("\"connections\":32"), "{log}");
+    let mut streams = Frames::connect(floodwall.address().parse().expect("an address"), &[]);
+    (0..32).for_each(|number| streams.get(1 + number * 2, &[]));
+    let mut working: Vec<Wire> = (0..32).map(|_| application.accept()).collect();
+    let clients: Vec<Wire> = (0..31)
+        .map(|_| {
+            let mut client = connect(&floodwall);
+            client.send(GET);
+            working.push(application.accept());
+            client
+        })
+        .collect();
+    assert_eq!(connect(&floodwall).rest(), "", "one more is refused");
+    for mut wire in working {
+        wire.head();
+        wire.send(OK);
+    }
+    for mut client in clients {
+        assert!(client.head().starts_with("HTTP/1.1 200 "));
+    }
+    drop(streams);
     assert!(floodwall.stop().success());
     assert!(!read(&folder).contains("\"kind\":\"accept\""));
 }

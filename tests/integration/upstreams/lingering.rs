@@ -108,8 +108,9 @@ fn chunks_without_an_end_are_read_before_the_connection_ends() {
 #[test]
 fn nobody_lingers_for_ever() {
     const PROMISED_BYTES: usize = 16 << 20;
-    /// Longer than a client may pause.
-    const SILENCE: Duration = Duration::from_secs(3);
+    /// Longer than a client may pause: a second in which its body is read, and two more. To look
+    /// is to send something, and who sends something may pause anew.
+    const SILENCE: Duration = Duration::from_millis(3_500);
     let server = Backend::start();
     let floodwall = refusing(&server);
     let mut client = refused(&floodwall, 1 << 30);
