@@ -7,9 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,13 +21,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::account::{self, Account};
 use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
+use super::ending::{Ending, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::headers::Fault;
@@ -38,17 +36,17 @@ use super::in_force::InForce;
 use super::introduction::{self, Refusal};
 use super::listen;
 use super::live::Token;
-use super::pace::{Alarm, Pace};
+use super::overdue::Watch;
+use super::pace::Pace;
 use super::preface::{self, Spoken};
 use super::replies;
-use super::seat::{Overdue, Phase, Running, Seat};
+use super::seat::{Overdue, Phase, Running};
 use super::seats::{Entered, Taken};
 use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
 use super::tls;
 use super::upload::Upload;
 use super::{forwarded, redirect};
-use crate::guard::moment::Moment;
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
@@ -57,8 +55,6 @@ const FREE_HEADERS: usize = 100;
 const GRACE: Duration = Duration::from_secs(5);
 /// hyper takes no smaller buffer.
 const SMALLEST_BUFFER: usize = 8192;
-/// How long an idle client may take to acknowledge that no other request is taken.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How a request came in: what its exchange must know of that.
 #[derive(Clone, Debug)]
@@ -113,66 +109,6 @@ pub enum Place {
     Connection(Arc<Taken>, Running),
     /// One of those that a connection has at once, and its client.
     Stream(Arc<(OwnedSemaphorePermit, Entered)>),
-}
-
-/// Whether connections are to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    Not,
-    /// With the exchange that runs; at once if none does.
-    Now,
-    /// With the next response, which says so: whoever is just sending a request on an idle
-    /// connection would else find it closed.
-    Gently,
-}
-
-/// Whether one is to end, told once.
-pub(super) struct Stop {
-    told: bool,
-    ending: watch::Receiver<Ending>,
-    /// How long it stays when it is to end gently, for its client to send another request.
-    grace: Duration,
-    pause: Option<Pin<Box<Sleep>>>,
-}
-
-impl Stop {
-    fn new(ending: watch::Receiver<Ending>, grace: Duration) -> Self {
-        Self { told: false, ending, grace, pause: None }
-    }
-
-    /// Waits until asked to stop, which it is once.
-    pub(super) async fn asked(&mut self) {
-        if self.told {
-            return std::future::pending().await;
-        }
-        self.ending().await;
-        self.told = true;
-    }
-
-    /// The same, but where it may end gently so much later.
-    async fn asked_gently(&mut self) {
-        if self.told {
-            return std::future::pending().await;
-        }
-        if self.ending().await == Ending::Gently {
-            let grace = self.grace;
-            let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(grace)));
-            pause.as_mut().await;
-        }
-        self.told = true;
-    }
-
-    /// Has it told once more, to whoever serves from here on.
-    fn repeat(&mut self) {
-        self.told = false;
-    }
-
-    /// How it is to end, once it is.
-    async fn ending(&mut self) -> Ending {
-        // An error says that nobody is there any more who could say it.
-        let ending = self.ending.wait_for(|ending| *ending != Ending::Not).await;
-        ending.map_or(Ending::Now, |ending| *ending)
-    }
 }
 
 /// What can be spoken on a connection, made once for each configuration.
@@ -497,50 +433,6 @@ async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
 /// like. hyper closes it, but says that it is kept.
 fn is_endless(response: &Response<DownstreamBody>, version: Version) -> bool {
     version == Version::HTTP_10 && response.body().size_hint().exact().is_none()
-}
-
-/// Notices when a connection is to be cut off. One timer for all that it may wait for.
-pub(super) struct Watch<'a> {
-    core: &'a Core,
-    limits: &'a DownstreamLimits,
-    seat: &'a Seat,
-    alarm: Alarm,
-    /// When the client was told that no other request is taken.
-    told: Option<Moment>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(core: &'a Core, limits: &'a DownstreamLimits, seat: &'a Seat) -> Self {
-        let now = core.clock.now();
-        // An exchange may end, in part, in another task than the connection's: the connection is
-        // idle then and nobody sets the alarm, so it must ring before an idle connection is due.
-        let alarm = Alarm::new(now, limits.idle_timeout);
-        Self { core, limits, seat, alarm, told: None }
-    }
-
-    /// The client has been told that no other request is taken: once idle, it need not stay idle
-    /// for long.
-    pub(super) fn told(&mut self) {
-        self.told.get_or_insert(self.core.clock.now());
-    }
-
-    /// Whether it has been told.
-    pub(super) fn is_told(&self) -> bool {
-        self.told.is_some()
-    }
-
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Overdue> {
-        let due = match (self.told, self.seat.phase()) {
-            (Some(told), Phase::Silent(since) | Phase::Idle(since)) if !self.seat.is_blocked() => {
-                Some((told.max(since).after(LAST_WORDS), Overdue::Idle))
-            }
-            _ => self.seat.due(self.limits),
-        };
-        let Some((due, overdue)) = due else {
-            return self.alarm.poll(cx, &self.core.clock, Moment::NEVER).map(|()| Overdue::Idle);
-        };
-        self.alarm.poll(cx, &self.core.clock, due).map(|()| overdue)
-    }
 }
 
 fn http1(limits: &DownstreamLimits) -> http1::Builder {

@@ -6,7 +6,7 @@
 //! Until it is gone each tells the other what it charges and which keys come and go; a key is told
 //! before its client learns of it. A successor that fails before it serves leaves everything as it
 //! was. It promises that no listening socket is ever closed, and that one process at a time writes a
-//! state file. What is said on the wire is in [`wire`].
+//! state file. What is said on the wire is in `wire`.
 
 pub mod predecessor;
 pub mod successor;

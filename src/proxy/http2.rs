@@ -21,7 +21,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::account::Account;
-use super::connection::{Arrival, Connection, Place, Stop};
+use super::connection::{Arrival, Connection, Place};
+use super::ending::Stop;
 use super::exchange::exchange;
 use super::failure::Failure;
 use super::replies::{self, Accepts};

@@ -8,8 +8,9 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Type};
 use tokio::sync::watch;
 
-use super::connection::{Connection, Ending, Protocols};
+use super::connection::{Connection, Protocols};
 use super::core::Core;
+use super::ending::Ending;
 use super::failure::Failure;
 use super::forwarded;
 use super::in_force::InForce;

@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::checks;
-use super::connection::Ending;
 use super::control::{Control, ControlError, Order};
 use super::core::{App, Core};
+use super::ending::Ending;
 use super::orders::{self, EarlySignals, Orders};
 use super::passed::{Passed, PassedSocket};
 use super::settings::{DoorAddress, DoorKind};

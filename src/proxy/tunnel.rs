@@ -2,7 +2,7 @@
 //!
 //! It owns both ends, and passes on what comes, without a look. It promises that what came behind
 //! the heads is not lost, that one side's end is passed on while the other goes on, that no more
-//! than [`BUFFER_BYTES`] wait in each direction, and that the tunnel ends when nothing moves or one
+//! than `BUFFER_BYTES` wait in each direction, and that the tunnel ends when nothing moves or one
 //! side takes nothing. It refuses to know what is spoken.
 
 use std::io::{self, IoSlice};
