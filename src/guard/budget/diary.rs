@@ -11,6 +11,9 @@ use crate::guard::gcra::Gcra;
 use crate::guard::key::CellHash;
 use crate::guard::moment::Moment;
 
+/// What another process can hold of one cell, at most: beside what this one holds it fits there.
+const MOST_LENT: i64 = 1 << 30;
+
 /// Whose cell it is. A strict bucket is that of all clients that found no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Whose {
@@ -171,12 +174,14 @@ impl Budgets {
     pub fn take(&self, budget: &str, told: Told, now: Moment) {
         let named = |line: &Line| line.name == budget;
         let Some(slot) = self.memory.site.lock().lines.iter().position(named) else { return };
-        let Some((whose, change)) = told.read(slot) else { return };
+        let Some((whose, mut change)) = told.read(slot) else { return };
         if change.held != 0 {
             let mut lent = self.memory.lent.lock();
             let held = lent.entry(whose).or_default();
-            *held = held.saturating_add(change.held);
-            if *held == 0 {
+            // Nobody gives back more than it holds: what is put in the cell must come out again.
+            let after = held.saturating_add(change.held).clamp(0, MOST_LENT);
+            change.held = after - std::mem::replace(held, after);
+            if after == 0 {
                 lent.remove(&whose);
             }
         }
