@@ -70,6 +70,8 @@ pub fn main() -> ExitCode {
 
 fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     let config = source.config()?;
+    // As in `check`: a start that cannot go well is not to be tried again by whoever supervises it.
+    certificates(&config)?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Text => Format::Text,
@@ -94,10 +96,15 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
 
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
-    let certificates = floodwall::proxy::start::certificates(&config)
-        .map_err(|error| Trouble::Misconfigured(error.to_string()))?;
+    let certificates = certificates(&config)?;
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
     Ok(format!("{}: ok\n{}{certificates}{sites}", source.name(), config.summary()))
+}
+
+/// What there is to say of the certificates, keys and authorities that the configuration names.
+fn certificates(config: &Config) -> Result<String, Trouble> {
+    floodwall::proxy::start::certificates(config)
+        .map_err(|error| Trouble::Misconfigured(error.to_string()))
 }
 
 /// What the tables of a site take at most, and what a start would find in its state file.

@@ -97,7 +97,7 @@ fn a_file_that_cannot_be_used_is_named_with_what_to_do() {
     ] {
         let issued = Issued { certificate: certificate.clone(), key: key.clone() };
         let blamed = blamed.display().to_string();
-        for (command, expected) in [("check", 2), ("run", 1)] {
+        for (command, expected) in [("check", 2), ("run", 2)] {
             let (code, said) = said(command, &issued);
             assert_eq!(code, Some(expected), "{said}");
             assert!(said.contains(&blamed) && said.contains(remedy), "{blamed}, {remedy}: {said}");
