@@ -3,21 +3,13 @@
 
 use std::process::Command;
 
-use crate::raw::{Wire, values};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::recorder::Recorder;
+use crate::support::shop::{ask, connect};
 
 const TIGHT: &str = "[session]\nunknown = 'drop'\n[budget.anonymous]\n\
                      client = { rate = '1/h', burst = 2 }\nsite = { rate = '1/h', burst = 2 }\n";
-
-fn ask(wire: &mut Wire, target: &str) -> String {
-    wire.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
-    let head = wire.head();
-    let length = values(&head, "content-length");
-    wire.exactly(length.first().map_or(0, |length| length.parse().unwrap()));
-    head
-}
 
 #[test]
 fn a_running_process_says_who_would_be_refused_and_changes_nothing() {
@@ -36,14 +28,13 @@ fn a_running_process_says_who_would_be_refused_and_changes_nothing() {
     assert!(well && said.contains("2 of 2") && !said.contains("(no process"), "{said}");
     let before = explained(&[]);
     assert_eq!(before, explained(&[]), "asking changes nothing");
-    let address: std::net::SocketAddr = floodwall.address().parse().unwrap();
-    let mut wire = Wire::tcp(std::net::TcpStream::connect(address).unwrap());
+    let mut wire = connect(floodwall.address());
     for _ in 0..2 {
-        assert!(ask(&mut wire, "/cart/").starts_with("HTTP/1.1 200 "));
+        assert!(ask(&mut wire, "a", "/cart/", "x=1").starts_with("HTTP/1.1 200 "));
     }
     let (well, said) = explained(&[]);
     assert!(well && said.contains("refused") && said.contains("0 of 2"), "{said}");
-    assert!(ask(&mut wire, "/cart/").starts_with("HTTP/1.1 429 "));
+    assert!(ask(&mut wire, "a", "/cart/", "x=1").starts_with("HTTP/1.1 429 "));
     let known = "sessionid=abcdefghabcdefghabcdefghabcdefgh";
     let (_, said) = explained(&["--cookie", known]);
     assert!(said.contains("a live session, paid for"), "{said}");

@@ -2,28 +2,14 @@
 
 use std::time::Duration;
 
-use crate::raw::{Application, OK, Proxy, Wire, settings};
+use crate::raw::{Application, OK, Proxy, Wire, patient};
 use crate::support::attack::bounded;
 use crate::support::frames::{CANCEL, Frames, NO_ERROR, REFUSED_STREAM};
 use crate::support::inside::await_that;
-use crate::support::single::Single;
 use crate::upgrades::ECHO_AGREED;
 
 /// What a test waits for that is to happen after this.
 const SHORT: Duration = Duration::from_millis(200);
-/// For what must not happen in a test.
-const LONG: Duration = Duration::from_secs(300);
-
-/// No limit that a test could meet without meaning to.
-fn patient(application: &Application) -> Single {
-    let mut settings = settings(application.address.clone());
-    let limits = &mut settings.downstream_limits;
-    limits.header_timeout = LONG;
-    limits.idle_timeout = LONG;
-    limits.body_timeout = LONG;
-    limits.send_timeout = LONG;
-    settings
-}
 
 fn connect(proxy: &Proxy) -> Frames {
     Frames::connect(proxy.address(), &[])

@@ -7,34 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use floodwall::proxy::settings::UpstreamLimits;
 use socket2::{Domain, Socket, Type};
 
-use crate::raw::{Application, OK, Proxy, Wire, has, settings, values};
+use crate::raw::{Application, OK, Proxy, Wire, has, patient, values};
 use crate::support::attack::bounded;
 use crate::support::inside::await_that;
-use crate::support::single::Single;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 /// What a test waits for that is to happen after this.
 const SHORT: Duration = Duration::from_millis(200);
-/// For what must not happen in a test.
-const LONG: Duration = Duration::from_secs(300);
 /// Between two drops of what drips.
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// No limit that a test could meet without meaning to.
-fn patient(application: &Application) -> Single {
-    let mut settings = settings(application.address.clone());
-    let limits = &mut settings.downstream_limits;
-    limits.header_timeout = LONG;
-    limits.idle_timeout = LONG;
-    limits.body_timeout = LONG;
-    limits.send_timeout = LONG;
-    settings.site.upstream_limits =
-        UpstreamLimits { response_timeout: LONG, ..settings.site.upstream_limits };
-    settings
-}
 
 /// A connection from one of the addresses of this machine, with little room for what it receives.
 fn connect_from(source: [u8; 4], address: SocketAddr) -> Wire {

@@ -96,6 +96,22 @@ pub fn settings(upstream: Address) -> Single {
     Single { shell, site }
 }
 
+/// For what must not happen in a test.
+const LONG: Duration = Duration::from_secs(300);
+
+/// No limit that a test could meet without meaning to.
+pub fn patient(application: &Application) -> Single {
+    let mut settings = settings(application.address.clone());
+    let limits = &mut settings.downstream_limits;
+    limits.header_timeout = LONG;
+    limits.idle_timeout = LONG;
+    limits.body_timeout = LONG;
+    limits.send_timeout = LONG;
+    settings.site.upstream_limits =
+        UpstreamLimits { response_timeout: LONG, ..settings.site.upstream_limits };
+    settings
+}
+
 /// The guard as it is without a configuration file, keeping nothing.
 pub fn shield() -> Arc<Shield> {
     let config = Config::parse("test", b"state = ''", Overrides::default()).unwrap();

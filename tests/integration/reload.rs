@@ -5,47 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::{fs, thread};
 
-use crate::raw::{Application, OK, Wire};
+use crate::raw::{Application, OK};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
+use crate::support::shop::{ask, connect, session_of, shop, status};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
-
-/// A page of its own for each request, which creates a session.
-fn shop() -> Recorder {
-    let keys = AtomicUsize::new(0);
-    Recorder::start(move |_| {
-        let key = format!("{:032x}", keys.fetch_add(1, Ordering::SeqCst));
-        format!(
-            "HTTP/1.1 200 OK\r\nSet-Cookie: sessionid={key}; Path=/\r\nContent-Length: 0\r\n\r\n"
-        )
-    })
-}
-
-fn connect(floodwall: &Floodwall) -> Wire {
-    let address: std::net::SocketAddr = floodwall.address().parse().unwrap();
-    Wire::tcp(std::net::TcpStream::connect(address).unwrap())
-}
-
-/// The status and the head of an answer without content.
-fn ask(wire: &mut Wire, target: &str, host: &str, cookie: &str) -> String {
-    wire.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n"));
-    let head = wire.head();
-    let length = crate::raw::values(&head, "content-length");
-    wire.exactly(length.first().map_or(0, |length| length.parse().unwrap()));
-    head
-}
-
-/// The session that an answer brings.
-fn cookie_of(head: &str) -> String {
-    crate::raw::values(head, "set-cookie")[0].split(';').next().unwrap().to_owned()
-}
-
-fn status(head: &str) -> &str {
-    head.split(' ').nth(1).unwrap()
-}
 
 fn budget(rate: &str, burst: u32) -> String {
     format!(
@@ -62,17 +29,17 @@ fn the_connection_stays_and_the_next_request_meets_the_new_rules() {
     let socket = fs::symlink_metadata(floodwall.control()).unwrap();
     assert!(socket.file_type().is_socket());
     assert_eq!(socket.permissions().mode() & 0o777, 0o600);
-    let mut wire = connect(&floodwall);
-    assert_eq!(status(&ask(&mut wire, "/gone/", "a", "x=1")), "200");
+    let mut wire = connect(floodwall.address());
+    assert_eq!(status(&ask(&mut wire, "a", "/gone/", "x=1")), "200");
     let rule =
         "[[rule]]\nname = 'gone'\npath = '/gone/'\naction = 'answer'\nanswer = { status = 410 }";
     floodwall.configure(rule);
     assert_eq!(floodwall.tell(&["reload"]), (true, "the configuration is in force\n".into()));
-    assert_eq!(status(&ask(&mut wire, "/gone/", "a", "x=1")), "410");
+    assert_eq!(status(&ask(&mut wire, "a", "/gone/", "x=1")), "410");
     floodwall.configure("");
     floodwall.signal("-HUP");
     await_that("SIGHUP reloads", || floodwall.log().matches("reloaded: ").count() == 2);
-    assert_eq!(status(&ask(&mut wire, "/gone/", "a", "x=1")), "200");
+    assert_eq!(status(&ask(&mut wire, "a", "/gone/", "x=1")), "200");
     assert_eq!(floodwall.log().matches("floodwall starts").count(), 1);
 }
 
@@ -87,9 +54,9 @@ fn a_bad_one_is_refused_as_check_does_and_the_old_one_stays() {
     assert!(said.contains("floodwall.toml:1:2: unknown key \"sesion\""), "{said}");
     assert!(said.contains("did you mean `session`?"), "{said}");
     assert!(floodwall.log().contains("not reloaded: the old configuration stays"));
-    let mut wire = connect(&floodwall);
+    let mut wire = connect(floodwall.address());
     let statuses: Vec<String> =
-        (0..3).map(|_| status(&ask(&mut wire, "/", "a", "x=1")).to_owned()).collect();
+        (0..3).map(|_| status(&ask(&mut wire, "a", "/", "x=1")).to_owned()).collect();
     assert_eq!(statuses, ["200", "429", "429"]);
 }
 
@@ -118,24 +85,23 @@ fn no_budget_is_refilled_and_no_session_forgotten() {
     let folder = Folder::new("reload-budgets");
     let shop = shop();
     let floodwall = Floodwall::start(&folder, shop.upstream(), &budget("1/h", 3));
-    let mut wire = connect(&floodwall);
-    let head = ask(&mut wire, "/", "a", "x=1");
-    let mut cookie = cookie_of(&head);
+    let mut wire = connect(floodwall.address());
+    let head = ask(&mut wire, "a", "/", "x=1");
+    let cookie = session_of(&head).unwrap();
     for _ in 0..2 {
-        assert_eq!(status(&ask(&mut wire, "/", "a", "x=1")), "200");
+        assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "200");
     }
     for (rate, burst) in [("1/h", 3), ("2/h", 3), ("1/d", 2), ("1/h", 3)] {
         floodwall.configure(&budget(rate, burst));
         assert!(floodwall.tell(&["reload"]).0);
-        assert_eq!(status(&ask(&mut wire, "/", "a", "x=1")), "429", "{rate} {burst}");
-        let known = ask(&mut wire, "/", "a", &cookie);
+        assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "429", "{rate} {burst}");
+        let known = ask(&mut wire, "a", "/", &cookie);
         assert_eq!(status(&known), "200", "{rate} {burst}");
-        cookie = cookie_of(&known);
     }
     // Room for more is room at once.
     floodwall.configure(&budget("1/h", 5));
     assert!(floodwall.tell(&["reload"]).0);
-    assert_eq!(status(&ask(&mut wire, "/", "a", "x=1")), "200");
+    assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "200");
 }
 
 #[test]
@@ -151,7 +117,7 @@ fn an_exchange_ends_at_the_upstream_that_it_began_with() {
         format!("[[site]]\nname = 'a'\nupstream = 'http://127.0.0.1:{port}'\n")
     };
     let floodwall = Floodwall::start(&folder, "http://127.0.0.1:1", &site(&before));
-    let (mut running, mut next) = (connect(&floodwall), connect(&floodwall));
+    let (mut running, mut next) = (connect(floodwall.address()), connect(floodwall.address()));
     running.send(GET);
     let mut wire = before.accept();
     wire.head();
@@ -179,7 +145,7 @@ fn what_cannot_be_begun_changes_nothing() {
     };
     let both = format!("{}{}", site("a", "a"), site("b", "b"));
     let floodwall = Floodwall::start(&folder, shop.upstream(), &both);
-    let mut wire = connect(&floodwall);
+    let mut wire = connect(floodwall.address());
     let none = folder.path().join("none");
     let log = format!("[access_log]\nformat = 'json'\nfile = '{}/log'\n", none.display());
     for (second, what) in [
@@ -191,14 +157,14 @@ fn what_cannot_be_begun_changes_nothing() {
         let (well, said) = floodwall.tell(&["reload"]);
         assert!(!well && said.contains(what), "{said}");
         for (host, expected) in [("a", "200"), ("b", "200"), ("c", "421")] {
-            assert_eq!(status(&ask(&mut wire, "/", host, "x=1")), expected, "{what}: {host}");
+            assert_eq!(status(&ask(&mut wire, host, "/", "x=1")), expected, "{what}: {host}");
         }
     }
     assert!(!floodwall.log().contains("observing only"));
     // Whatever had begun is ended: it can begin.
     floodwall.configure(&format!("{both}{}", site("c", "c")));
     assert!(floodwall.tell(&["reload"]).0);
-    assert_eq!(status(&ask(&mut wire, "/", "c", "x=1")), "200");
+    assert_eq!(status(&ask(&mut wire, "c", "/", "x=1")), "200");
     assert!(floodwall.stop().success());
 }
 
@@ -209,26 +175,26 @@ fn a_site_that_goes_and_comes_back_has_forgotten_nothing() {
     let first = format!("{}[[site]]\nname = 'a'\nhosts = 'a'\n", budget("1/h", 1));
     let both = format!("{first}[[site]]\nname = 'b'\nhosts = 'b'\n");
     let mut floodwall = Floodwall::start(&folder, shop.upstream(), &first);
-    let mut wire = connect(&floodwall);
-    assert_eq!(status(&ask(&mut wire, "/", "b", "x=1")), "421");
+    let mut wire = connect(floodwall.address());
+    assert_eq!(status(&ask(&mut wire, "b", "/", "x=1")), "421");
     floodwall.configure(&both);
     assert!(floodwall.tell(&["reload"]).0);
-    assert_eq!(status(&ask(&mut wire, "/", "b", "x=1")), "200");
-    assert_eq!(status(&ask(&mut wire, "/", "b", "x=1")), "429");
-    assert_eq!(status(&ask(&mut wire, "/", "a", "x=1")), "200");
+    assert_eq!(status(&ask(&mut wire, "b", "/", "x=1")), "200");
+    assert_eq!(status(&ask(&mut wire, "b", "/", "x=1")), "429");
+    assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "200");
     floodwall.configure(&first);
     assert!(floodwall.tell(&["reload"]).0);
-    assert_eq!(status(&ask(&mut wire, "/", "b", "x=1")), "421");
+    assert_eq!(status(&ask(&mut wire, "b", "/", "x=1")), "421");
     floodwall.configure(&both);
     assert!(floodwall.tell(&["reload"]).0);
-    assert_eq!(status(&ask(&mut wire, "/", "b", "x=1")), "429");
+    assert_eq!(status(&ask(&mut wire, "b", "/", "x=1")), "429");
     floodwall.configure(&first);
     assert!(floodwall.tell(&["reload"]).0);
     floodwall.await_said("reloaded");
     assert!(floodwall.stop().success());
     // A site that was gone at the end was saved all the same.
     let floodwall = Floodwall::start(&folder, shop.upstream(), &both);
-    assert_eq!(status(&ask(&mut connect(&floodwall), "/", "b", "x=1")), "429");
+    assert_eq!(status(&ask(&mut connect(floodwall.address()), "b", "/", "x=1")), "429");
 }
 
 /// Fifty reloads while four clients ask on connections that stay, and four on new ones each time.
@@ -244,12 +210,12 @@ fn no_request_fails_while_the_configuration_is_replaced() {
             let (floodwall, stop, asked) =
                 (Arc::clone(&floodwall), Arc::clone(&stop), Arc::clone(&asked));
             thread::spawn(move || {
-                let mut wire = connect(&floodwall);
+                let mut wire = connect(floodwall.address());
                 while !stop.load(Ordering::SeqCst) {
                     if index % 2 == 0 {
-                        wire = connect(&floodwall);
+                        wire = connect(floodwall.address());
                     }
-                    assert_eq!(status(&ask(&mut wire, "/", "a", "x=1")), "200");
+                    assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "200");
                     asked.fetch_add(1, Ordering::SeqCst);
                 }
             })

@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use crate::raw::{Application, Wire, values};
+use crate::raw::Application;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
+use crate::support::shop::{ask, connect, session_of, shop, status};
 
 const TIGHT: &str = "[session]\nunknown = 'drop'\n[budget.anonymous]\n\
                      client = { rate = '1/d', burst = 3 }\nsite = { rate = '1/d', burst = 3 }\n";
@@ -23,39 +24,6 @@ const TIGHT: &str = "[session]\nunknown = 'drop'\n[budget.anonymous]\n\
 /// A free port, to be listened on by one process after the other.
 fn port() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-fn connect(address: &str) -> Wire {
-    let address: SocketAddr = address.parse().unwrap();
-    Wire::tcp(TcpStream::connect(address).unwrap())
-}
-
-fn ask(wire: &mut Wire, target: &str, cookie: &str) -> String {
-    wire.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"));
-    let head = wire.head();
-    let length = values(&head, "content-length");
-    wire.exactly(length.first().map_or(0, |length| length.parse().unwrap()));
-    head
-}
-
-fn status(head: &str) -> &str {
-    head.split(' ').nth(1).unwrap()
-}
-
-fn session_of(head: &str) -> String {
-    values(head, "set-cookie")[0].split(';').next().unwrap().to_owned()
-}
-
-/// Creates a session for whoever brings none, and leaves the others theirs.
-fn shop() -> Recorder {
-    let keys = AtomicUsize::new(0);
-    Recorder::start(move |request| {
-        let known = format!("{request:?}").contains("sessionid=");
-        let key = format!("{:032x}", keys.fetch_add(1, Ordering::SeqCst));
-        let cookie = format!("Set-Cookie: sessionid={key}; Path=/\r\n");
-        let cookie = if known { "" } else { &cookie };
-        format!("HTTP/1.1 200 OK\r\n{cookie}Content-Length: 2\r\n\r\nok")
-    })
 }
 
 /// curl asks ten thousand times on a few connections, and new connections come all the while, as
@@ -82,7 +50,7 @@ fn no_request_fails_while_the_program_is_replaced() {
             thread::spawn(move || {
                 let mut wire = connect(&address);
                 while !stop.load(Ordering::SeqCst) {
-                    let head = ask(&mut wire, "/", "x=1");
+                    let head = ask(&mut wire, "a", "/", "x=1");
                     assert_eq!(status(&head), "200");
                     asked.fetch_add(1, Ordering::SeqCst);
                     if index % 2 == 0 || head.contains("connection: close") {
@@ -132,12 +100,12 @@ fn sessions_and_debts_are_carried_over() {
     let address = port();
     let mut floodwall = Floodwall::start_at(&folder, shop.upstream(), TIGHT, &address);
     let mut wire = connect(&address);
-    let cookie = session_of(&ask(&mut wire, "/", "x=1"));
-    assert_eq!(status(&ask(&mut wire, "/", "x=1")), "200");
+    let cookie = session_of(&ask(&mut wire, "a", "/", "x=1")).unwrap();
+    assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "200");
     for left in [1, 0, 0] {
         floodwall.upgrade();
         // Each on a connection of its own: one that the old process has taken is its last.
-        let ask = |cookie: &str| ask(&mut connect(&address), "/", cookie);
+        let ask = |cookie: &str| ask(&mut connect(&address), "a", "/", cookie);
         assert_eq!(status(&ask(&cookie)), "200", "a session is lost");
         for _ in 0..left {
             assert_eq!(status(&ask("x=1")), "200");
@@ -158,8 +126,8 @@ fn sessions_and_debts_are_carried_over() {
     floodwall.stop_last();
     let floodwall = Floodwall::start_at(&folder, shop.upstream(), TIGHT, &address);
     let mut wire = connect(&address);
-    assert_eq!(status(&ask(&mut wire, "/", &cookie)), "200", "the last one has saved it");
-    assert_eq!(status(&ask(&mut wire, "/", "x=1")), "429");
+    assert_eq!(status(&ask(&mut wire, "a", "/", &cookie)), "200", "the last one has saved it");
+    assert_eq!(status(&ask(&mut wire, "a", "/", "x=1")), "429");
     assert!(!floodwall.log().contains("damaged"));
 }
 
@@ -219,7 +187,7 @@ fn a_successor_that_fails_leaves_everything_as_it_was() {
     let address = port();
     let mut floodwall = Floodwall::start_at(&folder, shop.upstream(), TIGHT, &address);
     let mut wire = connect(&address);
-    let cookie = session_of(&ask(&mut wire, "/", "x=1"));
+    let cookie = session_of(&ask(&mut wire, "a", "/", "x=1")).unwrap();
     // One that cannot read its configuration, one that breaks off in the middle, one at the end.
     floodwall.configure("[[[");
     let (well, said) = floodwall.tell(&["upgrade"]);
@@ -239,19 +207,19 @@ fn a_successor_that_fails_leaves_everything_as_it_was() {
             floodwall.log().matches("the successor has failed").count() > failed
         });
     }
-    assert_eq!(status(&ask(&mut wire, "/", &cookie)), "200");
+    assert_eq!(status(&ask(&mut wire, "a", "/", &cookie)), "200");
     for expected in ["200", "200", "429"] {
-        assert_eq!(status(&ask(&mut connect(&address), "/", "x=1")), expected);
+        assert_eq!(status(&ask(&mut connect(&address), "a", "/", "x=1")), expected);
     }
     // It has taken its state back, and a real successor still can have it.
     floodwall.configure(TIGHT);
     await_that("it is ready for the next", || floodwall.tell(&["reload"]).0);
     floodwall.upgrade();
-    assert_eq!(status(&ask(&mut connect(&address), "/", &cookie)), "200");
-    assert_eq!(status(&ask(&mut connect(&address), "/", "x=1")), "429");
+    assert_eq!(status(&ask(&mut connect(&address), "a", "/", &cookie)), "200");
+    assert_eq!(status(&ask(&mut connect(&address), "a", "/", "x=1")), "429");
     floodwall.await_ended();
     floodwall.stop_last();
     let floodwall = Floodwall::start_at(&folder, shop.upstream(), TIGHT, &address);
-    assert_eq!(status(&ask(&mut connect(&address), "/", &cookie)), "200");
+    assert_eq!(status(&ask(&mut connect(&address), "a", "/", &cookie)), "200");
     assert!(!floodwall.log().contains("cold\""), "{}", floodwall.log());
 }

@@ -2,16 +2,13 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::raw::{Wire, values};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::front::free_address;
 use crate::support::inside::await_that;
-use crate::support::recorder::Recorder;
+use crate::support::shop::{ask, connect, session_of, shop};
 
 const WIDE: &str = "[session]\nunknown = 'drop'\nin_flight_anonymous = 64\n[budget.anonymous]\n\
                     client = { rate = '1000/s', burst = 100000 }\n\
@@ -20,34 +17,6 @@ const WIDE: &str = "[session]\nunknown = 'drop'\nin_flight_anonymous = 64\n[budg
 /// Frames as a successor sees them: their kinds.
 const READY: u8 = 2;
 const TOLD: u8 = 4;
-
-/// Creates a session with each answer.
-fn shop() -> Recorder {
-    let keys = AtomicUsize::new(0);
-    Recorder::start(move |request| {
-        let known = format!("{request:?}").contains("sessionid=");
-        let key = format!("{:032x}", keys.fetch_add(1, Ordering::SeqCst));
-        let cookie = format!("Set-Cookie: sessionid={key}; Path=/\r\n");
-        let cookie = if known { "" } else { &cookie };
-        format!("HTTP/1.1 200 OK\r\n{cookie}Content-Length: 0\r\n\r\n")
-    })
-}
-
-fn connect(floodwall: &Floodwall) -> Wire {
-    let address: SocketAddr = floodwall.address().parse().unwrap();
-    Wire::tcp(TcpStream::connect(address).unwrap())
-}
-
-/// The status of an answer, and the session that it brings.
-fn ask(wire: &mut Wire, cookie: &str) -> (String, Option<String>) {
-    wire.send(format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {cookie}\r\n\r\n"));
-    let head = wire.head();
-    let length = values(&head, "content-length");
-    wire.exactly(length.first().map_or(0, |length| length.parse().unwrap()));
-    let session = values(&head, "set-cookie");
-    let session = session.first().map(|cookie| cookie.split(';').next().unwrap().to_owned());
-    (head.split(' ').nth(1).unwrap().to_owned(), session)
-}
 
 /// A successor that has got everything, and does nothing with it.
 struct Successor(UnixStream);
@@ -86,9 +55,9 @@ fn no_client_waits_for_a_successor_that_takes_nothing() {
     let shop = shop();
     let floodwall = Floodwall::start(&folder, shop.upstream(), WIDE);
     let mut successor = Successor::begin(&floodwall);
-    let mut wire = connect(&floodwall);
+    let mut wire = connect(floodwall.address());
     for _ in 0..SESSIONS {
-        assert!(ask(&mut wire, "x=1").1.is_some());
+        assert!(session_of(&ask(&mut wire, "a", "/", "x=1")).is_some());
     }
     for _ in 0..SESSIONS {
         assert_eq!(successor.frame(), TOLD);
@@ -103,11 +72,11 @@ fn a_process_that_was_stopped_goes_on_with_its_takeover() {
     let shop = shop();
     let floodwall = Floodwall::start(&folder, shop.upstream(), WIDE);
     let mut successor = Successor::begin(&floodwall);
-    let mut wire = connect(&floodwall);
+    let mut wire = connect(floodwall.address());
     for _ in 0..3 {
         floodwall.signal("-STOP");
         floodwall.signal("-CONT");
-        assert!(ask(&mut wire, "x=1").1.is_some());
+        assert!(session_of(&ask(&mut wire, "a", "/", "x=1")).is_some());
         assert_eq!(successor.frame(), TOLD);
     }
     assert!(!floodwall.log().contains("the successor has failed"));
@@ -125,16 +94,16 @@ fn the_state_is_taken_back_however_long_a_failed_successor_takes_to_end() {
     await_that("the file is free", || lock.try_lock().is_ok());
     drop(successor);
     await_that("it notices", || floodwall.log().contains("the successor has failed"));
-    let meanwhile = ask(&mut connect(&floodwall), "x=1").1.unwrap();
+    let meanwhile = session_of(&ask(&mut connect(floodwall.address()), "a", "/", "x=1")).unwrap();
     drop(lock);
     await_that("it has the file again", || File::open(&path).unwrap().try_lock().is_err());
     await_that("it is ready for the next", || floodwall.tell(&["reload"]).0);
-    let afterwards = ask(&mut connect(&floodwall), "x=1").1.unwrap();
+    let afterwards = session_of(&ask(&mut connect(floodwall.address()), "a", "/", "x=1")).unwrap();
     floodwall.signal("-KILL");
     drop(floodwall);
     let floodwall = Floodwall::start(&folder, shop.upstream(), WIDE);
     for cookie in [meanwhile, afterwards] {
-        let (_, new) = ask(&mut connect(&floodwall), &cookie);
+        let new = session_of(&ask(&mut connect(floodwall.address()), "a", "/", &cookie));
         assert_eq!(new, None, "the session is forgotten");
     }
 }

@@ -17,6 +17,7 @@ pub mod random;
 pub mod recorder;
 pub mod relay;
 pub mod sending;
+pub mod shop;
 pub mod single;
 pub mod strict;
 pub mod tls;
