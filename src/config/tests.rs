@@ -2,6 +2,7 @@ mod mistakes;
 mod sites;
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
