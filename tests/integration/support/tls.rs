@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use super::folder::Folder;
+use super::inside::await_that;
 
 /// What a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,11 +109,25 @@ impl Authority {
                 .arg("-out")
                 .arg(&issued.certificate),
         );
+        if days == 0 {
+            // Its last second is the one in which it was made.
+            await_that("it does not expire", || issued.has_expired());
+        }
         issued
     }
 }
 
 impl Issued {
+    /// Whether its last second is over: to openssl it has expired in that one already.
+    fn has_expired(&self) -> bool {
+        let status = Command::new("openssl")
+            .args(["x509", "-noout", "-checkend", "-1", "-in"])
+            .arg(&self.certificate)
+            .stdout(Stdio::null())
+            .status();
+        !status.expect("openssl runs").success()
+    }
+
     /// As one of `certificates` in `[tls]`.
     pub fn entry(&self) -> String {
         let (certificate, key) = (self.certificate.display(), self.key.display());
