@@ -20,7 +20,9 @@ use super::site::Site;
 use crate::guard::exchange::Facts;
 use crate::guard::fact::{Event, RouteId};
 use crate::guard::moment::Moment;
+use crate::guard::policy::Terms;
 use crate::guard::route::StandingWord;
+use crate::telemetry::access::trace::Trace;
 use crate::telemetry::access::{Exchange, Lane, RequestLine, Verdict};
 
 /// What is known of one exchange so far; nothing where nothing is logged.
@@ -52,6 +54,7 @@ struct Story {
     status: Option<StatusCode>,
     bytes: u64,
     ended: bool,
+    trace: Option<Arc<Trace>>,
 }
 
 /// As nginx has it: the client had gone before anything could be sent to it.
@@ -89,6 +92,7 @@ impl Account {
             status: None,
             bytes: 0,
             ended: false,
+            trace: None,
         })))
     }
 
@@ -126,6 +130,11 @@ impl Account {
                 }
             }
         });
+    }
+
+    /// What it takes to decide about it again.
+    pub fn traced(&mut self, trace: Option<Arc<Trace>>) {
+        self.tell(|story| story.trace = trace);
     }
 
     /// It was answered without the guard being asked.
@@ -236,7 +245,16 @@ impl Story {
             verdict: self.verdict,
             why: self.why,
             aborted: !self.ended,
+            trace: self.trace.as_deref(),
+            stands_in: self.stands_in(),
         });
+    }
+
+    /// Whether it was told another budget than its address would get.
+    fn stands_in(&self) -> bool {
+        let usual = self.trace.as_ref().is_some_and(|trace| trace.asked.usual);
+        let terms = |site: &Arc<Site>| site.shield.guard.policy().client.terms(self.client);
+        usual && self.site.as_ref().is_some_and(|site| terms(site) != Terms::Usual)
     }
 }
 
@@ -273,6 +291,8 @@ pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
         verdict: Some(Verdict::Rejected),
         why: Some(failure.word()),
         aborted: late,
+        trace: None,
+        stands_in: false,
     });
 }
 
