@@ -123,14 +123,14 @@ impl Shield {
             match verdict {
                 Verdict::Wait(what) => Err(what),
                 Verdict::Forward(ticket, facts) => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     let shield = Arc::clone(self);
                     let of = trace.clone();
                     let admitted = Admitted { shield, ticket: Some(ticket), trace: of };
                     told(Decision::Forward(admitted), facts, trace)
                 }
                 Verdict::Refuse { why, retry_after, facts, wake } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
@@ -140,14 +140,14 @@ impl Shield {
                     told(Decision::Refuse { retry_after }, facts, trace)
                 }
                 Verdict::Challenge { facts, wake } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
                     told(Decision::Challenge, facts, trace)
                 }
                 Verdict::Answer { answer, delete, facts } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     told(Decision::Answer { answer, delete }, facts, trace)
                 }
             }
@@ -175,11 +175,6 @@ impl Shield {
         {
             outbox.all_heard().await;
         }
-    }
-
-    fn tell_admission(&self, facts: &Facts) {
-        self.telemetry.exchange(facts.standing());
-        self.tell(facts);
     }
 
     fn tell(&self, facts: &Facts) {
