@@ -7,6 +7,7 @@ mod control;
 mod explain;
 mod generate;
 mod line;
+mod replay;
 mod usage;
 
 use std::fmt;
@@ -55,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(running) => control::upgrade(&running),
         Command::Status(asked) => control::status(&asked),
         Command::Explain(asked) => explain::explain(&asked),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };

@@ -58,7 +58,7 @@ fn why(missed: Missed) -> String {
 }
 
 /// The two largest units of a time, rounded down: `3d12h`, `3h12m`, `45s`.
-fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
     let mut rest = span.as_secs();
     let mut text = String::new();
@@ -74,7 +74,7 @@ fn span(span: Duration) -> String {
 }
 
 /// Seconds since 1970 as RFC 3339 writes them, in UTC.
-fn rfc3339(unix: u64) -> String {
+pub fn rfc3339(unix: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
