@@ -58,6 +58,7 @@ use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::Meters;
@@ -104,7 +105,7 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| {
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
-        begin(&config, site, snapshot, cores, clock, &seats)
+        begin(&config, site, snapshot, cores, clock, &seats, &access)
     });
     let sites = all_or_none(sites, clock).map(Sites::new)?;
     let app = Arc::new(App {
@@ -249,12 +250,16 @@ fn begin(
     cores: usize,
     clock: Clock,
     seats: &Arc<Seats>,
+    access: &AccessLog,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
-    let shield = Arc::new(match snapshot {
+    let shield = match snapshot {
         Some(snapshot) => succeed(config, site, &snapshot, clock)?,
         None => shield(config, site, clock)?,
-    });
+    };
+    let blank = shield.guard.blank_since(clock.now());
+    let start = Mark { policy: site.policy().digest(), what: Marked::Start { blank } };
+    let shield = Arc::new(shield.numbered(access.order(start)));
     let settings = site_settings(site);
     let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
