@@ -13,6 +13,7 @@ mod django_floods;
 mod django_http2;
 mod django_keys;
 mod django_parsers;
+mod django_probe;
 mod django_races;
 mod django_restarts;
 mod django_rig;
