@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use floodwall::config::{Authority, Upstream};
+use floodwall::config::Upstream;
 use floodwall::probe::MOST_REQUESTS;
 use floodwall::probe::ask::{self, Asker, Target};
 use floodwall::probe::conclude::{Conclusion, Verdict};
@@ -14,6 +14,7 @@ use floodwall::probe::configuration;
 use floodwall::probe::plan::{Plan, Wishes};
 use floodwall::probe::report::Report;
 use floodwall::probe::seen::Sight;
+use http::header::HOST;
 
 use super::Trouble;
 use super::line::{Probe, Site};
@@ -29,11 +30,11 @@ pub fn probe(asked: &Probe) -> Result<(String, Verdict), Trouble> {
     if !asked.yes {
         confirm(&target, &wishes, &addresses)?;
     }
-    let origin = target.origin.clone();
+    let origins = target.origins.clone();
     let asker = Asker::new(target, addresses).map_err(failed)?;
     let exchanges = asker.converse(&wishes).map_err(failed)?;
     let sight = Sight::new(&exchanges, wishes.cookie.as_deref());
-    let plan = Plan { wishes: &wishes, sight: &sight, origin: &origin };
+    let plan = Plan { wishes: &wishes, sight: &sight, origins: &origins };
     let conclusion = Conclusion::of(&plan);
     let Site { tls, authority, .. } = asked.site.clone();
     let upstream = if tls { Upstream::Tls(authority) } else { Upstream::Tcp(authority) };
@@ -59,8 +60,11 @@ pub fn probe(asked: &Probe) -> Result<(String, Verdict), Trouble> {
 
 fn target(asked: &Probe) -> Target {
     let Site { tls, authority, .. } = &asked.site;
+    let mut origins = vec![origin(*tls, &authority.to_string())];
+    let hosts = asked.headers.iter().filter(|(name, _)| *name == HOST);
+    origins.extend(hosts.filter_map(|(_, host)| Some(origin(*tls, host.to_str().ok()?))));
     Target {
-        origin: origin(*tls, authority),
+        origins,
         host: authority.host().to_owned(),
         port: authority.port(),
         tls: *tls,
@@ -71,9 +75,9 @@ fn target(asked: &Probe) -> Target {
 }
 
 /// As a browser writes it: without the port that goes without saying.
-fn origin(tls: bool, authority: &Authority) -> String {
+fn origin(tls: bool, authority: &str) -> String {
     let (scheme, standard) = if tls { ("https", ":443") } else { ("http", ":80") };
-    let authority = authority.to_string().to_ascii_lowercase();
+    let authority = authority.to_ascii_lowercase();
     format!("{scheme}://{}", authority.strip_suffix(standard).unwrap_or(&authority))
 }
 
@@ -103,7 +107,7 @@ fn confirm(target: &Target, wishes: &Wishes, addresses: &[SocketAddr]) -> Result
         "{}{}, at {}, will be sent {MOST_REQUESTS} requests at most.\n\
          Each of them may leave one session record in its store.\n\
          Is it yours, and shall it be asked? Type yes: ",
-        target.origin,
+        target.origins.first().map_or("", String::as_str),
         wishes.root,
         addresses.join(" or ")
     );

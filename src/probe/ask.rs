@@ -33,8 +33,6 @@ use crate::guard::policy::KeyShape;
 
 /// Of a page, so much is read: forms stand in it, and nothing else is looked for.
 const PAGE_BYTES: u64 = 64 << 10;
-/// `Set-Cookie` lines of one answer that are looked at.
-const COOKIES: usize = 64;
 /// All requests together take so many times as long as one may at most.
 const PATIENCE: u32 = 6;
 /// Of the addresses that a name has.
@@ -43,8 +41,9 @@ const ADDRESSES: usize = 4;
 /// A site, and how it is asked.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// As in a URL, without a path: `https://example.org`.
-    pub origin: String,
+    /// As in a URL, without a path: `https://example.org`. The first is asked; the site may call
+    /// itself by any of them.
+    pub origins: Vec<String>,
     pub host: String,
     pub port: u16,
     pub tls: bool,
@@ -154,7 +153,7 @@ impl Asker {
                 break;
             }
             let sight = Sight::new(&exchanges, wishes.cookie.as_deref());
-            let plan = Plan { wishes, sight: &sight, origin: &self.target.origin };
+            let plan = Plan { wishes, sight: &sight, origins: &self.target.origins };
             let Some(question) = plan.next(made_up()?) else { break };
             let outcome = self.ask(&question, sight.cookie(), left);
             exchanges.push(Exchange { question, outcome });
@@ -177,7 +176,8 @@ impl Asker {
 
     fn request(&self, question: &Question, cookie: &str) -> Result<Request<String>, http::Error> {
         const AGENT: &str = concat!("floodwall-probe/", env!("CARGO_PKG_VERSION"));
-        let url = format!("{}{}", self.target.origin, question.path);
+        let origin = self.target.origins.first().map_or("", String::as_str);
+        let url = format!("{origin}{}", question.path);
         let mut cookies = Vec::new();
         let mut body = String::new();
         // A cache that answered would tell of the past.
@@ -257,7 +257,7 @@ fn read(answer: Response<Body>) -> Answer {
     let mut page = Vec::new();
     // What of the page does not come, or not in time, is not needed.
     let _ = body.into_reader().take(PAGE_BYTES).read_to_end(&mut page);
-    let cookies = headers.get_all(SET_COOKIE).iter().take(COOKIES);
+    let cookies = headers.get_all(SET_COOKIE).iter();
     let set_cookies: Vec<Vec<u8>> = cookies.map(|line| line.as_bytes().to_vec()).collect();
     let csrf = set_cookies.iter().any(|line| line.starts_with(b"csrf"));
     Answer {

@@ -121,6 +121,8 @@ pub enum Why {
     NoSign,
     /// It only reads the session.
     OnlyReads,
+    /// Keys are exchanged on any page, so that an exchanged one says nothing.
+    Rotates,
     /// Sessions are kept in cookies, or are not Django's.
     NotStored,
 }
@@ -287,6 +289,7 @@ fn character(sight: &Sight<'_>, logout: &Logout, reading_deletes: Option<usize>)
     let Some(without) = without else { return Character::Unclear(Why::Failing) };
     let own = own.filter(|exchange| exchange.good()).map(told);
     match told(without) {
+        Told::Other(_) if rotates(sight) => Character::Unclear(Why::Rotates),
         Told::Other(_) => match (with, own) {
             (_, Some(Told::Same)) | (Some(Told::Same), _) => Character::Writes,
             (Some(Told::Other(_)), _) if reading_deletes.is_some() => Character::WritesAfter,
@@ -307,6 +310,15 @@ fn character(sight: &Sight<'_>, logout: &Logout, reading_deletes: Option<usize>)
             (Some(Told::Nothing) | None, _) => Character::Unclear(Why::NoSign),
         },
     }
+}
+
+/// Whether a page, which no Django does, gives a live session another key.
+fn rotates(sight: &Sight<'_>) -> bool {
+    sight.exchanges().iter().any(|exchange| {
+        exchange.question.part != Part::Logout
+            && live(exchange.question.carried)
+            && matches!(sight.told(exchange), Told::Other(_))
+    })
 }
 
 fn findings(sight: &Sight<'_>, logouts: &[(Logout, Character)], reading: &Reading) -> [Finding; 3] {

@@ -15,6 +15,10 @@ use crate::guard::policy::KeyShape;
 
 const ORIGIN: &str = "http://shop.test";
 
+fn origins() -> [String; 1] {
+    [ORIGIN.to_owned()]
+}
+
 /// What a view does with the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum View {
@@ -238,17 +242,18 @@ impl Probed {
 }
 
 fn probe_by(wishes: &Wishes, mut answer: impl FnMut(&Question) -> Outcome) -> Probed {
+    let origins = origins();
     let mut exchanges: Vec<Exchange> = Vec::new();
     loop {
         let sight = Sight::new(&exchanges, wishes.cookie.as_deref());
-        let plan = Plan { wishes, sight: &sight, origin: ORIGIN };
+        let plan = Plan { wishes, sight: &sight, origins: &origins };
         let Some(question) = plan.next(made_up(exchanges.len())) else { break };
         let outcome = answer(&question);
         exchanges.push(Exchange { question, outcome });
         assert!(exchanges.len() <= MOST_REQUESTS, "{exchanges:?}");
     }
     let sight = Sight::new(&exchanges, wishes.cookie.as_deref());
-    let plan = Plan { wishes, sight: &sight, origin: ORIGIN };
+    let plan = Plan { wishes, sight: &sight, origins: &origins };
     let conclusion = Conclusion::of(&plan);
     let upstream: Upstream = ORIGIN.parse().expect("an upstream");
     let configuration = configuration::written(&plan, &conclusion, &upstream, None);
@@ -475,6 +480,48 @@ fn attributes_of_the_cookie_become_keys_and_what_is_no_value_of_theirs_is_left_o
         site.attributes = attributes;
         // That what is written can be read is checked for every probe.
         assert!(!probe(site).configuration.contains("[admin]"));
+    }
+}
+
+#[test]
+fn a_site_that_exchanges_keys_on_any_page_is_not_taken_for_a_django() {
+    let mut number = 0_u32;
+    let probed = probe_by(&wishes(), |_| {
+        number += 1;
+        let line = format!("sessionid={number:032}; Path=/").into_bytes();
+        let answer =
+            Answer { status: 200, varies: true, set_cookies: vec![line], ..Answer::default() };
+        Outcome::Answered(answer)
+    });
+    assert_eq!(probed.conclusion.verdict, Verdict::CannotTell, "{}", probed.text);
+    assert!(probed.text.contains("may be no Django"), "{}", probed.text);
+}
+
+#[test]
+fn sessions_that_are_kept_in_cookies_fill_nothing() {
+    let probed = probe_by(&wishes(), |question| {
+        let line = b"sessionid=e30:1abcde:0123456789_-abcdefg; Path=/".to_vec();
+        let set_cookies = if question.path.contains("logout") { vec![line] } else { vec![] };
+        Outcome::Answered(Answer { status: 200, varies: true, set_cookies, ..Answer::default() })
+    });
+    assert_eq!(probed.conclusion.verdict, Verdict::CannotTell, "{}", probed.text);
+    assert_eq!(probed.conclusion.records.left(), 0, "{}", probed.text);
+    assert!(probed.text.contains("kept in the cookie"), "{}", probed.text);
+}
+
+#[test]
+fn a_site_below_a_path_is_looked_for_there_and_its_admin_gets_rules() {
+    let site = Site::new(R1_4_20)
+        .with("/shop/", View::Reads)
+        .with("/shop/accounts/logout/", View::Flushes)
+        .with("/shop/admin/", View::Writes);
+    let wishes = Wishes { root: "/shop/".to_owned(), ..wishes() };
+    let mut site = site.without("/accounts/logout/").without("/");
+    let probed = probe_with(&wishes, &mut site);
+    assert_eq!(probed.conclusion.release, Some("Django 1.4 to 1.4.20"), "{}", probed.text);
+    assert!(probed.exchanges.iter().all(|e| e.question.path.starts_with("/shop/")));
+    for line in ["prefix = \"/shop/admin/\"\nmethod = \"POST\"\n", "budget = \"admin\"\n"] {
+        assert!(probed.configuration.contains(line), "{}", probed.configuration);
     }
 }
 

@@ -44,8 +44,8 @@ pub struct Logout {
 pub struct Plan<'a> {
     pub wishes: &'a Wishes,
     pub sight: &'a Sight<'a>,
-    /// The site as a URL has it, without a path: `http://example.org`.
-    pub origin: &'a str,
+    /// The site as URLs have it, without a path: `http://example.org`. The first is how it is asked.
+    pub origins: &'a [String],
 }
 
 impl Plan<'_> {
@@ -89,11 +89,12 @@ impl Plan<'_> {
 
     /// The path of a `Location` that stays on this site; without its query.
     fn local(&self, location: &str) -> Option<String> {
-        let path = match location.strip_prefix(self.origin) {
+        let mut rests = self.origins.iter().filter_map(|origin| location.strip_prefix(&**origin));
+        let path = match rests.find(|rest| rest.is_empty() || rest.starts_with('/')) {
             Some("") => "/",
-            Some(path) if path.starts_with('/') => path,
-            _ if location.starts_with('/') && !location.starts_with("//") => location,
-            _ => return None,
+            Some(path) => path,
+            None if location.starts_with('/') && !location.starts_with("//") => location,
+            None => return None,
         };
         let path = path.split(['?', '#']).next().unwrap_or(path);
         let plain = path.len() <= 1024 && path.bytes().all(|byte| (b'!'..=b'~').contains(&byte));

@@ -32,7 +32,8 @@ impl Report<'_> {
     }
 
     fn url(&self) -> String {
-        format!("{}{}", self.plan.origin, self.plan.wishes.root)
+        let origin = self.plan.origins.first().map_or("", String::as_str);
+        format!("{origin}{}", self.plan.wishes.root)
     }
 
     /// As a person reads it.
@@ -248,7 +249,11 @@ impl Report<'_> {
     fn remedies(&self) -> Vec<String> {
         let mut remedies = Vec::new();
         if let Some(location) = self.plan.elsewhere() {
-            remedies.push(format!("The site sends to {}: probe that.", visible(location)));
+            remedies.push(format!(
+                "The site sends to {}: probe that; or, where a proxy in front makes it HTTPS, say \
+                 so with --header 'X-Forwarded-Proto: https'.",
+                visible(location)
+            ));
             return remedies;
         }
         let front = self.exchanges().first();
@@ -309,6 +314,7 @@ impl Why {
             Self::KeepsSession => "keeps the session that it is given: is it the logout?",
             Self::NoSign => "shows no sign of sessions: is it the logout?",
             Self::OnlyReads => "only reads the session: is it the logout?",
+            Self::Rotates => "stands among pages that exchange keys: the site may be no Django",
             Self::NotStored => "sets a session cookie that is no key of Django's store",
         }
     }
