@@ -140,10 +140,10 @@ impl std::str::FromStr for Upstream {
     }
 }
 
-/// The control socket beside a state file.
-pub(super) fn control(state: &Path) -> PathBuf {
+/// What stands beside a state file, with this at the end of its name.
+pub(super) fn beside(state: &Path, end: &str) -> PathBuf {
     let mut path = state.as_os_str().to_os_string();
-    path.push(".control");
+    path.push(end);
     PathBuf::from(path)
 }
 

@@ -28,6 +28,7 @@ pub(crate) mod tests;
 mod tls;
 mod upstreams;
 mod value;
+mod watching;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -50,6 +51,7 @@ pub use quantity::Written;
 pub use site::{HostPattern, Site};
 pub use tls::{Certificate, Tls, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Health, Method, Server};
+pub use watching::{Admin, History};
 
 /// Everything that the operator has decided. Only this module makes one, from a file without
 /// mistakes or from the defaults, so none is invalid.
@@ -69,6 +71,8 @@ pub struct Config {
     http2: Http2,
     log: Log,
     access_log: AccessLog,
+    admin: Admin,
+    history: History,
     save_interval: Duration,
 }
 
@@ -136,6 +140,16 @@ impl Config {
 
     pub fn access_log(&self) -> &AccessLog {
         &self.access_log
+    }
+
+    /// Where Floodwall shows how it stands.
+    pub fn admin(&self) -> &Admin {
+        &self.admin
+    }
+
+    /// What is kept of floods and of each minute.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// How much of the budgets' history may be lost in a crash. 100 milliseconds to 1 hour.
@@ -229,7 +243,7 @@ impl Config {
     pub fn without_file(overrides: Overrides) -> Result<Self, Error> {
         let mut config = Self::default();
         let mut site = config.sites.swap_remove(0);
-        config.put(overrides, &mut site, None);
+        config.put(overrides, &mut site, None, watching::Written::default());
         if let Some((_, upstream)) = config.circle(&site) {
             return Err(Error::Circle { upstream: upstream.clone() });
         }
@@ -238,8 +252,14 @@ impl Config {
     }
 
     /// Puts `overrides` in place of what is there. Where the file says nothing of the control
-    /// socket it stands beside the state.
-    fn put(&mut self, overrides: Overrides, site: &mut Site, control: Option<Option<PathBuf>>) {
+    /// socket, the admin listener and the history, they stand beside the state.
+    fn put(
+        &mut self,
+        overrides: Overrides,
+        site: &mut Site,
+        control: Option<Option<PathBuf>>,
+        watching: watching::Written,
+    ) {
         let Overrides { listen, upstream, state } = overrides;
         if !listen.is_empty() {
             self.listen = listen;
@@ -250,7 +270,10 @@ impl Config {
             site.servers = vec![Server { upstream, weight: 1 }];
         }
         site.state = state.unwrap_or_else(|| site.state.take());
-        self.control = control.unwrap_or_else(|| site.state.as_deref().map(address::control));
+        let state = site.state.as_deref();
+        self.control =
+            control.unwrap_or_else(|| state.map(|state| address::beside(state, ".control")));
+        watching.put(&mut self.admin, &mut self.history, state);
     }
 
     /// Whether PROXY headers are to be read, but nobody may send one.

@@ -12,7 +12,9 @@ use super::fault::{Fault, Faults, Unfit};
 use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
-use super::{CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections, tls};
+use super::{
+    CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections, tls, watching,
+};
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
 /// configuration is good if there are none.
@@ -102,11 +104,14 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     }
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
+    let mut written = watching::Written::default();
+    watching::admin(top.table("admin", faults), &mut config.admin, &mut written, faults);
+    watching::history(top.table("history", faults), &mut config.history, &mut written, faults);
     sections::save(top.table("save", faults), &mut config.save_interval, faults);
 
     // Sites inherit what the command line says.
     let keeps_nothing = overrides.state == Some(None);
-    config.put(overrides, &mut base, control);
+    config.put(overrides, &mut base, control, written);
     let entry = top.entry("site", faults);
     let sites = site::read(entry, base, keeps_nothing, &mut all, faults);
     top.finish(faults);

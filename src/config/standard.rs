@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AcceptHeader, AccessFormat, AccessLog, Balance, Config, DownstreamLimits, Health, Http2,
-    Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader, Server, Site,
-    Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits, UpstreamTls,
+    AcceptHeader, AccessFormat, AccessLog, Admin, Balance, Config, DownstreamLimits, Health,
+    History, Http2, Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader,
+    Server, Site, Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
+    UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -90,6 +91,14 @@ impl Default for Config {
                 tunnels_per_client: 256,
             },
             access_log: AccessLog { format: AccessFormat::Off, file: None },
+            admin: Admin {
+                listen: vec![Listen::Unix(PathBuf::from("floodwall.state.admin"))],
+                token_file: None,
+            },
+            history: History {
+                file: Some(PathBuf::from("floodwall.state.history")),
+                keep: Duration::from_secs(90 * 86_400),
+            },
             http2: Http2 { enabled: true, streams: 100, header_list_bytes: 64 << 10, resets: 200 },
             log: Log {
                 format: LogFormat::Auto,

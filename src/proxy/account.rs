@@ -1,12 +1,14 @@
-//! What the access log is told of an exchange.
+//! What is told of an exchange: to the meters, and to the access log where there is one.
 //!
-//! It promises one line for each exchange, whatever becomes of it and of its client: an account is
-//! owned by whoever carries the exchange at the time (its story, the task that observes an answer
-//! for nobody, the body that is relayed), and the line is written when it is dropped.
+//! It promises that each exchange is counted once and has one line, whatever becomes of it and of
+//! its client: an account is owned by whoever carries the exchange at the time (its story, the task
+//! that observes an answer for nobody, the body that is relayed), and it is closed when it is
+//! dropped.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue, REFERER, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri, Version};
@@ -22,15 +24,29 @@ use crate::guard::fact::{Event, RouteId};
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 use crate::telemetry::access::{Exchange, Lane, RequestLine, Verdict};
+use crate::telemetry::meter::{Measured, Meter};
 
-/// What is known of one exchange so far; nothing where nothing is logged.
+/// What is known of one exchange so far; nothing where there is none.
 #[derive(Default)]
-pub struct Account(Option<Box<Story>>);
+pub struct Account(Option<Known>);
+
+struct Known {
+    clock: Clock,
+    began: Moment,
+    /// Its core's, of its site; before that is known, of no site.
+    meter: Arc<Meter>,
+    standing: Option<StandingWord>,
+    verdict: Option<Verdict>,
+    sent_on: Option<Moment>,
+    answered: Option<Moment>,
+    /// As it was sent to the client.
+    status: Option<StatusCode>,
+    /// What only a line tells.
+    story: Option<Box<Story>>,
+}
 
 struct Story {
     lane: Arc<Lane>,
-    clock: Clock,
-    began: Moment,
     began_unix_ms: u64,
     peer: IpAddr,
     client: IpAddr,
@@ -42,14 +58,9 @@ struct Story {
     referer: Option<HeaderValue>,
     site: Option<Arc<Site>>,
     server: Option<Arc<Server>>,
-    found: Option<(RouteId, StandingWord)>,
+    route: Option<RouteId>,
     class: Option<&'static str>,
-    verdict: Option<Verdict>,
     why: Option<&'static str>,
-    sent_on: Option<Moment>,
-    answered: Option<Moment>,
-    /// As it was sent to the client.
-    status: Option<StatusCode>,
     bytes: u64,
     ended: bool,
 }
@@ -60,36 +71,18 @@ const CLIENT_GONE: u16 = 499;
 impl Account {
     /// Of an exchange whose head has just come.
     pub fn begin<B>(core: &Core, arrival: &Arrival, request: &Request<B>) -> Self {
-        if !core.access.is_on() {
-            return Self(None);
-        }
-        let header = |name| request.headers().get(name).cloned();
-        let (clock, began) = (core.clock, core.clock.now());
-        Self(Some(Box::new(Story {
-            lane: Arc::clone(&core.access),
-            clock,
-            began,
-            began_unix_ms: clock.unix_ms(),
-            peer: arrival.peer.ip(),
-            client: arrival.peer.ip(),
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            version: request.version(),
-            host: header(HOST),
-            user_agent: header(USER_AGENT),
-            referer: header(REFERER),
-            site: None,
-            server: None,
-            found: None,
-            class: None,
+        let story = core.access.is_on().then(|| Box::new(Story::begin(core, arrival, request)));
+        Self(Some(Known {
+            clock: core.clock,
+            began: core.clock.now(),
+            meter: Arc::clone(&core.meter),
+            standing: None,
             verdict: None,
-            why: None,
             sent_on: None,
             answered: None,
             status: None,
-            bytes: 0,
-            ended: false,
-        })))
+            story,
+        }))
     }
 
     /// Who is held responsible.
@@ -97,53 +90,58 @@ impl Account {
         self.tell(|story| story.client = client);
     }
 
-    /// Which site it is for.
-    pub fn site(&mut self, site: &Arc<Site>) {
+    /// Which site it is for, on which core.
+    pub fn site(&mut self, site: &Arc<Site>, core: usize) {
+        self.note(|known| known.meter = Arc::clone(site.shield.telemetry.meter(core)));
         self.tell(|story| story.site = Some(Arc::clone(site)));
     }
 
     /// What the guard found, and what it said; `class` is of its path, where no rule names it.
     pub fn verdict(&mut self, facts: &Facts, class: impl FnOnce() -> Option<&'static str>) {
+        let mut verdict = Verdict::Forwarded;
+        let mut why = None;
+        for fact in facts.as_slice() {
+            match fact.event {
+                Event::Refused(reason) => {
+                    verdict = Verdict::Refused;
+                    why = Some(reason.word());
+                }
+                Event::WouldRefuse(reason) => why = Some(reason.word()),
+                Event::Challenged => verdict = Verdict::Challenged,
+                Event::Answered => verdict = Verdict::Answered,
+                Event::WouldAbsorb
+                | Event::Recycled
+                | Event::Stripped
+                | Event::Deleted
+                | Event::Removed
+                | Event::Wrote(_) => {}
+            }
+        }
+        self.note(|known| {
+            known.standing = Some(facts.standing());
+            known.verdict = Some(verdict);
+        });
         self.tell(|story| {
             story.class = class();
-            story.found = Some((facts.route(), facts.standing()));
-            story.verdict = Some(Verdict::Forwarded);
-            for fact in facts.as_slice() {
-                match fact.event {
-                    Event::Refused(why) => {
-                        story.verdict = Some(Verdict::Refused);
-                        story.why = Some(why.word());
-                    }
-                    Event::WouldRefuse(why) => story.why = Some(why.word()),
-                    Event::Challenged => story.verdict = Some(Verdict::Challenged),
-                    Event::Answered => story.verdict = Some(Verdict::Answered),
-                    Event::WouldAbsorb
-                    | Event::Recycled
-                    | Event::Stripped
-                    | Event::Deleted
-                    | Event::Removed
-                    | Event::Wrote(_) => {}
-                }
-            }
+            story.route = Some(facts.route());
+            story.why = why.or(story.why);
         });
     }
 
     /// It was answered without the guard being asked.
     pub fn replied(&mut self, verdict: Verdict) {
-        self.tell(|story| story.verdict = Some(verdict));
+        self.note(|known| known.verdict = Some(verdict));
     }
 
     /// It is sent on to the application now.
     pub fn sent_on(&mut self) {
-        self.tell(|story| story.sent_on = Some(story.clock.now()));
+        self.note(|known| known.sent_on = Some(known.clock.now()));
     }
 
     /// The head of the application's response has come, or none will.
     pub fn answered(&mut self, by: Option<&Arc<Server>>) {
-        self.tell(|story| {
-            story.answered = Some(story.clock.now());
-            story.server = by.cloned();
-        });
+        self.note(|known| known.answered = Some(known.clock.now()));
+        self.tell(|story| story.server = by.cloned());
     }
 
     /// What the settlement brought to light.
@@ -161,18 +159,16 @@ impl Account {
 
     /// How it failed.
     pub fn failed(&mut self, failure: &Failure) {
-        self.tell(|story| {
-            story.why = Some(failure.word());
-            if matches!(failure, Failure::Request(_)) {
-                story.verdict = Some(Verdict::Rejected);
-            }
-        });
+        self.tell(|story| story.why = Some(failure.word()));
+        if matches!(failure, Failure::Request(_)) {
+            self.replied(Verdict::Rejected);
+        }
     }
 
     /// This is sent to the client; `bodyless` where nothing follows.
     pub fn responds(&mut self, status: StatusCode, bodyless: bool) {
+        self.note(|known| known.status = Some(status));
         self.tell(|story| {
-            story.status = Some(status);
             story.ended = bodyless || story.method == Method::HEAD;
         });
     }
@@ -187,8 +183,14 @@ impl Account {
         self.tell(|story| story.ended = true);
     }
 
+    fn note(&mut self, what: impl FnOnce(&mut Known)) {
+        if let Some(known) = &mut self.0 {
+            what(known);
+        }
+    }
+
     fn tell(&mut self, what: impl FnOnce(&mut Story)) {
-        if let Some(story) = &mut self.0 {
+        if let Some(story) = self.0.as_mut().and_then(|known| known.story.as_mut()) {
             what(story);
         }
     }
@@ -196,25 +198,67 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(story) = self.0.take() {
-            story.log();
+        if let Some(known) = self.0.take() {
+            known.close();
         }
     }
 }
 
+impl Known {
+    fn close(&self) {
+        let measured = Measured {
+            standing: self.standing,
+            verdict: self.verdict,
+            status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
+            duration: self.clock.now().since(self.began),
+            upstream: self.upstream_time(),
+        };
+        self.meter.count(&measured);
+        if let Some(story) = &self.story {
+            story.log(&measured);
+        }
+    }
+
+    fn upstream_time(&self) -> Option<Duration> {
+        self.sent_on.zip(self.answered).map(|(sent, answered)| answered.since(sent))
+    }
+}
+
 impl Story {
-    fn log(&self) {
+    fn begin<B>(core: &Core, arrival: &Arrival, request: &Request<B>) -> Self {
+        let header = |name| request.headers().get(name).cloned();
+        Self {
+            lane: Arc::clone(&core.access),
+            began_unix_ms: core.clock.unix_ms(),
+            peer: arrival.peer.ip(),
+            client: arrival.peer.ip(),
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            host: header(HOST),
+            user_agent: header(USER_AGENT),
+            referer: header(REFERER),
+            site: None,
+            server: None,
+            route: None,
+            class: None,
+            why: None,
+            bytes: 0,
+            ended: false,
+        }
+    }
+
+    fn log(&self, measured: &Measured) {
         let site = self.site.as_deref();
         let path = self.uri.path_and_query().map(|target| target.as_str());
         // The target of a CONNECT.
         let target = path.or(self.uri.authority().map(|authority| authority.as_str()));
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
         let authority = self.uri.authority().map(|authority| authority.as_str().as_bytes());
-        let name = |(route, _)| site.map(|site| site.shield.telemetry.name(route));
-        let time = |sent: Moment| self.answered.map(|answered| answered.since(sent));
+        let name = |route| site.map(|site| site.shield.telemetry.name(route));
         self.lane.log(&Exchange {
             began_unix_ms: self.began_unix_ms,
-            duration: self.clock.now().since(self.began),
+            duration: measured.duration,
             site: site.map(|site| &*site.name),
             client: self.client,
             peer: self.peer,
@@ -226,25 +270,22 @@ impl Story {
             host: host.or(authority),
             user_agent: self.user_agent.as_ref().map(HeaderValue::as_bytes),
             referer: self.referer.as_ref().map(HeaderValue::as_bytes),
-            status: self.status.map_or(CLIENT_GONE, |status| status.as_u16()),
+            status: measured.status,
             bytes: self.bytes,
             upstream: self.server.as_ref().map(|server| &*server.name),
-            upstream_time: self.sent_on.and_then(time),
-            standing: self.found.map(|(_, standing)| standing),
-            route: self.found.and_then(name),
+            upstream_time: measured.upstream,
+            standing: measured.standing,
+            route: self.route.and_then(name),
             class: self.class,
-            verdict: self.verdict,
+            verdict: measured.verdict,
             why: self.why,
             aborted: !self.ended,
         });
     }
 }
 
-/// Logs a request that hyper has answered itself, or that did not come in time.
+/// Counts and logs a request that hyper has answered itself, or that did not come in time.
 pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
-    if !core.access.is_on() {
-        return;
-    }
     let late = matches!(failure, Failure::HeadTimeout);
     // hyper keeps its kinds of errors to itself, but for their words.
     let status = match failure {
@@ -253,9 +294,15 @@ pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
         }
         _ => failure.status(),
     };
+    let (status, verdict) = (status.as_u16(), Some(Verdict::Rejected));
+    let duration = Duration::ZERO;
+    core.meter.count(&Measured { standing: None, verdict, status, duration, upstream: None });
+    if !core.access.is_on() {
+        return;
+    }
     core.access.log(&Exchange {
         began_unix_ms: core.clock.unix_ms(),
-        duration: std::time::Duration::ZERO,
+        duration,
         site: None,
         client: peer,
         peer,
@@ -263,14 +310,14 @@ pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
         host: None,
         user_agent: None,
         referer: None,
-        status: status.as_u16(),
+        status,
         bytes: 0,
         upstream: None,
         upstream_time: None,
         standing: None,
         route: None,
         class: None,
-        verdict: Some(Verdict::Rejected),
+        verdict,
         why: Some(failure.word()),
         aborted: late,
     });

@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use super::clock::Clock;
 use super::failure::Failure;
@@ -13,8 +14,11 @@ use super::pulses::Pulses;
 use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
+use crate::admin::Token;
+use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
+use crate::telemetry::meter::{Meter, Meters};
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -28,6 +32,13 @@ pub struct App {
     pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
     pub pulses: Pulses,
+    pub began: Moment,
+    /// What whoever asks the admin listener must know.
+    pub admin_token: Arc<ArcSwapOption<Token>>,
+    /// Whether no connections are accepted any more.
+    pub draining: AtomicBool,
+    /// Of exchanges that are for no site.
+    pub meters: Meters,
     /// Replaced by a reload.
     pub in_force: ArcSwap<InForce>,
     /// Told of every failed exchange, once, where it is handled. Must not block: it is called on the threads that move the bytes.
@@ -50,6 +61,8 @@ pub struct Core {
     pub clock: Clock,
     /// Its place in the access log.
     pub access: Arc<Lane>,
+    /// Where exchanges are counted that are for no site.
+    pub meter: Arc<Meter>,
     /// Shared by all cores.
     pub seats: Arc<Seats>,
     /// Connections of clients.
@@ -67,6 +80,7 @@ impl Core {
         Self {
             index,
             access: app.access.lane(),
+            meter: Arc::clone(app.meters.of(index)),
             app,
             clock,
             seats,

@@ -95,7 +95,7 @@ async fn story(
             return unread.refuse(replies::fault(fault, &accepts));
         }
     };
-    account.site(&site);
+    account.site(&site, core.index);
     forwarded::announce(&mut parts.headers, &origin, arrival.https);
     if arrival.is_sent_away(&parts) {
         let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);

@@ -17,7 +17,7 @@ use super::in_force::InForce;
 use super::introduction;
 use super::seat::Seat;
 use super::seats::Group;
-use super::settings::{DoorAddress, DoorKind, DownstreamLimits, Settings};
+use super::settings::{DoorAddress, DoorKind, DownstreamLimits};
 use super::socket::{Listener, Listening, Peer, Socket};
 use super::unix::{self, SocketFile};
 use crate::guard::client::Client;
@@ -31,15 +31,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// without this limit, it takes minutes.
 const UNSENT: std::ops::RangeInclusive<u64> = (16 << 10)..=(128 << 10);
 
-/// Binds one listening socket; the file that it has, if it is a Unix socket.
+/// Binds one listening socket; the file that it has, with these permissions, if it is a Unix socket.
 pub fn bind(
     address: &DoorAddress,
-    settings: &Settings,
+    limits: &DownstreamLimits,
+    unix_mode: u32,
 ) -> io::Result<(Listening, Option<SocketFile>)> {
     match address {
-        DoorAddress::Tcp(address) => Ok((tcp(*address, &settings.downstream_limits)?, None)),
+        DoorAddress::Tcp(address) => Ok((tcp(*address, limits)?, None)),
         DoorAddress::Unix(path) => {
-            let (listener, file) = unix::bind(path, settings.unix_mode, BACKLOG)?;
+            let (listener, file) = unix::bind(path, unix_mode, BACKLOG)?;
             Ok((Listening::Unix(listener), Some(file)))
         }
     }

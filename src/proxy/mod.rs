@@ -51,10 +51,10 @@ pub mod settings;
 pub mod shield;
 pub mod site;
 pub mod sites;
+pub mod snapshot;
 pub mod socket;
 pub mod start;
 pub mod state;
-pub mod status;
 pub mod stream;
 pub mod stream_body;
 pub mod supervisor;
@@ -68,5 +68,6 @@ pub mod upgrade;
 pub mod upload;
 pub mod upstream;
 pub mod waiters;
+mod watched;
 
 pub use start::run;

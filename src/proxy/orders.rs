@@ -9,7 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::control::{Control, ControlError, Order};
 use super::core::App;
 use super::upgrade::Program;
-use super::{explain, status, supervisor};
+use super::{explain, supervisor};
+use crate::admin::Source;
+use crate::telemetry::status;
 
 /// What a running process can be told to do.
 pub struct Orders<'a> {
@@ -66,7 +68,8 @@ pub(super) fn obey(order: Order, app: &App, orders: &Orders<'_>) {
             });
         }
         "status" => {
-            let (text, json) = status::of(app);
+            let snapshot = app.snapshot();
+            let (text, json) = (status::text(&snapshot), status::json(&snapshot));
             tokio::spawn(async move { order.answer(&text, json).await });
         }
         "explain" => {

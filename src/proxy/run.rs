@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -21,10 +22,15 @@ use super::settings::{DoorAddress, DoorKind};
 use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
 use super::upgrade::{Event, Replacement, UNDER_WAY};
+use super::watched::Watched;
 use super::{listen, supervisor};
+use crate::admin::{Admin, Source};
 
 /// Orders that wait to be obeyed.
 const ORDERS: usize = 16;
+
+/// The permissions of the admin listener's Unix sockets.
+const ADMIN_MODE: u32 = 0o600;
 
 /// Idle connections are looked through this often at most.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -172,6 +178,14 @@ pub struct Bound {
     files: Vec<SocketFile>,
     /// Those of a predecessor that nobody listens on any more once this process serves.
     left: Vec<SocketFile>,
+    admin: AdminSockets,
+}
+
+/// Those of the admin listener. Their files stay until nothing runs any more.
+#[derive(Debug, Default)]
+struct AdminSockets {
+    listeners: Vec<Listening>,
+    files: Vec<SocketFile>,
 }
 
 impl Bound {
@@ -180,22 +194,37 @@ impl Bound {
         let mut listeners = Vec::new();
         let mut addresses = Vec::new();
         let mut files = Vec::new();
-        let settings = &app.in_force.load().settings;
-        for door in &settings.doors {
-            let failed = |source| RunError::Bind { address: door.address.clone(), source };
-            let (listener, file) = match passed.take(&door.address, settings).map_err(failed)? {
+        let in_force = app.in_force.load_full();
+        let settings = &in_force.settings;
+        let mut bind = |address: &DoorAddress, unix_mode, key| {
+            let failed = |source| RunError::Bind { address: address.clone(), key, source };
+            let (listener, file) = match passed.take(address, settings).map_err(failed)? {
                 Some(passed) => passed,
-                None => listen::bind(&door.address, settings).map_err(failed)?,
+                None => {
+                    listen::bind(address, &settings.downstream_limits, unix_mode).map_err(failed)?
+                }
             };
-            addresses.push(listener.address().map_err(failed)?);
+            let address = listener.address().map_err(failed)?;
+            Ok::<_, RunError>((listener, file, address))
+        };
+        for door in &settings.doors {
+            let (listener, file, address) = bind(&door.address, settings.unix_mode, "listen")?;
+            addresses.push(address);
             listeners.push((door.kind, listener));
             files.extend(file);
+        }
+        let mut admin = AdminSockets::default();
+        for address in &settings.admin {
+            let (listener, file, address) = bind(address, ADMIN_MODE, "admin.listen")?;
+            tracing::info!(%address, "admin listens");
+            admin.listeners.push(listener);
+            admin.files.extend(file);
         }
         if let Some(address) = passed.left() {
             return Err(RunError::Passed { address });
         }
         let left = passed.left_files();
-        Ok(Self { app: Arc::clone(&app), listeners, addresses, files, left })
+        Ok(Self { app, listeners, addresses, files, left, admin })
     }
 
     /// Starts a thread for each core. All accept from the same sockets.
@@ -222,9 +251,28 @@ impl Bound {
                 .map_err(RunError::Runtime)?;
             threads.push(thread);
         }
-        let Self { listeners, addresses, files, left, .. } = self;
-        let sockets = Mutex::new(listeners.into_iter().map(|(_, socket)| socket).collect());
-        Ok(Running { threads, phase, addresses, files, left, sockets })
+        let watched = self.watched()?;
+        let Self { app, listeners, addresses, files, left, admin } = self;
+        let sockets = listeners.into_iter().map(|(_, socket)| socket);
+        let sockets = Mutex::new(sockets.chain(admin.listeners).collect());
+        let admin_files = admin.files;
+        Ok(Running { app, threads, watched, phase, addresses, files, admin_files, left, sockets })
+    }
+
+    /// The thread of the admin listener, where there is one.
+    fn watched(&self) -> Result<Option<Watched>, RunError> {
+        if self.admin.listeners.is_empty() {
+            return Ok(None);
+        }
+        let runtime = runtime()?;
+        let listeners = {
+            let _context = runtime.enter();
+            self.admin.listeners.iter().map(Listening::register).collect::<io::Result<_>>()
+        };
+        let source: Arc<dyn Source> = Arc::clone(&self.app) as Arc<dyn Source>;
+        let admin = Arc::new(Admin::new(source, Arc::clone(&self.app.admin_token)));
+        let started = listeners.and_then(|listeners| Watched::start(runtime, listeners, admin));
+        started.map(Some).map_err(RunError::Runtime)
     }
 
     fn register(&self, runtime: &Runtime) -> Result<Vec<(DoorKind, Listener)>, RunError> {
@@ -252,10 +300,13 @@ enum Phase {
 /// Threads that serve.
 #[derive(Debug)]
 pub struct Running {
+    app: Arc<App>,
     threads: Vec<JoinHandle<usize>>,
+    watched: Option<Watched>,
     phase: watch::Sender<Phase>,
     addresses: Vec<DoorAddress>,
     files: Vec<SocketFile>,
+    admin_files: Vec<SocketFile>,
     left: Vec<SocketFile>,
     /// For a successor, until this process stops.
     sockets: Mutex<Vec<Listening>>,
@@ -264,7 +315,7 @@ pub struct Running {
 impl Running {
     /// Takes the files of sockets over from a predecessor, and removes those that are used no more.
     fn own_files(&self) {
-        for file in self.files.iter().chain(&self.left) {
+        for file in self.files.iter().chain(&self.admin_files).chain(&self.left) {
             file.own();
         }
         self.left.iter().for_each(SocketFile::remove);
@@ -290,7 +341,10 @@ impl Running {
     /// Stops accepting: a successor does. Who is connected may send one more request on each
     /// connection, as nothing told it not to.
     pub fn yield_to_successor(&self) {
-        self.files.iter().for_each(SocketFile::leave);
+        self.app.draining.store(true, Ordering::Relaxed);
+        self.files.iter().chain(&self.admin_files).for_each(SocketFile::leave);
+        // Who looks on is to look at the successor.
+        self.watched.iter().for_each(Watched::end);
         self.sockets().clear();
         self.phase.send_replace(Phase::Yielding);
     }
@@ -300,7 +354,8 @@ impl Running {
         let pass = |socket: &Listening| {
             let listening = socket.try_clone()?;
             let address = listening.address()?;
-            let owns_file = self.files.iter().any(|file| file.is_at(&address));
+            let mut files = self.files.iter().chain(&self.admin_files);
+            let owns_file = files.any(|file| file.is_at(&address));
             Ok(PassedSocket { listening, owns_file })
         };
         self.sockets().iter().map(pass).collect()
@@ -308,6 +363,7 @@ impl Running {
 
     /// Removes the files of sockets, while these are open still, and closes them.
     fn leave(&self) {
+        self.app.draining.store(true, Ordering::Relaxed);
         self.files.iter().for_each(SocketFile::remove);
         self.sockets().clear();
     }
@@ -327,6 +383,10 @@ impl Running {
         let mut cut = 0;
         for thread in self.threads {
             cut += thread.join().map_err(|_| RunError::Panicked)?;
+        }
+        self.admin_files.iter().for_each(SocketFile::remove);
+        if let Some(watched) = self.watched {
+            watched.join().map_err(|_| RunError::Panicked)?;
         }
         Ok(cut)
     }
@@ -392,7 +452,7 @@ fn runtime() -> Result<Runtime, RunError> {
 #[derive(Debug)]
 pub enum RunError {
     /// An address cannot be listened on.
-    Bind { address: DoorAddress, source: io::Error },
+    Bind { address: DoorAddress, key: &'static str, source: io::Error },
     /// A socket was passed that no `listen` names.
     Passed { address: DoorAddress },
     /// A thread, a runtime or its sockets could not be had.
@@ -408,9 +468,9 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => match remedy(address, source.kind()) {
+            Self::Bind { address, key, source } => match remedy(address, key, source.kind()) {
                 Some(remedy) => write!(f, "cannot listen on {address}: {remedy}"),
-                None => write!(f, "cannot listen on {address}: {source}: correct `listen`"),
+                None => write!(f, "cannot listen on {address}: {source}: correct `{key}`"),
             },
             Self::Passed { address } => write!(
                 f,
@@ -426,29 +486,29 @@ impl fmt::Display for RunError {
 }
 
 /// What to do where an address cannot be listened on.
-fn remedy(address: &DoorAddress, kind: io::ErrorKind) -> Option<&'static str> {
+fn remedy(address: &DoorAddress, key: &str, kind: io::ErrorKind) -> Option<String> {
     use io::ErrorKind as Kind;
     Some(match (address, kind) {
         (DoorAddress::Tcp(_), Kind::AddrInUse) => {
-            "the port is in use: stop what listens there, or give `listen` another"
+            format!("the port is in use: stop what listens there, or give `{key}` another")
         }
         (DoorAddress::Tcp(_), Kind::PermissionDenied) => {
-            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE"
+            "not permitted: ports below 1024 need CAP_NET_BIND_SERVICE".to_owned()
         }
         (DoorAddress::Tcp(_), Kind::AddrNotAvailable) => {
-            "no interface has this address: correct `listen`"
+            format!("no interface has this address: correct `{key}`")
         }
         (DoorAddress::Unix(_), Kind::AddrInUse) => {
-            "in use by another process: stop it, or give `listen` another path"
+            format!("in use by another process: stop it, or give `{key}` another path")
         }
         (DoorAddress::Unix(_), Kind::AlreadyExists) => {
-            "there is a file that is no socket: move it away, or give `listen` another path"
+            format!("there is a file that is no socket: move it away, or give `{key}` another path")
         }
         (DoorAddress::Unix(_), Kind::NotFound | Kind::NotADirectory) => {
-            "there is no such directory: make it, or give `listen` another path"
+            format!("there is no such directory: make it, or give `{key}` another path")
         }
         (DoorAddress::Unix(_), Kind::PermissionDenied | Kind::ReadOnlyFilesystem) => {
-            "not permitted: let the user that Floodwall runs as write to the directory"
+            "not permitted: let the user that Floodwall runs as write to the directory".to_owned()
         }
         _ => return None,
     })

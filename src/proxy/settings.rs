@@ -21,6 +21,8 @@ use super::tls::client::ClientSettings;
 pub struct Settings {
     /// Where it listens. Port 0 takes a free one.
     pub doors: Vec<Door>,
+    /// Where operators look at how things stand.
+    pub admin: Vec<DoorAddress>,
     /// The permissions of those that are Unix sockets.
     pub unix_mode: u32,
     /// Peers whose `X-Forwarded-*` are believed.

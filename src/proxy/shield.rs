@@ -83,12 +83,12 @@ impl Shield {
             match self.guard.admit(request, patience, self.clock.now()) {
                 Verdict::Wait(what) => Err(what),
                 Verdict::Forward(ticket, facts) => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     let shield = Arc::clone(self);
                     Ok((Decision::Forward(Admitted { shield, ticket: Some(ticket) }), facts))
                 }
                 Verdict::Refuse { why, retry_after, facts, wake } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
@@ -98,14 +98,14 @@ impl Shield {
                     Ok((Decision::Refuse { retry_after }, facts))
                 }
                 Verdict::Challenge { facts, wake } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
                     Ok((Decision::Challenge, facts))
                 }
                 Verdict::Answer { answer, delete, facts } => {
-                    self.tell_admission(&facts);
+                    self.tell(&facts);
                     Ok((Decision::Answer { answer, delete }, facts))
                 }
             }
@@ -133,11 +133,6 @@ impl Shield {
         {
             outbox.all_heard().await;
         }
-    }
-
-    fn tell_admission(&self, facts: &Facts) {
-        self.telemetry.exchange(facts.standing());
-        self.tell(facts);
     }
 
     fn tell(&self, facts: &Facts) {

@@ -10,11 +10,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 
 pub use self::offline::{explain, state_summary};
@@ -49,6 +50,7 @@ use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
+use crate::admin;
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
@@ -58,6 +60,7 @@ use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
+use crate::telemetry::meter::Meters;
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -92,6 +95,7 @@ pub fn run(
     };
     let access = AccessLog::off();
     put_access_log(&access, &config)?;
+    let token = admin::token(config.admin().token_file.as_deref())?;
     // A second start fails here, before it looks at anything that the first one uses.
     let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
     let control = RefCell::new(if take_over { None } else { bind(false)? });
@@ -109,6 +113,10 @@ pub fn run(
         tunnels: Arc::default(),
         access,
         pulses: Pulses::new(cores),
+        began: clock.now(),
+        admin_token: Arc::new(ArcSwapOption::new(token)),
+        draining: AtomicBool::new(false),
+        meters: Meters::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
             // What else a client does wrong is its own affair, and nobody's line in the log.
@@ -324,7 +332,8 @@ fn succeed(
 
 fn telemetry_of(config: &Config, site: &config::Site, clock: Clock) -> Telemetry {
     let name = (site.name() != config::Site::ONLY).then(|| site.name());
-    Telemetry::of_site(name, names(site.policy()), floods(config), clock.now())
+    let cores = settings(config).cores();
+    Telemetry::of_site(name, names(site.policy()), floods(config), cores, clock.now())
 }
 
 /// What its rules are called in the log.
@@ -366,7 +375,7 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
         table: "telemetry",
         key: "log.flood_events",
         entries: rules + 1,
-        bytes: Telemetry::bytes(rules, floods(config)),
+        bytes: Telemetry::bytes(rules, floods(config), settings(config).cores()),
     };
     site.policy().footprint().into_iter().chain([telemetry]).collect()
 }
@@ -415,6 +424,7 @@ pub fn settings(config: &Config) -> Settings {
             doors(&of_tls.redirect, DoorKind::Redirect),
         ]
         .concat(),
+        admin: config.admin().listen.iter().map(door_address).collect(),
         tls: tls::settings(config),
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),

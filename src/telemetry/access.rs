@@ -159,7 +159,7 @@ pub struct AccessLog {
 struct Shared {
     format: AtomicU8,
     lanes: Mutex<Vec<Arc<Lane>>>,
-    /// Lines that were dropped, and not told of yet.
+    /// Lines that were dropped.
     dropped: AtomicU64,
     /// Why the latest could not be written; `None`: the disk did not keep up.
     trouble: Mutex<Option<String>>,
@@ -178,7 +178,8 @@ pub struct Lane {
 #[derive(Default)]
 struct Told {
     repeat: Repeat,
-    pending: u64,
+    /// So many of the dropped lines were told of.
+    told: u64,
 }
 
 impl AccessLog {
@@ -213,6 +214,11 @@ impl AccessLog {
         self.shared.format.store(format as u8, Ordering::Relaxed);
         self.shared.wake();
         Ok(())
+    }
+
+    /// Lines that were dropped so far.
+    pub fn lines_dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
     }
 
     /// A lane for a core. It is looked through for as long as this log lives.
@@ -274,11 +280,12 @@ impl AccessLog {
 
     fn tell(&self, now: Moment, span: Duration) {
         let mut told = lock(&self.told);
-        told.pending += self.shared.dropped.swap(0, Ordering::Relaxed);
-        if told.pending == 0 || told.repeat.admit(now, span).is_none() {
+        let all = self.lines_dropped();
+        let dropped = all - told.told;
+        if dropped == 0 || told.repeat.admit(now, span).is_none() {
             return;
         }
-        let dropped = std::mem::take(&mut told.pending);
+        told.told = all;
         drop(told);
         let why = lock(&self.shared.trouble).take();
         let (why, remedy) = match &why {

@@ -138,6 +138,20 @@ impl Floods {
         })
     }
 
+    /// The floods that run, as they stand. Nothing is remembered of having told them.
+    pub fn running(&self, now: Moment) -> Vec<FloodRecord> {
+        let mut records = Vec::new();
+        for (id, route) in self.routes.all() {
+            if route.floods.load(Ordering::Relaxed) {
+                let state = route.lock();
+                if state.floods {
+                    records.push(state.flood.record(id, Phase::Continues, now));
+                }
+            }
+        }
+        records
+    }
+
     /// Ends every flood, and returns its record.
     pub fn finish(&self, now: Moment) -> Vec<FloodRecord> {
         self.tell_each(|_| Some((Phase::Ended, now)))

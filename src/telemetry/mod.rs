@@ -15,6 +15,7 @@ pub mod escape;
 mod failures;
 pub mod flood;
 pub mod logs;
+pub mod meter;
 mod notice;
 #[cfg(test)]
 mod reload_tests;
@@ -22,22 +23,28 @@ mod repeat;
 mod routes;
 mod servers;
 pub mod sketch;
+pub mod snapshot;
+pub mod status;
 pub mod tally;
 #[cfg(test)]
 mod tests;
 pub mod warmth;
 
+use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods};
+use self::flood::{FloodRecord, FloodSettings, Floods, Phase};
+use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
+use self::routes::Routes;
 use self::servers::{Servers, State};
-use self::tally::SharedTally;
+use self::snapshot::PastFlood;
+use self::tally::{SharedTally, Tally};
 use crate::guard::fact::{Event, Fact, Notice, RouteId, Write};
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
@@ -54,6 +61,8 @@ pub struct Telemetry {
     site: Option<Arc<str>>,
     floods: Floods,
     notices: Notices,
+    /// What happened on each route; of rules that are gone, too.
+    tallies: Routes<SharedTally>,
     life: Arc<Life>,
 }
 
@@ -64,23 +73,27 @@ struct Life {
     servers: Servers,
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
-    tally: SharedTally,
-    /// Exchanges, in the order of `StandingWord::ALL`.
-    standings: [AtomicU64; StandingWord::ALL.len()],
+    meters: Meters,
+    /// The latest floods that have ended, oldest first.
+    past: Mutex<VecDeque<PastFlood>>,
     started: Moment,
 }
+
+/// So many floods that have ended are remembered.
+const MOST_PAST: usize = 20;
 
 impl Telemetry {
     /// `route_names` are the names of the rules, in the order of `RouteId::Rule`.
     pub fn new(route_names: Vec<String>, floods: FloodSettings, now: Moment) -> Self {
-        Self::of_site(None, route_names, floods, now)
+        Self::of_site(None, route_names, floods, 1, now)
     }
 
-    /// Of one of several sites: each line says of which.
+    /// Of one of several sites, each line says of which; with a meter for each of so many cores.
     pub fn of_site(
         site: Option<&str>,
         route_names: Vec<String>,
         floods: FloodSettings,
+        cores: usize,
         now: Moment,
     ) -> Self {
         let site: Option<Arc<str>> = site.map(|site| visible(site).into());
@@ -88,13 +101,14 @@ impl Telemetry {
         Self {
             floods: Floods::new(&names, floods),
             notices: Notices::new(site.clone(), &names),
+            tallies: Routes::new(&names, SharedTally::default),
             life: Arc::new(Life {
                 failures: Failures::of_upstream(site.clone()),
                 limits: Failures::of_limits(site.clone()),
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
-                tally: SharedTally::default(),
-                standings: Default::default(),
+                meters: Meters::new(cores),
+                past: Mutex::default(),
                 started: now,
             }),
             site,
@@ -111,18 +125,22 @@ impl Telemetry {
             site: self.site.clone(),
             floods: self.floods.reconfigured(&names, floods),
             notices: self.notices.reconfigured(&names),
+            // A count that is told does not go back.
+            tallies: self.tallies.followed_by(&names, SharedTally::default, |_| true),
             life: Arc::clone(&self.life),
         }
     }
 
-    /// Bytes that all of it takes at most, for as many rules.
-    pub fn bytes(rules: usize, floods: FloodSettings) -> usize {
-        Floods::bytes(rules, floods) + Notices::bytes(rules) + size_of::<Self>() + size_of::<Life>()
+    /// Bytes that all of it takes at most, for as many rules and cores.
+    pub fn bytes(rules: usize, floods: FloodSettings, cores: usize) -> usize {
+        let tallies = (rules + 1) * size_of::<SharedTally>();
+        let fixed = size_of::<Self>() + size_of::<Life>() + Meters::bytes(cores);
+        Floods::bytes(rules, floods) + Notices::bytes(rules) + tallies + fixed
     }
 
-    /// Counts an exchange. To be called once for each, when its standing is read.
-    pub fn exchange(&self, standing: StandingWord) {
-        self.life.standings[standing as usize].fetch_add(1, Ordering::Relaxed);
+    /// Where a core, from 0, counts the exchanges that it carries.
+    pub fn meter(&self, core: usize) -> &Arc<Meter> {
+        self.life.meters.of(core)
     }
 
     /// Takes what happened in one exchange. May be called more than once for an exchange, but
@@ -130,7 +148,7 @@ impl Telemetry {
     /// flood counts it once. Writes a line only if a flood begins.
     pub fn record(&self, facts: &[Fact], now: Moment) {
         for fact in facts {
-            self.life.tally.add(fact.event);
+            self.tallies.of(fact.route).1.add(fact.event);
         }
         self.log(&self.floods.record(facts, now));
     }
@@ -228,19 +246,58 @@ impl Telemetry {
         self.floods.name(route)
     }
 
+    /// What exchanges were, and how long they took.
+    pub fn exchanges(&self) -> Exchanges {
+        self.life.meters.read()
+    }
+
+    /// The floods that run, as they stand, with the names of their routes.
+    pub fn running_floods(&self, now: Moment) -> Vec<(String, FloodRecord)> {
+        let named = |record: FloodRecord| (self.floods.name(record.route).to_owned(), record);
+        self.floods.running(now).into_iter().map(named).collect()
+    }
+
+    /// The latest floods that have ended, oldest first.
+    pub fn past_floods(&self) -> Vec<PastFlood> {
+        self.past().iter().cloned().collect()
+    }
+
+    /// What happened on each route, by its name; on those of rules that are gone, too.
+    pub fn tallies(&self) -> impl Iterator<Item = (&str, Tally)> {
+        self.tallies.all().map(|(route, tally)| (self.tallies.name(route), tally.tally()))
+    }
+
+    /// All that happened.
+    pub fn tally(&self) -> Tally {
+        self.tallies().fold(Tally::default(), |sum, (_, tally)| sum.plus(&tally))
+    }
+
     fn log(&self, records: &[FloodRecord]) {
         for record in records {
-            record.log(self.site.as_deref(), self.floods.name(record.route));
+            let route = self.floods.name(record.route);
+            record.log(self.site.as_deref(), route);
+            if record.phase == Phase::Ended {
+                let mut past = self.past();
+                if past.len() == MOST_PAST {
+                    past.pop_front();
+                }
+                past.push_back(PastFlood { route: route.to_owned(), record: record.clone() });
+            }
         }
     }
 
+    fn past(&self) -> MutexGuard<'_, VecDeque<PastFlood>> {
+        self.life.past.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log_summary(&self, now: Moment) {
-        let standing = |word| self.life.standings[word as usize].load(Ordering::Relaxed);
-        let tally = self.life.tally.tally();
+        let exchanges = self.life.meters.read();
+        let standing = |word| exchanges.of_standing(Some(word));
+        let tally = self.tally();
         tracing::info!(
             site = self.site.as_deref(),
             uptime_s = now.since(self.life.started).as_secs(),
-            exchanges = StandingWord::ALL.map(standing).iter().sum::<u64>(),
+            exchanges = exchanges.total(),
             standing_none = standing(StandingWord::None),
             standing_known = standing(StandingWord::Known),
             standing_unknown = standing(StandingWord::Unknown),

@@ -39,7 +39,7 @@ fn floods_go_on_by_the_names_of_their_rules() {
         flood(&new, 1, 19, 200);
         new.tick(at(29_000));
         new.tick(at(31_000));
-        assert_eq!(old.life.tally.tally().refused(), 69);
+        assert_eq!(new.tally().refused(), 69);
         new.finish(at(32_000));
     });
     let said: Vec<&str> = said.iter().map(|line| &line[line.find("  ").unwrap_or(0)..]).collect();
@@ -105,7 +105,7 @@ fn a_notice_is_not_told_again_because_of_a_reload_and_the_last_one_is_not_lost()
 
 #[test]
 fn each_line_of_one_of_several_sites_says_of_which() {
-    let shop = Telemetry::of_site(Some("shop"), names(&["logout"]), SETTINGS, at(0));
+    let shop = Telemetry::of_site(Some("shop"), names(&["logout"]), SETTINGS, 1, at(0));
     let said = lines(|| {
         let shop = shop.reconfigured(names(&["logout"]), SETTINGS);
         flood(&shop, 0, 20, 0);

@@ -25,6 +25,13 @@ impl Tally {
         }
     }
 
+    /// Both together.
+    #[must_use]
+    pub fn plus(mut self, other: &Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, count)| *sum += count);
+        self
+    }
+
     /// How often `event` happened.
     pub fn count(&self, event: Event) -> u64 {
         self.0[index(event)]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tracing::dispatcher::{self, Dispatch};
 
+use super::access::Verdict;
 use super::logs::{Format, Level, dispatch};
+use super::meter::Measured;
 use super::*;
 use crate::guard::client::Client;
 use crate::guard::fact::{Missed, Refusal, RouteId, Warmth};
@@ -325,13 +327,19 @@ fn an_upstream_that_fails_each_request_is_told_once_a_second() {
     assert!(text[11].ends_with("kind=\"connect\" suppressed=999"), "{text:#?}");
 }
 
+/// A refusal.
+fn measured(standing: StandingWord) -> Measured {
+    let (standing, verdict) = (Some(standing), Some(Verdict::Refused));
+    Measured { standing, verdict, status: 429, duration: Duration::ZERO, upstream: None }
+}
+
 #[test]
 fn the_summary_counts_the_whole_life() {
     let text = lines(Format::Text, |telemetry| {
         for standing in StandingWord::ALL {
-            telemetry.exchange(standing);
+            telemetry.meter(0).count(&measured(standing));
         }
-        telemetry.exchange(StandingWord::Known);
+        telemetry.meter(1).count(&measured(StandingWord::Known));
         let created = Fact { event: Event::Wrote(Write::Created), ..refused(0, 1) };
         telemetry.record(&[refused(0, 1), created], at(1_000));
         telemetry.finish(at(90_000));

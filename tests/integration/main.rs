@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are of the real clock")]
 
 mod access_log;
+mod admin;
 mod attacks;
 mod challenges;
 mod django_attacks;

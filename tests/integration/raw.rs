@@ -46,6 +46,7 @@ pub struct Proxy {
 pub fn settings(upstream: Address) -> Single {
     let address = DoorAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0)));
     let shell = Settings {
+        admin: Vec::new(),
         doors: vec![Door { address, kind: DoorKind::Plain }],
         unix_mode: 0o660,
         trusted_proxies: Vec::new(),

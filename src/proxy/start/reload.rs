@@ -9,6 +9,7 @@ use super::{
     abandon, all_or_none, announce, begin, fit, floods, names, place, put_access_log, settings,
     site_settings, tls, upstream,
 };
+use crate::admin;
 use crate::config::{self, Config};
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
@@ -76,6 +77,8 @@ impl<'a> Reload<'a> {
             let made = begin(&config, site, None, cores, clock, &self.app.seats);
             made.map_err(|error| format!("site {}: {error}", site.name()))
         });
+        let token = admin::token(config.admin().token_file.as_deref());
+        let token = token.map_err(|error| error.to_string())?;
         let new = all_or_none(new, clock)?;
         if let Err(error) = put_access_log(&self.app.access, &config) {
             abandon(&new, clock);
@@ -99,6 +102,7 @@ impl<'a> Reload<'a> {
         let gone = before.sites.all().iter().filter(|site| !is_in(site));
         state.retired.extend(gone.cloned());
         tls::announce(tls.as_ref(), self.app.clock);
+        self.app.admin_token.store(token);
         self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
         Ok(match &*unchanged {
@@ -144,6 +148,7 @@ impl<'a> Reload<'a> {
 fn next(config: &Config, before: &Settings) -> Settings {
     let mut settings = settings(config);
     settings.doors.clone_from(&before.doors);
+    settings.admin.clone_from(&before.admin);
     settings.cores = before.cores;
     settings.unix_mode = before.unix_mode;
     let spoken = before.doors.iter().find(|door| door.kind == DoorKind::Tls);
@@ -172,6 +177,8 @@ fn unchanged<'a>(
     note(before.unix_mode() != after.unix_mode(), "unix_mode");
     note(before.tls().listen != after.tls().listen, "tls.listen");
     note(before.tls().redirect != after.tls().redirect, "tls.redirect");
+    note(before.admin().listen != after.admin().listen, "admin.listen");
+    note(before.history().file != after.history().file, "history.file");
     note(before.cores() != after.cores(), "cores");
     note(before.control() != after.control(), "control");
     note(before.log().format != after.log().format, "log.format");

@@ -35,7 +35,8 @@ fn in_force(config: &Config, before: &Config) -> String {
         (place(site), names(&policy), site_settings(site), policy)
     };
     let sites: Vec<_> = config.sites().iter().map(site).collect();
-    format!("{next:?} {sites:?} {:?} {:?}", floods(config), config.access_log())
+    let (token, keep) = (&config.admin().token_file, config.history().keep);
+    format!("{next:?} {sites:?} {:?} {:?} {token:?} {keep:?}", floods(config), config.access_log())
 }
 
 #[test]
@@ -64,10 +65,12 @@ fn each_key_is_put_in_force_or_named() {
     }
     let named: Vec<&str> = named.iter().map(String::as_str).collect();
     let only = [
+        "admin.listen",
         "client.capacity",
         "client.ipv6_tiers",
         "control",
         "cores",
+        "history.file",
         "learned.capacity",
         "listen",
         "log.format",

@@ -37,6 +37,8 @@ impl Phase {
 pub struct FloodRecord {
     pub route: RouteId,
     pub phase: Phase,
+    /// Of the first event.
+    pub first: Moment,
     /// Exchanges that were refused or absorbed, and those that would have been.
     pub events: u64,
     /// How many of `events` were only observed, not enforced.
@@ -57,11 +59,20 @@ pub struct FloodRecord {
 impl Flood {
     /// Makes a record and remembers what it told.
     pub(super) fn tell(&mut self, route: RouteId, phase: Phase, now: Moment) -> FloodRecord {
+        let record = self.record(route, phase, now);
+        self.told = now;
+        self.events_told = self.events;
+        record
+    }
+
+    /// Makes a record.
+    pub(super) fn record(&self, route: RouteId, phase: Phase, now: Moment) -> FloodRecord {
         let duration = self.last.since(self.first);
         let clients = self.clients.as_ref();
-        let record = FloodRecord {
+        FloodRecord {
             route,
             phase,
+            first: self.first,
             events: self.events,
             observed: self.observed,
             tally: self.tally.clone(),
@@ -70,10 +81,7 @@ impl Flood {
             rate: per_second(self.events - self.events_told, now.since(self.told)),
             mean_rate: per_second(self.events, duration),
             duration,
-        };
-        self.told = now;
-        self.events_told = self.events;
-        record
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use arc_swap::ArcSwap;
 use floodwall::proxy::clock::Clock;
@@ -18,6 +19,7 @@ use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
 use floodwall::telemetry::access::AccessLog;
+use floodwall::telemetry::meter::Meters;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -40,14 +42,18 @@ impl Single {
         let (cores, told) = (settings.cores(), start::told(&shield));
         let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
-        let pulses = Pulses::new(settings.cores());
+        let (pulses, meters) = (Pulses::new(cores), Meters::new(cores));
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App {
             clock,
             seats,
             tunnels: Arc::default(),
+            began: clock.now(),
+            admin_token: Arc::default(),
+            draining: AtomicBool::new(false),
             pulses,
+            meters,
             access: AccessLog::off(),
             in_force,
             failed,

@@ -1,0 +1,109 @@
+//! Connections of the admin listener, and what is answered.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::access::{Barred, check};
+use super::{Admin, Readiness};
+use crate::telemetry::status;
+
+/// How long a request's head may take, and how long a connection may be idle.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+
+type Reply = Response<Full<Bytes>>;
+
+impl Admin {
+    /// Answers on one connection until it ends.
+    pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let answer = service_fn(|request: Request<Incoming>| {
+            let reply = self.answer(&request);
+            async move { Ok::<_, Infallible>(reply) }
+        });
+        // What goes wrong on a connection is its client's affair.
+        let _ = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_PATIENCE)
+            .max_buf_size(16 << 10)
+            .serve_connection(TokioIo::new(stream), answer)
+            .await;
+    }
+
+    fn answer(&self, request: &Request<Incoming>) -> Reply {
+        let path = request.uri().path();
+        // Whoever balances load knows no token, and these tell nothing else.
+        match path {
+            "/healthz" => return self.health(),
+            "/readyz" => return self.readiness(),
+            _ => {}
+        }
+        match check(request.headers(), self.token.load().as_deref()) {
+            Ok(()) => {}
+            Err(Barred::Token) => {
+                let mut reply = plain(
+                    StatusCode::UNAUTHORIZED,
+                    "the token of admin.token_file, as a bearer's or as a password\n",
+                );
+                let ask = HeaderValue::from_static("Basic realm=\"floodwall\", charset=\"UTF-8\"");
+                reply.headers_mut().insert(WWW_AUTHENTICATE, ask);
+                return reply;
+            }
+            Err(Barred::Host) => {
+                return plain(
+                    StatusCode::FORBIDDEN,
+                    "ask for localhost or an address; other names need an admin.token_file\n",
+                );
+            }
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
+        match path {
+            "/status" => {
+                let json = status::json(&self.source.snapshot());
+                typed(StatusCode::OK, "application/json", format!("{json}\n"))
+            }
+            _ => plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n"),
+        }
+    }
+
+    fn health(&self) -> Reply {
+        match self.source.is_alive() {
+            true => plain(StatusCode::OK, "alive\n"),
+            false => plain(StatusCode::SERVICE_UNAVAILABLE, "a core hangs\n"),
+        }
+    }
+
+    fn readiness(&self) -> Reply {
+        match self.source.readiness() {
+            Readiness::Ready => plain(StatusCode::OK, "ready\n"),
+            Readiness::Not(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        }
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+    typed(status, "text/plain; charset=utf-8", text)
+}
+
+fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
+    let mut reply = Response::new(Full::new(text.into()));
+    *reply.status_mut() = status;
+    let headers = reply.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}

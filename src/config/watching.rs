@@ -1,0 +1,115 @@
+//! How operators see what goes on: the admin listener and the history of floods.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::address;
+use super::fault::{Fault, Faults, Unfit};
+use super::listen::{self, Listen};
+use super::table::Table;
+use super::value::{self, Empty, duration, text};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Where Floodwall shows how it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Each a Unix socket, whose path may be relative to the working directory, or an address. One
+    /// that others than this machine reach only with a token. Empty: nowhere.
+    pub listen: Vec<Listen>,
+    /// Whoever asks must know what is in it.
+    pub token_file: Option<PathBuf>,
+}
+
+/// What is kept of floods and of each minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    /// `None` keeps nothing. A relative path is relative to the working directory.
+    pub file: Option<PathBuf>,
+    /// What is older is removed. 1 hour to 10 years.
+    pub keep: Duration,
+}
+
+/// What the file says of both, where it says something.
+#[derive(Default)]
+pub(super) struct Written {
+    listen: Option<Vec<Listen>>,
+    file: Option<Option<PathBuf>>,
+}
+
+impl Written {
+    /// Puts what is not written beside the state.
+    pub(super) fn put(self, admin: &mut Admin, history: &mut History, state: Option<&Path>) {
+        let beside = |what| state.map(|state| address::beside(state, what));
+        admin.listen =
+            self.listen.unwrap_or_else(|| beside(".admin").map(Listen::Unix).into_iter().collect());
+        history.file = self.file.unwrap_or_else(|| beside(".history"));
+    }
+}
+
+pub(super) fn admin(
+    mut table: Table<'_, '_>,
+    admin: &mut Admin,
+    written: &mut Written,
+    faults: &mut Faults,
+) {
+    let mut listen = Vec::new();
+    let place = table.read("listen", &mut listen, faults, |entry, faults| {
+        value::list(entry, faults, Empty::Allowed, text(address_of_admin))
+    });
+    table.read("token_file", &mut admin.token_file, faults, text(token_file));
+    table.finish(faults);
+    let Some(place) = place else { return };
+    let listen: Vec<Listen> = listen.into_iter().flatten().collect();
+    let open = listen.iter().filter_map(Listen::tcp).find(|address| !address.ip().is_loopback());
+    if let Some(address) = open.filter(|_| admin.token_file.is_none()) {
+        let what = format!("admin.listen: {address} is reached by others than this machine");
+        let remedy = "write token_file = \"/etc/floodwall/admin.token\", a file with a long random \
+                      token, or listen on 127.0.0.1 or a Unix socket";
+        faults.add(Fault::new(place, what).remedy(remedy));
+    }
+    written.listen = Some(listen);
+}
+
+pub(super) fn history(
+    mut table: Table<'_, '_>,
+    history: &mut History,
+    written: &mut Written,
+    faults: &mut Faults,
+) {
+    table.read("file", &mut written.file, faults, |entry, faults| {
+        text(history_file)(entry, faults).map(Some)
+    });
+    table.read("keep", &mut history.keep, faults, duration(DAY / 24..=DAY * 3_650));
+    table.finish(faults);
+}
+
+/// Where to show it; the empty string is nowhere.
+fn address_of_admin(text: &str) -> Result<Option<Listen>, Unfit> {
+    match text.strip_prefix("unix:") {
+        _ if text.is_empty() => Ok(None),
+        Some("") => Err(Unfit::new("no path behind \"unix:\"")),
+        Some(path) => Ok(address::control_path(path)?.map(Listen::Unix)),
+        None => listen::listen(text).map(Some).map_err(Unfit::new),
+    }
+}
+
+fn token_file(text: &str) -> Result<Option<PathBuf>, Unfit> {
+    file(text, "admin.token")
+}
+
+fn history_file(text: &str) -> Result<Option<PathBuf>, Unfit> {
+    file(text, "floodwall.history")
+}
+
+/// The path of a file; the empty string has none.
+fn file(text: &str, name: &str) -> Result<Option<PathBuf>, Unfit> {
+    if text.contains('\0') {
+        return Err(Unfit::new("a path cannot hold a NUL byte"));
+    }
+    if text.ends_with('/') {
+        let remedy = format!("write \"{text}{name}\"");
+        return Err(Unfit::new("a directory, not a file").remedy(remedy));
+    }
+    Ok((!text.is_empty()).then(|| PathBuf::from(text)))
+}

@@ -1,0 +1,86 @@
+//! The thread of the admin listener: it accepts, and has [`Admin`] answer.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::socket::{Listener, Socket};
+use crate::admin::Admin;
+
+/// Connections at once; more wait to be accepted.
+const CONNECTIONS: usize = 64;
+
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The thread, and what ends it.
+#[derive(Debug)]
+pub(super) struct Watched {
+    thread: JoinHandle<()>,
+    end: watch::Sender<bool>,
+}
+
+impl Watched {
+    /// Serves on these sockets, which are registered with the runtime.
+    pub(super) fn start(
+        runtime: Runtime,
+        listeners: Vec<Listener>,
+        admin: Arc<Admin>,
+    ) -> io::Result<Self> {
+        let (end, ended) = watch::channel(false);
+        let thread = thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            runtime.block_on(serve(listeners, admin, ended));
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { thread, end })
+    }
+
+    /// Accepts nothing any more, and cuts what is connected.
+    pub(super) fn end(&self) {
+        self.end.send_replace(true);
+    }
+
+    /// Waits until it has ended.
+    pub(super) fn join(self) -> thread::Result<()> {
+        self.end();
+        self.thread.join()
+    }
+}
+
+async fn serve(listeners: Vec<Listener>, admin: Arc<Admin>, mut ended: watch::Receiver<bool>) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut accepting = JoinSet::new();
+    for listener in listeners {
+        accepting.spawn(accept(listener, Arc::clone(&admin), Arc::clone(&places)));
+    }
+    // An error says that the other end is gone, which is an end, too.
+    let _ = ended.wait_for(|ended| *ended).await;
+}
+
+/// Accepts connections until it is dropped, and they with it.
+async fn accept(listener: Listener, admin: Arc<Admin>, places: Arc<Semaphore>) {
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        // It is never closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let admin = Arc::clone(&admin);
+        match listener.accept().await {
+            Ok((socket, _)) => {
+                connections.spawn(async move {
+                    match socket {
+                        Socket::Tcp(stream) => admin.serve(stream).await,
+                        Socket::Unix(stream) => admin.serve(stream).await,
+                    }
+                    drop(place);
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
