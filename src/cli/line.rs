@@ -27,6 +27,7 @@ Exit codes:
   0  done
   1  failed while running
   2  the configuration or the command line is wrong
+What floodwall probe has found is told by 0, 3 and 4.
 
 Try: floodwall run --upstream http://127.0.0.1:8000"
 )]
@@ -353,15 +354,16 @@ fn target(text: &str) -> Result<String, String> {
 
 /// A URL of a front page, without a query.
 fn site(text: &str) -> Result<Site, String> {
+    if text.starts_with("unix:") {
+        return Err("a Unix socket has no URL; write \"http://HOST:PORT/\"".to_owned());
+    }
     let authority = text.find("://").map_or(0, |scheme| scheme + 3);
     let end = text[authority..].find('/').map_or(text.len(), |slash| authority + slash);
     let (origin, path) = text.split_at(end);
     let (tls, authority) = match origin.parse()? {
         Upstream::Tcp(authority) => (false, authority),
         Upstream::Tls(authority) => (true, authority),
-        Upstream::Unix(_) => {
-            return Err("a Unix socket has no URL; write \"http://HOST:PORT/\"".to_owned());
-        }
+        Upstream::Unix(_) => return Err("no URL".to_owned()),
     };
     let root = if path.is_empty() { "/".to_owned() } else { page(path)? };
     let slash = if root.ends_with('/') { "" } else { "/" };

@@ -18,6 +18,7 @@ use http::header::{
     REFERER, SET_COOKIE, USER_AGENT, VARY,
 };
 use http::{Request, Response};
+use rustls::CertificateError;
 use rustls::crypto::ring;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -262,7 +263,7 @@ fn read(answer: Response<Body>) -> Answer {
     let csrf = set_cookies.iter().any(|line| line.starts_with(b"csrf"));
     Answer {
         status: head.status.as_u16(),
-        location: text(headers, &LOCATION),
+        location: headers.get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()).into()),
         varies: tokens(headers, &VARY).any(|token| ["cookie", "*"].contains(&token.as_str())),
         cache_control: text(headers, &CACHE_CONTROL).unwrap_or_default(),
         form: csrf || has_form(&page),
@@ -318,31 +319,65 @@ fn between(headers: &HeaderMap) -> Option<&'static str> {
     SIGNS.iter().find(|(name, _)| headers.contains_key(*name)).map(|(_, who)| *who)
 }
 
+/// Whether no connection was made.
+fn unreachable(error: &ureq::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    match error {
+        ureq::Error::ConnectionFailed => true,
+        ureq::Error::Io(error) => {
+            [ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind())
+        }
+        _ => false,
+    }
+}
+
+/// What TLS has to complain of.
+fn of_tls(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
 /// Whether the site may have had the request.
 fn sent(error: &ureq::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
-    if let ureq::Error::Io(error) = error {
-        return ![ConnectionRefused, HostUnreachable, NetworkUnreachable].contains(&error.kind());
-    }
-    !matches!(
+    // A client of TLS says nothing before the handshake has gone well.
+    let handshake = matches!(
+        of_tls(error),
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::InvalidMessage(_))
+    );
+    let early = matches!(
         error,
-        ureq::Error::ConnectionFailed
-            | ureq::Error::HostNotFound
+        ureq::Error::HostNotFound
             | ureq::Error::BadUri(_)
             | ureq::Error::Tls(_)
-            | ureq::Error::Rustls(_)
             | ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve)
-    )
+    );
+    !(unreachable(error) || handshake || early)
 }
 
 /// What went wrong, and what to do about it.
 fn why(error: &ureq::Error, target: &Target) -> String {
-    match error {
-        ureq::Error::ConnectionFailed => "nobody can be reached there".to_owned(),
-        ureq::Error::Timeout(_) => format!("no answer within {:?}", target.timeout),
-        ureq::Error::Rustls(rustls::Error::InvalidCertificate(why)) => {
-            format!("its certificate is refused ({why:?}): name its authority with --ca")
+    match of_tls(error) {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+            return "its certificate's authority is not trusted: name its PEM file with --ca"
+                .to_owned();
         }
+        Some(rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        )) => return "its certificate is for another name".to_owned(),
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            return format!("its certificate is refused: {why}");
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            return "no TLS is spoken there: write http://".to_owned();
+        }
+        _ => {}
+    }
+    match error {
+        error if unreachable(error) => "nobody can be reached there".to_owned(),
+        ureq::Error::Timeout(_) => format!("no answer within {:?}", target.timeout),
         ureq::Error::Protocol(_) => "what came is no HTTP, or has too large a head".to_owned(),
         error => error.to_string(),
     }

@@ -7,6 +7,7 @@ use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::sending::{on_each, on_each_with};
+use crate::support::tls::Authority;
 use crate::support::warm;
 
 /// What a probe says and ends with.
@@ -129,7 +130,8 @@ fn every_release_is_told_with_its_weaknesses_and_the_records_that_are_left() {
 #[test]
 fn so_it_is_with_settings_that_change_what_is_seen() {
     for options in [
-        &["--backend", "file"][..],
+        &["--backend", "cache"][..],
+        &["--backend", "file"],
         &["--backend", "cached_db"],
         &["--option", "SESSION_SAVE_EVERY_REQUEST=true"],
         &["--option", "SESSION_EXPIRE_AT_BROWSER_CLOSE=true"],
@@ -265,5 +267,66 @@ fn behind_a_floodwall_no_site_is_exposed() {
                 assert_eq!(probed.json["behind_floodwall"], true, "{case}");
             }
         }
+    });
+}
+
+/// TLS with an authority of one's own, before genuine Djangos; only the confirmed address is asked.
+#[test]
+fn https_is_spoken_with_whom_the_authority_has_signed() {
+    let authority = Authority::new("probe");
+    let issued = authority.issue("site", &["DNS:localhost"]);
+    let ca = authority.certificate();
+    let ca = ca.to_str().expect("UTF-8");
+    on_each([Release::V1_4_20, Release::V1_8_3, Release::V1_8_4], |release, site| {
+        let folder = Folder::new("probe");
+        // One that only looks on: what it serves is what the application says.
+        let configuration = format!(
+            "mode = 'observe'\n[tls]\nlisten = '127.0.0.1:0'\ncertificates = [{}]\n",
+            issued.entry()
+        );
+        let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
+        let [_, tls] = &floodwall.addresses(2)[..2] else { panic!("two addresses") };
+        let port = tls.rsplit_once(':').expect("an address").1;
+        let url = format!("https://localhost:{port}/");
+        let before = site.rows();
+        let probed = probe(&url, &["--ca", ca]);
+        let told = weaknesses(release).map(|(cve, _)| probed.standing(cve) == "exposed");
+        assert_eq!(told, weaknesses(release).map(|(_, exposed)| exposed), "{}", probed.text);
+        assert_eq!(site.rows() - before, probed.number("left_at_most"), "{}", probed.text);
+        let written = probed.json["configuration"].as_str().expect("text");
+        assert!(written.contains(&format!("upstream = \"https://localhost:{port}\"")), "{written}");
+        assert!(written.contains(&format!("upstream_tls = {{ ca = \"{ca}\" }}")), "{written}");
+        // Whom nobody has signed for is asked nothing.
+        for (url, arguments) in [
+            (url.clone(), &[][..]),
+            (format!("https://127.0.0.1:{port}/"), &["--ca", ca]),
+            (format!("http://localhost:{port}/"), &[]),
+        ] {
+            let before = site.rows();
+            let probed = probe(&url, arguments);
+            let tls = url.starts_with("https");
+            let failed = probed.json["verdict"] == "failed";
+            assert_eq!(failed, tls, "{url} {}", probed.text);
+            let why =
+                if arguments.is_empty() { "authority is not trusted" } else { "another name" };
+            assert!(!tls || probed.text.contains(why), "{url} {}", probed.text);
+            assert_eq!(
+                (site.rows(), probed.number("left_at_most")),
+                (before, 0),
+                "{}",
+                probed.text
+            );
+        }
+    });
+}
+
+#[test]
+fn sessions_that_are_kept_in_cookies_are_told_so() {
+    let releases = [Release::V1_4_21, Release::V1_7_9, Release::V1_8_3];
+    on_each_with(releases, &["--backend", "signed_cookies"], |release, site| {
+        let probed = probe(&site.target().to_string(), &[]);
+        assert_eq!(probed.code, 4, "Django {release}: {}", probed.text);
+        assert_eq!(probed.number("left_at_most"), 0, "{}", probed.text);
+        assert!(probed.text.contains("kept in the cookie"), "Django {release}: {}", probed.text);
     });
 }

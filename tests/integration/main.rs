@@ -35,6 +35,7 @@ mod limits;
 mod limits_descriptors;
 mod odds;
 mod patch;
+mod probing;
 mod proxy_protocol;
 mod proxying;
 mod raw;
