@@ -44,7 +44,7 @@ fn base(upstream: &Upstream, ca: Option<&Path>) -> String {
     let mut text = format!(
         "# Written by `floodwall probe`; config/floodwall.toml has every key with its default.\n\
          listen = \"0.0.0.0:{port}\"\n\
-         upstream = {}  # what was probed; name the application itself, which nothing else may reach\n\
+         upstream = {}  # better the application itself: nothing else may reach it\n\
          state = \"/var/lib/floodwall/floodwall.state\"\n\
          challenge = \"cookie\"  # browsers pass where a flooder has used up the budget\n\
          trusted_proxies = []  # the load balancer in front, if there is one: [\"10.0.0.5\"]\n",

@@ -232,8 +232,8 @@ impl Report<'_> {
     fn advice(&self) -> Vec<String> {
         match self.conclusion.verdict {
             Verdict::Exposed => vec![
-                "Upgrade to Django 1.4.22, 1.7.10, 1.8.4 or later. Where that cannot be: put \
-                 Floodwall in front, so that the application cannot be reached around it."
+                "Upgrade to Django 1.4.22, 1.7.10, 1.8.4 or later. Where that cannot be, put Floodwall \
+                 in front,\nso that the application cannot be reached around it."
                     .to_owned(),
             ],
             Verdict::NotExposed if !self.conclusion.writers.is_empty() => vec![

@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
+use crate::support::attack::bounded;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::sending::{on_each, on_each_with};
+use crate::support::sending::{budgets, on_each, on_each_with, send};
 use crate::support::tls::Authority;
 use crate::support::warm;
 
@@ -267,6 +268,33 @@ fn behind_a_floodwall_no_site_is_exposed() {
                 assert_eq!(probed.json["behind_floodwall"], true, "{case}");
             }
         }
+    });
+}
+
+/// What a probe writes, Floodwall runs by; and then the site is exposed no more.
+#[test]
+fn what_is_written_protects() {
+    let releases = [Release::V1_4_20, Release::V1_4_21, Release::V1_7_9, Release::V1_8_3];
+    on_each(releases, |release, site| {
+        // A name that tells nothing, and one that is wrong.
+        let paths = ["--logout", "/leave/", "--logout", "/cart/logout/"];
+        let probed = probe_site(site, &paths);
+        assert_eq!(probed.code, 3, "Django {release}: {}", probed.text);
+        let written = probed.json["configuration"].as_str().expect("text");
+        let folder = Folder::new("probe");
+        let configuration = format!("{written}{}", budgets(3));
+        let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
+        let before = site.rows();
+        let target = floodwall.target();
+        for _ in 0..100 {
+            send(target, "GET /leave/", "");
+        }
+        let log = floodwall.log();
+        assert!(log.contains("anonymous requests to it recycle"), "Django {release}: {log}");
+        let rows = site.rows() - before;
+        let attack = "100 anonymous logouts under the rules that a probe has written";
+        // Its budget until the path is proven, and the spare.
+        bounded(attack, &format!("records, {release}"), 3 + 1, rows);
     });
 }
 
