@@ -11,7 +11,7 @@
 //! [`Telemetry::tick`] once a second.
 
 pub mod access;
-mod escape;
+pub mod escape;
 mod failures;
 pub mod flood;
 pub mod logs;
