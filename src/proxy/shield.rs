@@ -39,7 +39,7 @@ pub struct Shield {
 /// What is done with a request.
 pub enum Decision {
     Forward(Admitted),
-    Refuse { retry_after: Duration },
+    Refuse { why: Refusal, retry_after: Duration },
     Challenge,
     Answer { answer: Answer, delete: bool },
 }
@@ -95,7 +95,7 @@ impl Shield {
                     if why == Refusal::TableFull {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
-                    Ok((Decision::Refuse { retry_after }, facts))
+                    Ok((Decision::Refuse { why, retry_after }, facts))
                 }
                 Verdict::Challenge { facts, wake } => {
                     self.tell(&facts);
