@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod alerts;
 mod attacks;
 mod challenges;
 mod django_attacks;
