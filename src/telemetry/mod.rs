@@ -18,6 +18,7 @@ pub mod flood;
 pub mod logs;
 pub mod meter;
 mod notice;
+mod quantile;
 pub mod refusals;
 #[cfg(test)]
 mod reload_tests;
@@ -35,14 +36,14 @@ pub mod warmth;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods, Phase};
+use self::flood::{FloodRecord, FloodSettings, Floods, Phase, Side};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -80,6 +81,9 @@ struct Life {
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    /// Exchanges that the guard kept from writing, and those that it would have.
+    prevented: AtomicU64,
+    would_prevent: AtomicU64,
     /// The latest floods that have ended, oldest first.
     past: Mutex<VecDeque<PastFlood>>,
     started: Moment,
@@ -115,6 +119,8 @@ impl Telemetry {
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                prevented: AtomicU64::new(0),
+                would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
                 started: now,
             }),
@@ -162,6 +168,11 @@ impl Telemetry {
         for fact in facts {
             self.tallies.of(fact.route).1.add(fact.event);
         }
+        match Side::of_all(facts) {
+            Some(Side::Enforced) => self.life.prevented.fetch_add(1, Ordering::Relaxed),
+            Some(Side::Observed) => self.life.would_prevent.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
         self.log(&self.floods.record(facts, now), End::Quiet);
     }
 
@@ -261,6 +272,17 @@ impl Telemetry {
     /// What exchanges were, and how long they took.
     pub fn exchanges(&self) -> Exchanges {
         self.life.meters.read()
+    }
+
+    /// Exchanges that the guard kept from writing to the store: refused, challenged, answered,
+    /// recycled, or rid of a session cookie that stands for no session. Each counts once.
+    pub fn prevented(&self) -> u64 {
+        self.life.prevented.load(Ordering::Relaxed)
+    }
+
+    /// Those that it would have kept from it, in observe mode.
+    pub fn would_prevent(&self) -> u64 {
+        self.life.would_prevent.load(Ordering::Relaxed)
     }
 
     /// The floods that run, as they stand, with the names of their routes.
