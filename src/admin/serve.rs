@@ -13,7 +13,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::MissedTickBehavior;
 
 use super::access::{Barred, check};
 use super::page::Events;
@@ -93,11 +92,9 @@ impl Admin {
 
     /// Looks at the process once a second, for ever: the page has a past when it is opened.
     pub async fn look(self: Arc<Self>) {
-        let mut seconds = tokio::time::interval(LOOK_SPAN);
-        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            seconds.tick().await;
-            self.page.take(self.source.snapshot());
+            self.page.take(Arc::new(self.source.snapshot()));
+            tokio::time::sleep(LOOK_SPAN).await;
         }
     }
 

@@ -75,6 +75,7 @@ fn of(site: &Site, now: Moment) -> SiteSnapshot {
         routes: telemetry.tallies().map(|(route, tally)| (route.to_owned(), tally)).collect(),
         floods: telemetry.running_floods(now),
         past_floods: telemetry.past_floods(),
+        lessons: telemetry.lessons(),
         servers: site.upstream.servers().map(|server| server_of(server, now)).collect(),
     }
 }

@@ -14,6 +14,7 @@ pub mod access;
 mod escape;
 mod failures;
 pub mod flood;
+pub mod lessons;
 pub mod logs;
 pub mod meter;
 mod notice;
@@ -40,6 +41,7 @@ use std::time::Duration;
 use self::escape::visible;
 use self::failures::Failures;
 use self::flood::{FloodRecord, FloodSettings, Floods, Phase, Side};
+use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -75,6 +77,7 @@ struct Life {
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    lessons: Lessons,
     /// Exchanges that the guard kept from writing, and those that it would have.
     prevented: AtomicU64,
     would_prevent: AtomicU64,
@@ -112,6 +115,7 @@ impl Telemetry {
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                lessons: Lessons::default(),
                 prevented: AtomicU64::new(0),
                 would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
@@ -167,6 +171,7 @@ impl Telemetry {
     /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.life.lessons.note(notice, now);
         self.notices.tell(notice, now);
     }
 
@@ -282,6 +287,11 @@ impl Telemetry {
     /// The latest floods that have ended, oldest first.
     pub fn past_floods(&self) -> Vec<PastFlood> {
         self.past().iter().cloned().collect()
+    }
+
+    /// What was learned of paths lately, oldest first.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.life.lessons.latest()
     }
 
     /// What happened on each route, by its name; on those of rules that are gone, too.

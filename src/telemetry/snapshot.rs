@@ -1,11 +1,12 @@
 //! How the process stands at a moment, as plain values: whatever shows it is rendered from this.
 //!
-//! It promises that no name in it is a stranger's: sites, rules, budgets and servers are the
-//! operator's, all else are words of our own.
+//! It promises that no name in it is a stranger's, but for the paths of [`Lesson`], which are fit for
+//! a line: sites, rules, budgets and servers are the operator's, all else are words of our own.
 
 use std::time::Duration;
 
 use super::flood::FloodRecord;
+use super::lessons::Lesson;
 use super::meter::Exchanges;
 use super::tally::Tally;
 use crate::guard::UnderWay;
@@ -55,6 +56,8 @@ pub struct SiteSnapshot {
     pub floods: Vec<(String, FloodRecord)>,
     /// The latest that have ended, oldest first.
     pub past_floods: Vec<PastFlood>,
+    /// What was learned of paths lately, oldest first.
+    pub lessons: Vec<Lesson>,
     pub servers: Vec<ServerSnapshot>,
 }
 

@@ -37,7 +37,7 @@ struct Kept {
 
 impl Page {
     /// Takes a look at the process, once a second, and tells whoever looks at the page.
-    pub(super) fn take(&self, snapshot: Snapshot) {
+    pub(super) fn take(&self, snapshot: Arc<Snapshot>) {
         let mut kept = self.lock();
         let Kept { recent, viewers } = &mut *kept;
         recent.take(snapshot);

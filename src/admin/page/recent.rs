@@ -29,7 +29,7 @@ pub(super) struct Recent {
     /// How many looks were taken.
     sequence: u64,
     /// The latest, newest last.
-    snapshots: VecDeque<Snapshot>,
+    snapshots: VecDeque<Arc<Snapshot>>,
     tracks: Vec<Track>,
 }
 
@@ -62,7 +62,7 @@ impl Recent {
         size_of::<Track>() + (FINE + COARSE) * size_of::<Sample>() + MINUTE * size_of::<Counters>()
     }
 
-    pub(super) fn take(&mut self, snapshot: Snapshot) {
+    pub(super) fn take(&mut self, snapshot: Arc<Snapshot>) {
         self.sequence += 1;
         let whole_span = self.sequence.is_multiple_of(SPAN);
         let mut before = std::mem::take(&mut self.tracks);
@@ -94,7 +94,7 @@ impl Recent {
     }
 
     pub(super) fn latest(&self) -> Option<&Snapshot> {
-        self.snapshots.back()
+        self.snapshots.back().map(|latest| &**latest)
     }
 
     /// How the past floods of a site were before the last look.
