@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod alerts;
 mod attacks;
 mod challenges;
 mod django_attacks;
@@ -15,6 +16,7 @@ mod django_http2;
 mod django_keys;
 mod django_page;
 mod django_parsers;
+mod django_probe;
 mod django_races;
 mod django_restarts;
 mod django_rig;
@@ -36,6 +38,7 @@ mod limits_descriptors;
 mod odds;
 mod page;
 mod patch;
+mod probing;
 mod proxy_protocol;
 mod proxying;
 mod raw;
