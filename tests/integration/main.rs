@@ -32,6 +32,7 @@ mod http2_programs;
 mod leaps;
 mod limits;
 mod limits_descriptors;
+mod metrics;
 mod odds;
 mod patch;
 mod proxy_protocol;
