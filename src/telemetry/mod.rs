@@ -44,7 +44,7 @@ use std::time::Duration;
 use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods, Phase, Side};
+use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase, Side};
 use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
@@ -294,6 +294,21 @@ impl Telemetry {
     pub fn running_floods(&self, now: Moment) -> Vec<(String, FloodRecord)> {
         let named = |record: FloodRecord| (self.floods.name(record.route).to_owned(), record);
         self.floods.running(now).into_iter().map(named).collect()
+    }
+
+    /// All floods of each route, by its name; of rules that are gone while they still flood.
+    pub fn flood_totals(&self) -> Vec<(String, FloodTotals)> {
+        self.floods.totals().map(|(route, totals)| (route.to_owned(), totals)).collect()
+    }
+
+    /// How often requests failed by the upstream, by the word for it, where they did.
+    pub fn upstream_failures(&self) -> Vec<(&'static str, u64)> {
+        self.life.failures.counts()
+    }
+
+    /// How often clients were held to a limit, by the word for it, where they were.
+    pub fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        self.life.limits.counts()
     }
 
     /// The latest floods that have ended, oldest first.

@@ -35,6 +35,7 @@ mod http2_programs;
 mod leaps;
 mod limits;
 mod limits_descriptors;
+mod metrics;
 mod odds;
 mod page;
 mod patch;

@@ -8,12 +8,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderMap, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use sha2::{Digest, Sha256};
+
+use crate::admin::metrics::negotiation::takes_gzip;
 
 /// A file of the tree.
 struct File {
@@ -153,20 +155,6 @@ pub(super) fn secure(headers: &mut HeaderMap, caching: HeaderValue) {
     }
 }
 
-/// Whether gzip is among what is accepted (RFC 9110, 12.5.3): a quality of zero takes it out.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|field| field.to_str().ok());
-    let codings = fields.flat_map(|field| field.split(','));
-    codings.map(|coding| coding.split(';').map(str::trim)).any(|mut coding| {
-        let name = coding.next().unwrap_or_default();
-        let none = |weight: &str| {
-            let weight = weight.strip_prefix("q=").or_else(|| weight.strip_prefix("Q="));
-            weight.is_some_and(|weight| weight.parse() == Ok(0.0))
-        };
-        name.eq_ignore_ascii_case("gzip") && !coding.any(none)
-    })
-}
-
 /// Whether an entity tag is in a list of them (RFC 9110, 13.1.2), compared weakly.
 fn is_among(list: &HeaderValue, etag: &HeaderValue) -> bool {
     let (Ok(list), Ok(etag)) = (list.to_str(), etag.to_str()) else { return false };
@@ -242,20 +230,5 @@ mod tests {
         }
         let other = answer(&path, &headers(&[(IF_NONE_MATCH, "\"x\"")])).expect("a file");
         assert_eq!(other.status(), StatusCode::OK);
-    }
-
-    #[test]
-    fn gzip_is_for_those_who_take_it() {
-        for (accepted, packed) in [
-            ("gzip, deflate, br", true),
-            ("br;q=1.0, GZIP;q=0.5", true),
-            ("gzip;q=0", false),
-            ("gzip; q=0.000, br", false),
-            ("identity", false),
-            ("", false),
-        ] {
-            assert_eq!(takes_gzip(&headers(&[(ACCEPT_ENCODING, accepted)])), packed, "{accepted}");
-        }
-        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

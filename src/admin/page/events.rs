@@ -25,7 +25,11 @@ const MOST_EVENTS: u32 = 600;
 const AGAIN: &[u8] = b"event: again\ndata:\n\n";
 
 #[derive(Default)]
-pub(super) struct Viewers(Vec<Viewer>);
+pub(super) struct Viewers {
+    all: Vec<Viewer>,
+    /// Nobody is to be told anything any more.
+    ended: bool,
+}
 
 struct Viewer {
     site: Name,
@@ -44,18 +48,23 @@ pub(super) struct FreePlace<'a>(&'a mut Viewers);
 
 impl Viewers {
     pub(super) fn place(&mut self) -> Place<'_> {
-        self.0.retain(|viewer| !viewer.events.is_closed());
-        match self.0.len() < MOST_VIEWERS {
+        self.all.retain(|viewer| !viewer.events.is_closed());
+        match !self.ended && self.all.len() < MOST_VIEWERS {
             true => Place::Free(FreePlace(self)),
             false => Place::None,
         }
+    }
+
+    pub(super) fn end(&mut self) {
+        self.ended = true;
+        self.all.clear();
     }
 
     /// Tells each what is new of its site, rendered once for each site that somebody looks at.
     /// Whose site is gone, or who does not read, is told nothing any more.
     pub(super) fn tell(&mut self, news: impl Fn(&str) -> Option<Bytes>) {
         let mut rendered: Vec<(Name, Option<Bytes>)> = Vec::new();
-        self.0.retain_mut(|viewer| {
+        self.all.retain_mut(|viewer| {
             let known = rendered.iter().position(|(site, _)| *site == viewer.site);
             let index = known.unwrap_or_else(|| {
                 rendered.push((viewer.site.clone(), news(&viewer.site)));
@@ -78,7 +87,7 @@ impl FreePlace<'_> {
         let (events, receiver) = mpsc::channel(WAITING);
         // There is room for it.
         let _ = events.try_send(first);
-        self.0.0.push(Viewer { site, events, left: MOST_EVENTS });
+        self.0.all.push(Viewer { site, events, left: MOST_EVENTS });
         Events(receiver)
     }
 }
@@ -152,7 +161,7 @@ mod tests {
         for _ in 0..2 * WAITING {
             viewers.tell(news);
         }
-        assert!(viewers.0.is_empty());
+        assert!(viewers.all.is_empty());
         let (told, ended) = waiting(&mut idle);
         assert_eq!((told.len(), ended), (WAITING, true));
     }
@@ -186,6 +195,16 @@ mod tests {
             std::iter::from_fn(|| viewer(&mut viewers, "a")).take(100).collect();
         assert_eq!(all.len(), MOST_VIEWERS);
         all.pop();
-        assert!(viewer(&mut viewers, "a").is_some());
+        all.extend(viewer(&mut viewers, "a"));
+        assert_eq!(all.len(), MOST_VIEWERS);
+    }
+
+    #[test]
+    fn at_the_end_all_events_end() {
+        let mut viewers = Viewers::default();
+        let mut events = viewer(&mut viewers, "a").expect("a place");
+        viewers.end();
+        assert_eq!(waiting(&mut events), (vec![Bytes::from_static(b"first")], true));
+        assert!(viewer(&mut viewers, "a").is_none());
     }
 }

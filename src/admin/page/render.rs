@@ -133,6 +133,19 @@ fn of_one(recent: &Recent, now: &Snapshot, site: &SiteSnapshot, past: Past) -> V
             flood(now, route, record, rate)
         })
         .collect();
+    let budgets: Vec<Value> = site
+        .budgets
+        .iter()
+        .map(|(name, left)| {
+            json!({
+                "name": name,
+                "left": left.left,
+                "held": left.held,
+                "burst": left.burst,
+                "period_s": left.period.as_secs_f64(),
+            })
+        })
+        .collect();
     let servers: Vec<Value> = site
         .servers
         .iter()
@@ -184,6 +197,7 @@ fn of_one(recent: &Recent, now: &Snapshot, site: &SiteSnapshot, past: Past) -> V
             "unproven": classes.unproven,
             "capacity": classes.capacity,
         },
+        "budgets": budgets,
         "lessons": lessons,
         "servers": servers,
         "floods": running,
