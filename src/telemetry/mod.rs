@@ -15,6 +15,7 @@ pub mod alerts;
 pub mod escape;
 mod failures;
 pub mod flood;
+pub mod lessons;
 pub mod logs;
 pub mod meter;
 mod notice;
@@ -43,7 +44,8 @@ use std::time::Duration;
 use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods, Phase, Side};
+use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase, Side};
+use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -81,6 +83,7 @@ struct Life {
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    lessons: Lessons,
     /// Exchanges that the guard kept from writing, and those that it would have.
     prevented: AtomicU64,
     would_prevent: AtomicU64,
@@ -119,6 +122,7 @@ impl Telemetry {
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                lessons: Lessons::default(),
                 prevented: AtomicU64::new(0),
                 would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
@@ -179,6 +183,7 @@ impl Telemetry {
     /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.life.lessons.note(notice, now);
         self.notices.tell(notice, now);
     }
 
@@ -291,9 +296,29 @@ impl Telemetry {
         self.floods.running(now).into_iter().map(named).collect()
     }
 
+    /// All floods of each route, by its name; of rules that are gone while they still flood.
+    pub fn flood_totals(&self) -> Vec<(String, FloodTotals)> {
+        self.floods.totals().map(|(route, totals)| (route.to_owned(), totals)).collect()
+    }
+
+    /// How often requests failed by the upstream, by the word for it, where they did.
+    pub fn upstream_failures(&self) -> Vec<(&'static str, u64)> {
+        self.life.failures.counts()
+    }
+
+    /// How often clients were held to a limit, by the word for it, where they were.
+    pub fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        self.life.limits.counts()
+    }
+
     /// The latest floods that have ended, oldest first.
     pub fn past_floods(&self) -> Vec<PastFlood> {
         self.past().iter().cloned().collect()
+    }
+
+    /// What was learned of paths lately, oldest first.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.life.lessons.latest()
     }
 
     /// What happened on each route, by its name; on those of rules that are gone, too.
