@@ -34,6 +34,8 @@ impl Source for App {
             },
             tunnels: Fill { used: self.tunnels.number(), capacity: settings.upgrades.tunnels },
             lines_dropped: self.access.lines_dropped(),
+            refusals_dropped: self.refusals.lines_dropped(),
+            alerts: self.alerts.counts(),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::alerts::{Counts, Destination};
 use super::flood::FloodRecord;
 use super::meter::Exchanges;
 use super::tally::Tally;
@@ -29,6 +30,10 @@ pub struct Snapshot {
     pub tunnels: Fill,
     /// Lines of the access log that were dropped so far.
     pub lines_dropped: u64,
+    /// Lines of the refusal sample that were dropped so far.
+    pub refusals_dropped: u64,
+    /// What became of alerts, by destination.
+    pub alerts: [Counts; Destination::ALL.len()],
     /// What is for no site: it could not be read, or named a host that nobody serves.
     pub no_site: Exchanges,
     pub sites: Vec<SiteSnapshot>,

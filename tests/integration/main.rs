@@ -38,6 +38,7 @@ mod patch;
 mod proxy_protocol;
 mod proxying;
 mod raw;
+mod refusals;
 mod reload;
 mod sites;
 mod stages;

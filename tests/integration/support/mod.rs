@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub mod backend;
+pub mod daemon;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
