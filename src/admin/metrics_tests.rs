@@ -90,6 +90,8 @@ pub(in crate::admin) fn site(name: &str, size: Size) -> SiteSnapshot {
 pub(in crate::admin) fn snapshot(sites: &[SiteSnapshot]) -> Arc<Snapshot> {
     let fill = Fill { used: 1, capacity: 2 };
     Arc::new(Snapshot {
+        refusals_dropped: 0,
+        alerts: Default::default(),
         at: Moment::from_nanos(0),
         unix_ms: 0,
         uptime: Duration::ZERO,

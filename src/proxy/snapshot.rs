@@ -43,6 +43,8 @@ impl Source for App {
                 .as_ref()
                 .map(|tls| tls.certificates.expiries())
                 .unwrap_or_default(),
+            refusals_dropped: self.refusals.lines_dropped(),
+            alerts: self.alerts.counts(),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }

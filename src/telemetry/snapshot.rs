@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::alerts::{Counts, Destination};
 use super::flood::{FloodRecord, FloodTotals};
 use super::lessons::Lesson;
 use super::meter::Exchanges;
@@ -35,6 +36,10 @@ pub struct Snapshot {
     pub reloads: Reloaded,
     /// The file of each certificate in force, and its last second, since 1970.
     pub certificates: Vec<(String, u64)>,
+    /// Lines of the refusal sample that were dropped so far.
+    pub refusals_dropped: u64,
+    /// What became of alerts, by destination.
+    pub alerts: [Counts; Destination::ALL.len()],
     /// What is for no site: it could not be read, or named a host that nobody serves.
     pub no_site: Exchanges,
     pub sites: Vec<SiteSnapshot>,

@@ -43,6 +43,7 @@ mod probing;
 mod proxy_protocol;
 mod proxying;
 mod raw;
+mod refusals;
 mod reload;
 mod sites;
 mod stages;
