@@ -7,7 +7,9 @@ mod control;
 mod explain;
 mod generate;
 mod line;
+mod report;
 mod usage;
+mod when;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Upgrade(running) => control::upgrade(&running),
         Command::Status(asked) => control::status(&asked),
         Command::Explain(asked) => explain::explain(&asked),
+        Command::Report(asked) => report::report(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };

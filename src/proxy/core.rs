@@ -18,6 +18,7 @@ use crate::admin::Token;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::meter::{Meter, Meters};
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
@@ -31,6 +32,8 @@ pub struct App {
     /// The tunnels of all cores.
     pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
+    /// How well the history is kept, where there is one.
+    pub history: Option<Arc<KeptCounts>>,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.

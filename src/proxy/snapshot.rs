@@ -11,6 +11,7 @@ use super::site::Site;
 use crate::admin::{Readiness, Source};
 use crate::guard::moment::Moment;
 use crate::guard::status::Fill;
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::snapshot::{ServerSnapshot, SiteSnapshot, Snapshot};
 
 /// A core that has not run for so long hangs.
@@ -34,6 +35,7 @@ impl Source for App {
             },
             tunnels: Fill { used: self.tunnels.number(), capacity: settings.upgrades.tunnels },
             lines_dropped: self.access.lines_dropped(),
+            history: self.history.as_deref().map(KeptCounts::read),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }

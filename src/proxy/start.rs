@@ -50,13 +50,14 @@ use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
 use super::upstream::{Told, Upstream};
-use crate::admin;
+use crate::admin::{self, Source};
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
 use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::history::{self, History};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::flood::FloodSettings;
@@ -112,6 +113,7 @@ pub fn run(
         seats,
         tunnels: Arc::default(),
         access,
+        history: config.history().file.as_ref().map(|_| Arc::default()),
         pulses: Pulses::new(cores),
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
@@ -132,7 +134,8 @@ pub fn run(
         }),
     });
     let beside = Beside::start(&app)?;
-    let reload = Reload::new(Arc::clone(&app), config.clone(), load);
+    let history = history(&app, &config)?;
+    let reload = Reload::new(Arc::clone(&app), config.clone(), load, history.as_ref());
     let successor = RefCell::new(successor);
     let orders = Orders {
         control: &|| control.take().map_or_else(|| bind(true), |control| Ok(Some(control))),
@@ -147,9 +150,14 @@ pub fn run(
     let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();
-    for site in app.in_force.load().sites.all().iter().chain(&retired) {
-        close(site, clock)?;
+    let in_force = app.in_force.load_full();
+    let mut sites = in_force.sites.all().iter().chain(&retired);
+    let closed = sites.try_for_each(|site| close(site, clock));
+    if let Some(history) = history {
+        // With the floods that have just ended.
+        history.finish(app.snapshot());
     }
+    closed?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
@@ -189,6 +197,14 @@ impl Beside {
         drop(self.stop);
         self.threads.into_iter().try_for_each(thread::JoinHandle::join)
     }
+}
+
+/// Keeps the history, where one is to be kept.
+fn history(app: &Arc<App>, config: &Config) -> io::Result<Option<History>> {
+    let config::History { file, keep } = config.history().clone();
+    let (Some(file), Some(counts)) = (file, app.history.clone()) else { return Ok(None) };
+    let shown = Arc::clone(app);
+    History::start(history::Settings { file, keep }, counts, move || shown.snapshot()).map(Some)
 }
 
 /// Puts the access log of a configuration in force, or leaves all as it was.

@@ -14,6 +14,7 @@ pub mod access;
 mod escape;
 mod failures;
 pub mod flood;
+pub mod kept;
 pub mod logs;
 pub mod meter;
 mod notice;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::flood::FloodRecord;
+use super::kept::Kept;
 use super::meter::Exchanges;
 use super::tally::Tally;
 use crate::guard::UnderWay;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub tunnels: Fill,
     /// Lines of the access log that were dropped so far.
     pub lines_dropped: u64,
+    /// How well the history is kept, where there is one.
+    pub history: Option<Kept>,
     /// What is for no site: it could not be read, or named a host that nobody serves.
     pub no_site: Exchanges,
     pub sites: Vec<SiteSnapshot>,
