@@ -8,7 +8,9 @@ mod explain;
 mod generate;
 mod line;
 mod probe;
+mod report;
 mod usage;
+mod when;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
             Ok((text, verdict)) => return verdict_of(print(&text), verdict),
             Err(trouble) => Err(trouble),
         },
+        Command::Report(asked) => report::report(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };
