@@ -101,6 +101,17 @@ Exit codes:
   2  the configuration or the command line is wrong")]
     Status(Asked),
 
+    /// Send an alert that says that it is a test
+    ///
+    /// The running process sends it, once, to each destination of [alerts], and this prints what
+    /// became of it. Where none runs, and --config names a file, it is sent from here.
+    #[command(after_help = "\
+Exit codes:
+  0  every destination took it
+  1  one did not, there is none, or the running process did not answer
+  2  the configuration or the command line is wrong")]
+    TestAlert(Running),
+
     /// Say what would become of a request, and why: its site, rule, standing and budget
     ///
     /// Asks the running process, whose ledger and budgets count. Where none runs, and --config names

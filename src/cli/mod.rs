@@ -60,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Reload(running) => control::reload(&running),
         Command::Upgrade(running) => control::upgrade(&running),
         Command::Status(asked) => control::status(&asked),
+        Command::TestAlert(running) => control::test_alert(&running),
         Command::Explain(asked) => explain::explain(&asked),
         Command::Probe(asked) => match probe::probe(&asked) {
             Ok((text, verdict)) => return verdict_of(print(&text), verdict),
@@ -93,6 +94,7 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     let config = source.config()?;
     // As in `check`: a start that cannot go well is not to be tried again by whoever supervises it.
     certificates(&config)?;
+    alerts(&config)?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Text => Format::Text,
@@ -118,13 +120,20 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
     let certificates = certificates(&config)?;
+    let alerts = alerts(&config)?;
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
-    Ok(format!("{}: ok\n{}{certificates}{sites}", source.name(), config.summary()))
+    Ok(format!("{}: ok\n{}{certificates}{alerts}{sites}", source.name(), config.summary()))
 }
 
 /// What there is to say of the certificates, keys and authorities that the configuration names.
 fn certificates(config: &Config) -> Result<String, Trouble> {
     floodwall::proxy::start::certificates(config)
+        .map_err(|error| Trouble::Misconfigured(error.to_string()))
+}
+
+/// What there is to say of the files that alerts need.
+fn alerts(config: &Config) -> Result<String, Trouble> {
+    floodwall::proxy::start::alerts(config)
         .map_err(|error| Trouble::Misconfigured(error.to_string()))
 }
 

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod alerts;
 mod offline;
 mod reload;
 mod tls;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 
+pub use self::alerts::{summary as alerts, test as test_alerts};
 pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 pub use self::tls::summary as certificates;
@@ -35,6 +37,7 @@ use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::run::Ear;
 use super::seats::Seats;
 use super::settings::{
@@ -49,7 +52,7 @@ use super::state::{self, StateError, StateFile};
 use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
-use super::upstream::{Told, Upstream};
+use super::upstream::{News, Told, Upstream};
 use crate::admin;
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
@@ -58,9 +61,12 @@ use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
+use crate::telemetry::alerts::Alerts;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::Meters;
+use crate::telemetry::refusals::Refusals;
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -95,6 +101,11 @@ pub fn run(
     };
     let access = AccessLog::off();
     put_access_log(&access, &config)?;
+    let refusals = Refusals::off();
+    alerts::put_refusals(&refusals, &config)?;
+    let alerting = Arc::new(Alerts::new(alerts::now(clock)));
+    alerting.put(alerts::settings(&config)?)?;
+    alerts::announce(&config);
     let token = admin::token(config.admin().token_file.as_deref())?;
     // A second start fails here, before it looks at anything that the first one uses.
     let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
@@ -104,18 +115,22 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| {
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
-        begin(&config, site, snapshot, cores, clock, &seats)
+        begin(&config, site, snapshot, cores, clock, &seats, &access)
     });
     let sites = all_or_none(sites, clock).map(Sites::new)?;
+    sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&alerting));
     let app = Arc::new(App {
         clock,
         seats,
         tunnels: Arc::default(),
         access,
+        alerts: alerting,
+        refusals,
         pulses: Pulses::new(cores),
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
         draining: AtomicBool::new(false),
+        reloads: Reloads::since(clock.unix_ms()),
         meters: Meters::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
@@ -147,9 +162,12 @@ pub fn run(
     let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();
-    for site in app.in_force.load().sites.all().iter().chain(&retired) {
-        close(site, clock)?;
-    }
+    let in_force = app.in_force.load_full();
+    let mut sites = in_force.sites.all().iter().chain(&retired);
+    let closed = sites.try_for_each(|site| close(site, clock));
+    app.alerts.finish();
+    app.refusals.finish();
+    closed?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
@@ -249,12 +267,16 @@ fn begin(
     cores: usize,
     clock: Clock,
     seats: &Arc<Seats>,
+    access: &AccessLog,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
-    let shield = Arc::new(match snapshot {
+    let shield = match snapshot {
         Some(snapshot) => succeed(config, site, &snapshot, clock)?,
         None => shield(config, site, clock)?,
-    });
+    };
+    let blank = shield.guard.blank_since(clock.now());
+    let start = Mark { policy: site.policy().digest(), what: Marked::Start { blank } };
+    let shield = Arc::new(shield.numbered(access.order(start)));
     let settings = site_settings(site);
     let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
@@ -273,14 +295,19 @@ fn upstream(
     Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
-/// What is told when a server goes down, or is back.
+/// What is told of the servers of a site.
 pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
     let shield = Arc::clone(shield);
-    Arc::new(move |server, change| {
-        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
-        match change {
-            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
-            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+    Arc::new(move |server, news| {
+        let telemetry = &shield.telemetry;
+        match news {
+            News::Changed(Change::Down(reason)) => {
+                telemetry.server_down(&server.name, reason, shield.clock.now());
+            }
+            News::Changed(Change::Up(after)) => {
+                telemetry.server_up(&server.name, *after, shield.clock.now());
+            }
+            News::Connected { core, time } => telemetry.meter(core).connected(time),
         }
     })
 }
