@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admin_attacks;
 mod attacks;
 mod challenges;
 mod django_attacks;
@@ -33,6 +34,7 @@ mod leaps;
 mod limits;
 mod limits_descriptors;
 mod metrics;
+mod metrics_prometheus;
 mod odds;
 mod patch;
 mod proxy_protocol;
