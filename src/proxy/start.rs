@@ -423,6 +423,9 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
 }
 
 fn announce(config: &Config) {
+    if let Some(doubt) = config.admin().token_file.as_deref().and_then(admin::doubt) {
+        tracing::warn!("admin.token_file: {doubt}");
+    }
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
         let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();
