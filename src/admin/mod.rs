@@ -5,6 +5,8 @@
 //! comes from a [`Source`]; it refuses to know how requests are carried.
 
 mod access;
+mod page;
+mod patience;
 mod serve;
 
 use std::io;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 pub use self::access::{Token, TokenError};
+use self::page::Page;
 use crate::telemetry::snapshot::Snapshot;
 
 /// Who tells how the process stands.
@@ -40,11 +43,12 @@ pub struct Admin {
     source: Arc<dyn Source>,
     /// Replaced by a reload.
     token: Arc<ArcSwapOption<Token>>,
+    page: Page,
 }
 
 impl Admin {
     pub fn new(source: Arc<dyn Source>, token: Arc<ArcSwapOption<Token>>) -> Self {
-        Self { source, token }
+        Self { source, token, page: Page::default() }
     }
 }
 

@@ -7,21 +7,31 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::MissedTickBehavior;
 
 use super::access::{Barred, check};
+use super::page::Events;
+use super::patience::Patient;
 use super::{Admin, Readiness};
 use crate::telemetry::status;
 
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
-type Reply = Response<Full<Bytes>>;
+/// For how long nothing of a reply may be read.
+const READ_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at the process.
+const LOOK_SPAN: Duration = Duration::from_secs(1);
+
+/// Either all of it, or what comes as it happens.
+pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 impl Admin {
     /// Answers on one connection until it ends.
@@ -35,7 +45,7 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(16 << 10)
-            .serve_connection(TokioIo::new(stream), answer)
+            .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), answer)
             .await;
     }
 
@@ -75,7 +85,19 @@ impl Admin {
                 let json = status::json(&self.source.snapshot());
                 typed(StatusCode::OK, "application/json", format!("{json}\n"))
             }
-            _ => plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n"),
+            _ => self.page.answer(request).unwrap_or_else(|| {
+                plain(StatusCode::NOT_FOUND, "there are /, /healthz, /readyz and /status\n")
+            }),
+        }
+    }
+
+    /// Looks at the process once a second, for ever: the page has a past when it is opened.
+    pub async fn look(self: Arc<Self>) {
+        let mut seconds = tokio::time::interval(LOOK_SPAN);
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            self.page.take(self.source.snapshot());
         }
     }
 
@@ -94,12 +116,12 @@ impl Admin {
     }
 }
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     typed(status, "text/plain; charset=utf-8", text)
 }
 
 fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = Response::new(Either::Left(Full::new(text.into())));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -93,6 +93,8 @@ impl Process {
                 warm_at: 0,
                 under_way: UnderWay::default(),
                 exchanges: self.meters.read(),
+                prevented: 0,
+                would_prevent: 0,
                 routes: self.routes.clone(),
                 floods: self.floods.clone(),
                 past_floods: Vec::new(),

@@ -18,8 +18,10 @@ use crate::admin::Token;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
+use crate::telemetry::alerts::Alerts;
 use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::meter::{Meter, Meters};
+use crate::telemetry::refusals::Refusals;
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -34,6 +36,8 @@ pub struct App {
     pub access: AccessLog,
     /// How well the history is kept, where there is one.
     pub history: Option<Arc<KeptCounts>>,
+    pub alerts: Arc<Alerts>,
+    pub refusals: Refusals,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.

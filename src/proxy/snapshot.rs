@@ -72,6 +72,8 @@ fn of(site: &Site, now: Moment) -> SiteSnapshot {
         warm_at: site.shield.warm_at(status.warmth),
         under_way: guard.under_way(),
         exchanges: telemetry.exchanges(),
+        prevented: telemetry.prevented(),
+        would_prevent: telemetry.would_prevent(),
         routes: telemetry.tallies().map(|(route, tally)| (route.to_owned(), tally)).collect(),
         floods: telemetry.running_floods(now),
         past_floods: telemetry.past_floods(),

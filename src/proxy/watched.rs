@@ -55,6 +55,7 @@ impl Watched {
 async fn serve(listeners: Vec<Listener>, admin: Arc<Admin>, mut ended: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
+    accepting.spawn(Arc::clone(&admin).look());
     for listener in listeners {
         accepting.spawn(accept(listener, Arc::clone(&admin), Arc::clone(&places)));
     }

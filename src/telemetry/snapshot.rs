@@ -48,6 +48,10 @@ pub struct SiteSnapshot {
     pub warm_at: u64,
     pub under_way: UnderWay,
     pub exchanges: Exchanges,
+    /// Exchanges that were kept from writing to the store, and those that would have been in
+    /// observe mode; each counts once, whatever happened in it.
+    pub prevented: u64,
+    pub would_prevent: u64,
     /// What happened on each route, by the name of its rule; of rules that are gone, too.
     pub routes: Vec<(String, Tally)>,
     /// Those that run, as they stand, with the names of their routes.

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod alerts;
 mod attacks;
 mod challenges;
 mod django_attacks;
@@ -14,6 +15,7 @@ mod django_floods;
 mod django_http2;
 mod django_keys;
 mod django_parsers;
+mod django_probe;
 mod django_races;
 mod django_restarts;
 mod django_rig;
@@ -34,6 +36,7 @@ mod limits;
 mod limits_descriptors;
 mod odds;
 mod patch;
+mod probing;
 mod proxy_protocol;
 mod proxying;
 mod raw;

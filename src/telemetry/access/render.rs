@@ -8,7 +8,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use super::super::warmth::Civil;
-use super::{Exchange, Format};
+use super::trace::{Answer, Decided, End, Mark, Marked, Session, Set, Trace};
+use super::{Check, Exchange, Format};
+use crate::guard::challenge::Challenged;
+use crate::guard::moment::Moment;
 
 /// The most that is told of a target, a referer, a user agent, a host and a method, in bytes.
 const TARGET: usize = 4096;
@@ -64,15 +67,7 @@ fn common(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
 }
 
 fn json(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
-    let Civil { year, month, day, hour, minute, second } =
-        Civil::of(exchange.began_unix_ms / 1_000);
-    let ms = exchange.began_unix_ms % 1_000;
-    put(
-        out,
-        format_args!(
-            "{{\"time\":\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z\""
-        ),
-    );
+    time(exchange.began_unix_ms, out);
     let request = exchange.request.as_ref();
     text("site", exchange.site.map(str::as_bytes), usize::MAX, out);
     put(out, format_args!(",\"client\":\"{}\",\"peer\":\"{}\"", exchange.client, exchange.peer));
@@ -97,7 +92,151 @@ fn json(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
     });
     text("user_agent", exchange.user_agent, AGENT, out);
     text("referer", exchange.referer, REFERER, out);
+    if let Some(trace) = exchange.trace {
+        replay(trace, exchange.stands_in, out);
+    }
     out.push(b'}');
+}
+
+/// The line of a health check.
+pub(super) fn check(check: &Check<'_>, out: &mut Vec<u8>) {
+    time(check.unix_ms, out);
+    out.extend_from_slice(b",\"event\":\"check\"");
+    text("site", Some(check.site.as_bytes()), usize::MAX, out);
+    put(out, format_args!(",\"client\":\"{}\",\"method\":\"GET\"", check.client));
+    text("path", Some(check.target.as_bytes()), TARGET, out);
+    replay(check.trace, false, out);
+    out.extend_from_slice(b"}\n");
+}
+
+/// What a replay reads.
+fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
+    put(out, format_args!(",\"replay\":{{\"run\":\"{:08x}\"", trace.run));
+    for mark in &trace.marks {
+        self::mark(mark, out);
+    }
+    pair("admitted", trace.admitted, out);
+    let asked = &trace.asked;
+    let session = match asked.session {
+        Session::Nothing => "none",
+        Session::Key(_) => "key",
+        Session::Signed => "signed",
+        Session::Malformed => "malformed",
+    };
+    put(out, format_args!(",\"session\":\"{session}\""));
+    if let Session::Key(key) = asked.session {
+        put(out, format_args!(",\"key\":\"{key:016x}\""));
+    }
+    let (challenge, token) = match asked.challenged {
+        Challenged::No { replayable: false } => (None, None),
+        Challenged::No { replayable: true } => (Some("possible"), None),
+        Challenged::Failed => (Some("failed"), None),
+        Challenged::Passed(token) => (Some("passed"), Some(token)),
+    };
+    if let Some(word) = challenge {
+        put(out, format_args!(",\"challenge\":\"{word}\""));
+    }
+    if let Some(token) = token {
+        put(out, format_args!(",\"token\":\"{:016x}\"", token.0));
+    }
+    let flags = [
+        ("carried", asked.carried),
+        ("body", asked.body),
+        ("authorization", asked.authorization),
+        ("spent", asked.spent),
+        ("stands_in", stands_in),
+        ("shared", asked.shared),
+    ];
+    for (name, _) in flags.into_iter().filter(|(_, set)| *set) {
+        put(out, format_args!(",\"{name}\":true"));
+    }
+    if let Some(charged) = trace.charged() {
+        pair("charged", charged, out);
+    }
+    if let Some((settled, end)) = trace.settled() {
+        pair("settled", settled, out);
+        let (word, answer, proof) = match end {
+            End::Unsent => ("unsent", None, None),
+            End::NoAnswer => ("no answer", None, None),
+            End::Answered(answer, proof) => ("answered", Some(answer), proof),
+        };
+        put(out, format_args!(",\"end\":\"{word}\""));
+        for (name, answer) in [("answer", answer), ("proof", proof)] {
+            if let Some(answer) = answer {
+                self::answer(name, answer, out);
+            }
+        }
+    }
+    out.push(b'}');
+}
+
+/// What happened before.
+fn mark(Mark { policy, what }: &Mark, out: &mut Vec<u8>) {
+    match what {
+        Marked::Start { blank } => {
+            let version = env!("CARGO_PKG_VERSION");
+            put(
+                out,
+                format_args!(",\"start\":{{\"version\":\"{version}\",\"policy\":\"{policy:016x}\""),
+            );
+            if let Some(since) = blank {
+                put(out, format_args!(",\"blank\":{}", nanos(*since)));
+            }
+        }
+        Marked::Reload(decided) => {
+            put(out, format_args!(",\"reload\":{{\"policy\":\"{policy:016x}\""));
+            pair("made", *decided, out);
+        }
+    }
+    out.push(b'}');
+}
+
+fn answer(name: &str, answer: Answer, out: &mut Vec<u8>) {
+    let Answer { status, session, lookalike } = answer;
+    let word = match session {
+        Set::Nothing => "none",
+        Set::Deletion => "deletion",
+        Set::Key { .. } => "key",
+        Set::Signed { empty: false } => "signed",
+        Set::Signed { empty: true } => "empty signed",
+        Set::OtherShape => "malformed",
+    };
+    put(out, format_args!(",\"{name}\":{{\"status\":{status},\"session\":\"{word}\""));
+    if let Set::Key { key, spare, max_age } = session {
+        put(out, format_args!(",\"key\":\"{key:016x}\""));
+        if spare {
+            out.extend_from_slice(b",\"spare\":true");
+        }
+        if let Some(age) = max_age {
+            put(out, format_args!(",\"max_age\":{}", age.as_secs()));
+        }
+    }
+    if lookalike {
+        out.extend_from_slice(b",\"lookalike\":true");
+    }
+    out.push(b'}');
+}
+
+/// The number of a decision and its moment.
+fn pair(name: &str, Decided { number, at }: Decided, out: &mut Vec<u8>) {
+    put(out, format_args!(",\"{name}\":[{number},{}]", nanos(at)));
+}
+
+/// A moment in nanoseconds since the process began.
+fn nanos(at: Moment) -> u64 {
+    at.as_nanos().saturating_sub(Moment::from_nanos(0).after(Moment::HEADROOM).as_nanos())
+}
+
+/// The time in front of every JSON line.
+fn time(unix_ms: u64, out: &mut Vec<u8>) {
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_ms / 1_000);
+    let ms = unix_ms % 1_000;
+    put(
+        out,
+        format_args!(
+            "{{\"time\":\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z\""
+        ),
+    );
 }
 
 fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {

@@ -14,6 +14,7 @@ pub mod inside;
 pub mod load;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
+pub mod receiver;
 pub mod recorder;
 pub mod relay;
 pub mod sending;

@@ -1,0 +1,1 @@
+//! syslog and journald: what real ones make of what they are sent.
