@@ -7,8 +7,11 @@ mod control;
 mod explain;
 mod generate;
 mod line;
+mod probe;
 mod replay;
+mod report;
 mod usage;
+mod when;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -16,8 +19,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use floodwall::admin;
 use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
+use floodwall::probe::conclude::Verdict;
 use floodwall::telemetry::logs::{self, Format, Level};
 
 use self::line::{Command, CommandLine, Source};
@@ -27,6 +32,10 @@ use self::usage::Usage;
 const FAILED: u8 = 1;
 /// The configuration or the command line is wrong.
 const MISCONFIGURED: u8 = 2;
+/// A probed site is exposed.
+const EXPOSED: u8 = 3;
+/// Whether a probed site is exposed cannot be told.
+const CANNOT_TELL: u8 = 4;
 
 /// Why a command could not be carried out; its text says what to do.
 enum Trouble {
@@ -55,8 +64,14 @@ pub fn main() -> ExitCode {
         Command::Reload(running) => control::reload(&running),
         Command::Upgrade(running) => control::upgrade(&running),
         Command::Status(asked) => control::status(&asked),
+        Command::TestAlert(running) => control::test_alert(&running),
         Command::Explain(asked) => explain::explain(&asked),
         Command::Replay(asked) => replay::replay(&asked),
+        Command::Probe(asked) => match probe::probe(&asked) {
+            Ok((text, verdict)) => return verdict_of(print(&text), verdict),
+            Err(trouble) => Err(trouble),
+        },
+        Command::Report(asked) => report::report(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };
@@ -70,10 +85,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What a script learns of a probe, where its report could be written.
+fn verdict_of(printed: ExitCode, verdict: Verdict) -> ExitCode {
+    match verdict {
+        _ if printed != ExitCode::SUCCESS => printed,
+        Verdict::NotExposed => printed,
+        Verdict::Failed => ExitCode::from(FAILED),
+        Verdict::Exposed => ExitCode::from(EXPOSED),
+        Verdict::CannotTell => ExitCode::from(CANNOT_TELL),
+    }
+}
+
 fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     let config = source.config()?;
     // As in `check`: a start that cannot go well is not to be tried again by whoever supervises it.
     certificates(&config)?;
+    alerts(&config)?;
+    token(&config)?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Text => Format::Text,
@@ -99,14 +127,31 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
     let certificates = certificates(&config)?;
+    let alerts = alerts(&config)?;
+    let token = token(&config)?;
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
-    Ok(format!("{}: ok\n{}{certificates}{sites}", source.name(), config.summary()))
+    let summary = config.summary();
+    Ok(format!("{}: ok\n{summary}{certificates}{token}{alerts}{sites}", source.name()))
 }
 
 /// What there is to say of the certificates, keys and authorities that the configuration names.
 fn certificates(config: &Config) -> Result<String, Trouble> {
     floodwall::proxy::start::certificates(config)
         .map_err(|error| Trouble::Misconfigured(error.to_string()))
+}
+
+/// What there is to say of the files that alerts need.
+fn alerts(config: &Config) -> Result<String, Trouble> {
+    floodwall::proxy::start::alerts(config)
+        .map_err(|error| Trouble::Misconfigured(error.to_string()))
+}
+
+/// What there is to say of the admin listener's token.
+fn token(config: &Config) -> Result<String, Trouble> {
+    let file = config.admin().token_file.as_deref();
+    admin::token(file).map_err(|error| Trouble::Misconfigured(error.to_string()))?;
+    let doubt = file.and_then(admin::doubt);
+    Ok(doubt.map_or(String::new(), |doubt| format!("  token     {doubt}\n")))
 }
 
 /// What the tables of a site take at most, and what a start would find in its state file.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{AccessFormat, AccessLog, Config, HostPattern, Site, Tls, Written};
+use super::{
+    AccessFormat, AccessLog, Admin, Alerts, Config, History, HostPattern, Site, Syslog, Tls,
+    Written,
+};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -23,11 +26,13 @@ impl fmt::Display for Summary<'_> {
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
         of_tls(&config.tls, f)?;
+        of_watching(config, f)?;
         if let AccessLog { format, file: Some(file) } = &config.access_log
             && *format != AccessFormat::Off
         {
             writeln!(f, "  access    {} into {}", format.word(), file.display())?;
         }
+        told(&config.alerts, f)?;
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;
@@ -44,6 +49,42 @@ impl fmt::Display for Summary<'_> {
             of_site(site, f)?;
         }
         Ok(())
+    }
+}
+
+/// Where alerts go: of a webhook's address, which may be a secret, the host alone.
+fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let webhook = alerts.webhook.as_ref().map(|url| {
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        format!("webhook {}://{authority}", url.scheme_str().unwrap_or_default())
+    });
+    let syslog = alerts.syslog.as_ref().map(|syslog| match syslog {
+        Syslog::Unix(path) => format!("syslog {}", path.display()),
+        Syslog::Udp(authority) => format!("syslog udp://{authority}"),
+    });
+    let journald = alerts.journald.as_ref().map(|path| format!("journald {}", path.display()));
+    let all: Vec<String> = [webhook, syslog, journald].into_iter().flatten().collect();
+    match all.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "  alerts    {}", all.join(", ")),
+    }
+}
+
+fn of_watching(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Admin { listen, token_file } = &config.admin;
+    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let token = match token_file {
+        Some(file) => format!(", with the token of {}", file.display()),
+        None => String::new(),
+    };
+    match &*addresses {
+        [] => writeln!(f, "  admin     nowhere")?,
+        addresses => writeln!(f, "  admin     {}{token}", addresses.join(", "))?,
+    }
+    let History { file, keep } = &config.history;
+    match file {
+        Some(file) => writeln!(f, "  history   {}, {}", file.display(), Written(*keep)),
+        None => writeln!(f, "  history   none is kept"),
     }
 }
 

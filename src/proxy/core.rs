@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
@@ -18,7 +19,10 @@ use crate::admin::Token;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
+use crate::telemetry::alerts::Alerts;
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::meter::{Meter, Meters};
+use crate::telemetry::refusals::Refusals;
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -31,12 +35,17 @@ pub struct App {
     /// The tunnels of all cores.
     pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
+    pub alerts: Arc<Alerts>,
+    pub refusals: Refusals,
+    /// How well the history is kept, where there is one.
+    pub history: Option<Arc<KeptCounts>>,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.
     pub admin_token: Arc<ArcSwapOption<Token>>,
     /// Whether no connections are accepted any more.
     pub draining: AtomicBool,
+    pub reloads: Reloads,
     /// Of exchanges that are for no site.
     pub meters: Meters,
     /// Replaced by a reload.

@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod balance;
+pub mod blame;
 pub mod body;
 pub mod challenge;
 pub mod checks;
@@ -39,9 +40,11 @@ pub mod passed;
 pub mod places;
 pub mod pool;
 pub mod preface;
+mod process;
 pub mod proxy_header;
 pub mod pulses;
 pub mod redirect;
+pub mod reloads;
 pub mod replies;
 pub mod run;
 pub mod seat;

@@ -52,7 +52,7 @@ pub struct Admission {
 /// What is done with a request.
 pub enum Decision {
     Forward(Admitted),
-    Refuse { retry_after: Duration },
+    Refuse { why: Refusal, retry_after: Duration },
     Challenge,
     Answer { answer: Answer, delete: bool },
 }
@@ -137,7 +137,7 @@ impl Shield {
                     if why == Refusal::TableFull {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
-                    told(Decision::Refuse { retry_after }, facts, trace)
+                    told(Decision::Refuse { why, retry_after }, facts, trace)
                 }
                 Verdict::Challenge { facts, wake } => {
                     self.tell(&facts);

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod alerts;
 mod offline;
 mod reload;
 mod tls;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 
+pub use self::alerts::{summary as alerts, test as test_alerts};
 pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 pub use self::tls::summary as certificates;
@@ -35,6 +37,7 @@ use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::run::Ear;
 use super::seats::Seats;
 use super::settings::{
@@ -49,19 +52,22 @@ use super::state::{self, StateError, StateFile};
 use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
-use super::upstream::{Told, Upstream};
-use crate::admin;
+use super::upstream::{News, Told, Upstream};
+use crate::admin::{self, Source};
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
 use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::history::{self, History};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
+use crate::telemetry::alerts::Alerts;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::Meters;
+use crate::telemetry::refusals::Refusals;
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -96,6 +102,11 @@ pub fn run(
     };
     let access = AccessLog::off();
     put_access_log(&access, &config)?;
+    let refusals = Refusals::off();
+    alerts::put_refusals(&refusals, &config)?;
+    let alerting = Arc::new(Alerts::new(alerts::now(clock)));
+    alerting.put(alerts::settings(&config)?)?;
+    alerts::announce(&config);
     let token = admin::token(config.admin().token_file.as_deref())?;
     // A second start fails here, before it looks at anything that the first one uses.
     let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
@@ -108,15 +119,20 @@ pub fn run(
         begin(&config, site, snapshot, cores, clock, &seats, &access)
     });
     let sites = all_or_none(sites, clock).map(Sites::new)?;
+    sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&alerting));
     let app = Arc::new(App {
         clock,
         seats,
         tunnels: Arc::default(),
         access,
+        alerts: alerting,
+        refusals,
+        history: config.history().file.as_ref().map(|_| Arc::default()),
         pulses: Pulses::new(cores),
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
         draining: AtomicBool::new(false),
+        reloads: Reloads::since(clock.unix_ms()),
         meters: Meters::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
@@ -133,7 +149,8 @@ pub fn run(
         }),
     });
     let beside = Beside::start(&app)?;
-    let reload = Reload::new(Arc::clone(&app), config.clone(), load);
+    let history = history(&app, &config)?;
+    let reload = Reload::new(Arc::clone(&app), config.clone(), load, history.as_ref());
     let successor = RefCell::new(successor);
     let orders = Orders {
         control: &|| control.take().map_or_else(|| bind(true), |control| Ok(Some(control))),
@@ -148,9 +165,16 @@ pub fn run(
     let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();
-    for site in app.in_force.load().sites.all().iter().chain(&retired) {
-        close(site, clock)?;
+    let in_force = app.in_force.load_full();
+    let mut sites = in_force.sites.all().iter().chain(&retired);
+    let closed = sites.try_for_each(|site| close(site, clock));
+    app.alerts.finish();
+    app.refusals.finish();
+    if let Some(history) = history {
+        // With the floods that have just ended.
+        history.finish(app.snapshot());
     }
+    closed?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
@@ -190,6 +214,14 @@ impl Beside {
         drop(self.stop);
         self.threads.into_iter().try_for_each(thread::JoinHandle::join)
     }
+}
+
+/// Keeps the history, where one is to be kept.
+fn history(app: &Arc<App>, config: &Config) -> io::Result<Option<History>> {
+    let config::History { file, keep } = config.history().clone();
+    let (Some(file), Some(counts)) = (file, app.history.clone()) else { return Ok(None) };
+    let shown = Arc::clone(app);
+    History::start(history::Settings { file, keep }, counts, move || shown.snapshot()).map(Some)
 }
 
 /// Puts the access log of a configuration in force, or leaves all as it was.
@@ -278,14 +310,19 @@ fn upstream(
     Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
-/// What is told when a server goes down, or is back.
+/// What is told of the servers of a site.
 pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
     let shield = Arc::clone(shield);
-    Arc::new(move |server, change| {
-        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
-        match change {
-            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
-            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+    Arc::new(move |server, news| {
+        let telemetry = &shield.telemetry;
+        match news {
+            News::Changed(Change::Down(reason)) => {
+                telemetry.server_down(&server.name, reason, shield.clock.now());
+            }
+            News::Changed(Change::Up(after)) => {
+                telemetry.server_up(&server.name, *after, shield.clock.now());
+            }
+            News::Connected { core, time } => telemetry.meter(core).connected(time),
         }
     })
 }
@@ -386,6 +423,9 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
 }
 
 fn announce(config: &Config) {
+    if let Some(doubt) = config.admin().token_file.as_deref().and_then(admin::doubt) {
+        tracing::warn!("admin.token_file: {doubt}");
+    }
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
         let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();

@@ -10,6 +10,7 @@
 //! in full, once, and without a line break or a control byte of a stranger's. Session keys have no
 //! place in it: no cookie is ever given to it. It refuses to know what an exchange is about.
 
+mod put;
 mod render;
 pub mod trace;
 mod writer;
@@ -17,15 +18,17 @@ mod writer;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
 use self::trace::{Mark, Order, Trace};
-use self::writer::{Orders, Target, Writer};
+use self::writer::{Orders, Writer};
 use super::repeat::Repeat;
+pub use super::target::OpenError;
+use super::target::Target;
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 
@@ -224,7 +227,7 @@ impl AccessLog {
             self.shared.format.store(Format::Off as u8, Ordering::Relaxed);
             return Ok(());
         };
-        let failed = |source| OpenError { path: file.to_owned(), source };
+        let failed = |source| OpenError::new("access_log.file", file, source);
         let target = Target::open(file).map_err(failed)?;
         self.write_to(target).map_err(failed)?;
         self.shared.format.store(format as u8, Ordering::Relaxed);
@@ -387,38 +390,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How many lines end in these bytes.
 fn lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
-/// The file of the access log could not be opened.
-#[derive(Debug)]
-pub struct OpenError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let remedy = match self.source.kind() {
-            io::ErrorKind::NotFound => "make its folder, or correct access_log.file",
-            io::ErrorKind::IsADirectory => "name a file in it",
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "let the user that Floodwall runs as write there"
-            }
-            _ => "correct access_log.file",
-        };
-        write!(
-            f,
-            "access_log.file: {}: cannot be opened: {}\n  = {remedy}",
-            self.path.display(),
-            self.source
-        )
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 impl fmt::Debug for AccessLog {

@@ -73,6 +73,13 @@ pub fn span(span: Duration) -> String {
     text
 }
 
+/// Milliseconds since 1970 as RFC 3339 writes them, in UTC.
+pub(super) fn rfc3339_ms(unix_ms: u64) -> String {
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_ms / 1_000);
+    let ms = unix_ms % 1_000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
 /// Seconds since 1970 as RFC 3339 writes them, in UTC.
 pub fn rfc3339(unix: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix);
@@ -80,19 +87,19 @@ pub fn rfc3339(unix: u64) -> String {
 }
 
 /// A moment as calendar and clock on the wall have it, in UTC; months and days begin at 1.
-pub(super) struct Civil {
-    pub(super) year: u64,
-    pub(super) month: u64,
-    pub(super) day: u64,
-    pub(super) hour: u64,
-    pub(super) minute: u64,
-    pub(super) second: u64,
+pub struct Civil {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
 }
 
 impl Civil {
     /// Of seconds since 1970. The days are turned into a date by the method of Howard Hinnant's
     /// `civil_from_days`: years begin in March, 400 of them have 146,097 days.
-    pub(super) fn of(unix: u64) -> Self {
+    pub fn of(unix: u64) -> Self {
         let (days, second) = (unix / 86_400 + 719_468, unix % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era =

@@ -9,6 +9,14 @@ const RULE: &str = "[[rule]]\nname = 'x'\npath = '/x'\n";
 /// What is written, where the mistake is, and what must be said of it.
 #[rustfmt::skip]
 const BAD: &[(&str, (usize, usize), &[&str])] = &[
+    // The admin listener.
+    ("listen = '127.0.0.1:80'\nadmin.listen = '127.0.0.1:80'", (2, 16), &["admin.listen: 127.0.0.1:80 is taken: listen has 127.0.0.1:80", "listen = \"127.0.0.1:9180\""]),
+    ("listen = '0.0.0.0:80'\nadmin.listen = ['127.0.0.1:9180', '127.0.0.1:80']", (2, 16), &["127.0.0.1:80 is taken: listen has 0.0.0.0:80"]),
+    ("listen = 'unix:/run/x'\nadmin.listen = 'unix:/run/x'", (2, 16), &["admin.listen: unix:/run/x is taken: listen has"]),
+    ("control = '/run/x'\nadmin.listen = 'unix:/run/x'", (2, 16), &["is taken: control has unix:/run/x"]),
+    ("[tls]\nlisten = '[::1]:443'\ncertificates = [{ certificate = 'c', key = 'd' }]\n[admin]\nlisten = '[::1]:443'", (5, 10), &["is taken: tls.listen has [::1]:443"]),
+    ("upstream = 'http://localhost:9180'\nadmin.listen = '127.0.0.1:9180'", (2, 16), &["127.0.0.1:9180 is named as upstream, too", "for operators"]),
+    ("admin.listen = 'unix:/run/a'\n[[site]]\nname = 'a'\nupstream = 'unix:/run/a'", (1, 16), &["is named as upstream of site a, too"]),
     // Keys and tables.
     ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "learned, listen, log"]),
     ("[sesion]\ncookie = 'x'", (1, 2), &["did you mean `session`?"]),
@@ -67,6 +75,28 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("[access_log]\nformat = 'json'", (1, 1), &["access_log.file: missing", "\"-\" for standard output"]),
     ("[access_log]\nformat = 'combine'\nfile = '-'", (2, 10), &["did you mean `combined`?"]),
     ("access_log.file = '/var/log/'", (1, 19), &["a directory", "write \"/var/log/access.log\""]),
+    // Who is told.
+    ("alerts.webhook = 'hooks.example.org/a'", (1, 18), &["not the address of a webhook", "write \"https://host/path\""]),
+    ("alerts.webhook = '/a'", (1, 18), &["not the address of a webhook"]),
+    ("alerts.webhook = 'ftp://a/b'", (1, 18), &["not a scheme that is spoken"]),
+    ("alerts.webhook = 'https://u:p@a/b'", (1, 18), &["no place here", "webhook_secret_file"]),
+    ("alerts.webhook = 'https://a:0/b'", (1, 18), &["the port is a number"]),
+    ("alerts.webhook = 'https://a/b#c'", (1, 18), &["not the address of a webhook"]),
+    ("alerts.webhook_secret_file = '/s'", (1, 30), &["there is no webhook", "leave this out"]),
+    (
+        "alerts.webhook_ca = '/s'\nalerts.webhook = 'http://a/'",
+        (1, 21),
+        &["there is no webhook that begins with https://"],
+    ),
+    ("alerts.webhook_secret_file = '/s/'", (1, 30), &["write \"/s/secret\""]),
+    ("alerts.syslog = 'tcp://a:514'", (1, 17), &["not where a syslog listens", "udp://host:514"]),
+    ("alerts.syslog = 'udp://::1'", (1, 17), &["stands in brackets"]),
+    ("alerts.journald = 'yes'", (1, 19), &["/run/systemd/journal/socket"]),
+    ("alerts.journald = true", (1, 19), &["a string"]),
+    ("alerts.queue = 0", (1, 16), &["1 to 10000"]),
+    ("alerts.webook = ''", (1, 8), &["did you mean `webhook`?"]),
+    ("refusal_sample.per_second = 1001", (1, 29), &["0 to 1000"]),
+    ("refusal_sample.file = '/var/log/'", (1, 23), &["write \"/var/log/refused.log\""]),
     // Addresses.
     ("listen = []", (1, 10), &["name at least one address"]),
     ("listen = ['1.2.3.4:5', '1.2.3.4:5']", (1, 24), &["named twice"]),

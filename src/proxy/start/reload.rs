@@ -6,11 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    abandon, all_or_none, announce, begin, fit, floods, names, place, put_access_log, settings,
-    site_settings, tls, upstream,
+    abandon, alerts, all_or_none, announce, begin, fit, floods, names, place, put_access_log,
+    settings, site_settings, tls, upstream,
 };
-use crate::admin;
+use crate::admin::{self, Source};
 use crate::config::{self, Config};
+use crate::history::History;
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::settings::{DoorKind, Settings};
@@ -22,6 +23,7 @@ use crate::proxy::tls::client::Client;
 pub(super) struct Reload<'a> {
     app: Arc<App>,
     load: &'a dyn Fn() -> Result<Config, String>,
+    history: Option<&'a History>,
     state: Mutex<State>,
 }
 
@@ -39,13 +41,21 @@ impl<'a> Reload<'a> {
         app: Arc<App>,
         config: Config,
         load: &'a dyn Fn() -> Result<Config, String>,
+        history: Option<&'a History>,
     ) -> Self {
-        Self { app, load, state: Mutex::new(State { started: config, retired: Vec::new() }) }
+        let state = Mutex::new(State { started: config, retired: Vec::new() });
+        Self { app, load, history, state }
     }
 
     /// Reads the configuration again and puts it in force. What there is to tell, or why the old
     /// one stays.
     pub(super) fn reload(&self) -> Result<String, String> {
+        let outcome = self.put_in_force();
+        self.app.reloads.note(outcome.is_ok(), self.app.clock.unix_ms());
+        outcome
+    }
+
+    fn put_in_force(&self) -> Result<String, String> {
         let config = (self.load)()?;
         let mut state = self.state();
         let before = self.app.in_force.load_full();
@@ -79,10 +89,19 @@ impl<'a> Reload<'a> {
         });
         let token = admin::token(config.admin().token_file.as_deref());
         let token = token.map_err(|error| error.to_string())?;
+        let alerting = alerts::settings(&config).map_err(|error| error.to_string())?;
         let new = all_or_none(new, clock)?;
-        if let Err(error) = put_access_log(&self.app.access, &config) {
+        let put = put_access_log(&self.app.access, &config).map_err(|error| error.to_string());
+        let put = put.and_then(|()| {
+            let sample = alerts::put_refusals(&self.app.refusals, &config);
+            sample.map_err(|error| error.to_string())
+        });
+        let put = put.and_then(|()| {
+            self.app.alerts.put(alerting).map_err(|error| format!("alerts: no thread: {error}"))
+        });
+        if let Err(error) = put {
             abandon(&new, clock);
-            return Err(error.to_string());
+            return Err(error);
         }
         let unchanged = unchanged(&state.started, &config, old);
 
@@ -97,14 +116,21 @@ impl<'a> Reload<'a> {
         let limits = &settings.downstream_limits;
         self.app.seats.resize(limits.connections, limits.connections_per_client);
         let sites = Sites::new(sites);
+        sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&self.app.alerts));
         let is_in = |site: &Arc<Site>| sites.all().iter().any(|now| now.name == site.name);
         state.retired.retain(|site| !is_in(site));
         let gone = before.sites.all().iter().filter(|site| !is_in(site));
         state.retired.extend(gone.cloned());
         tls::announce(tls.as_ref(), self.app.clock);
         self.app.admin_token.store(token);
+        if let Some(history) = self.history {
+            // Sites that go are not seen afterwards.
+            history.note(self.app.snapshot());
+            history.keep(config.history().keep);
+        }
         self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
+        alerts::announce(&config);
         Ok(match &*unchanged {
             [] => "the configuration is in force".to_owned(),
             keys => format!(

@@ -10,6 +10,7 @@ use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::in_force::InForce;
 use floodwall::proxy::pulses::Pulses;
+use floodwall::proxy::reloads::Reloads;
 use floodwall::proxy::seats::Seats;
 use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
@@ -19,7 +20,9 @@ use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
 use floodwall::telemetry::access::AccessLog;
+use floodwall::telemetry::alerts::Alerts;
 use floodwall::telemetry::meter::Meters;
+use floodwall::telemetry::refusals::Refusals;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -46,6 +49,7 @@ impl Single {
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App {
+            history: None,
             clock,
             seats,
             tunnels: Arc::default(),
@@ -53,8 +57,11 @@ impl Single {
             admin_token: Arc::default(),
             draining: AtomicBool::new(false),
             pulses,
+            reloads: Reloads::since(clock.unix_ms()),
             meters,
             access: AccessLog::off(),
+            alerts: Arc::new(Alerts::new(Arc::new(move || (clock.now(), clock.unix_ms())))),
+            refusals: Refusals::off(),
             in_force,
             failed,
         })
