@@ -1,13 +1,20 @@
 //! Connections of the admin listener, and what is answered.
 
 use std::convert::Infallible;
+use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -15,31 +22,61 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::access::{Barred, check};
-use super::{Admin, Readiness};
+use super::metrics::negotiation::{Format, takes_gzip};
+use super::page::Events;
+use super::patience::Patient;
+use super::visits::{Farewell, Visit};
+use super::{Admin, Readiness, metrics};
 use crate::telemetry::status;
 
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
-type Reply = Response<Full<Bytes>>;
+/// For how long nothing of a reply may be read.
+const READ_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at the process.
+const LOOK_SPAN: Duration = Duration::from_secs(1);
+
+/// Either all of it, or what comes as it happens.
+pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 impl Admin {
     /// Answers on one connection until it ends.
     pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+        let visit = self.visits.enter();
         let answer = service_fn(|request: Request<Incoming>| {
-            let reply = self.answer(&request);
+            let mut reply = self.answer(&request, &visit);
+            if self.visits.has_ended() {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             async move { Ok::<_, Infallible>(reply) }
         });
-        // What goes wrong on a connection is its client's affair.
-        let _ = http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(16 << 10)
-            .serve_connection(TokioIo::new(stream), answer)
-            .await;
+            .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), answer);
+        let mut connection = pin!(connection);
+        loop {
+            tokio::select! {
+                // What goes wrong on a connection is its client's affair.
+                _ = connection.as_mut() => return,
+                farewell = visit.farewell() => match farewell {
+                    Farewell::Now => return,
+                    Farewell::WhenAnswered => connection.as_mut().graceful_shutdown(),
+                },
+            }
+        }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Reply {
+    fn answer(&self, request: &Request<Incoming>, visit: &Visit) -> Reply {
+        visit.asks();
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
         let path = request.uri().path();
         // Whoever balances load knows no token, and these tell nothing else.
         match path {
@@ -48,7 +85,7 @@ impl Admin {
             _ => {}
         }
         match check(request.headers(), self.token.load().as_deref()) {
-            Ok(()) => {}
+            Ok(()) => visit.is_trusted(),
             Err(Barred::Token) => {
                 let mut reply = plain(
                     StatusCode::UNAUTHORIZED,
@@ -65,18 +102,44 @@ impl Admin {
                 );
             }
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here\n");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return reply;
-        }
         match path {
+            "/metrics" => self.metrics(request.headers()),
             "/status" => {
-                let json = status::json(&self.source.snapshot());
+                let json = status::json(&self.snapshot());
                 typed(StatusCode::OK, "application/json", format!("{json}\n"))
             }
-            _ => plain(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /status\n"),
+            _ => self.page.answer(request).unwrap_or_else(|| {
+                let there = "there are /, /healthz, /metrics, /readyz and /status\n";
+                plain(StatusCode::NOT_FOUND, there)
+            }),
         }
+    }
+
+    /// Looks at the process once a second, for ever: the page has a past when it is opened.
+    pub async fn look(self: Arc<Self>) {
+        loop {
+            self.page.take(self.snapshot());
+            tokio::time::sleep(LOOK_SPAN).await;
+        }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Reply {
+        let format = Format::asked(headers);
+        let ready = self.source.readiness() == Readiness::Ready;
+        let Ok(page) = metrics::render(self.snapshot(), ready, format) else {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n");
+        };
+        let packed = takes_gzip(headers).then(|| packed(&page)).and_then(Result::ok);
+        let is_packed = packed.is_some();
+        let body = packed.unwrap_or_else(|| page.into_bytes());
+        let mut reply = typed(StatusCode::OK, format.content_type(), body);
+        let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+        reply.headers_mut().insert(VARY, vary);
+        if is_packed {
+            let gzip = HeaderValue::from_static("gzip");
+            reply.headers_mut().insert(CONTENT_ENCODING, gzip);
+        }
+        reply
     }
 
     fn health(&self) -> Reply {
@@ -94,12 +157,18 @@ impl Admin {
     }
 }
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+fn packed(page: &str) -> io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(page.as_bytes())?;
+    packer.finish()
+}
+
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     typed(status, "text/plain; charset=utf-8", text)
 }
 
 fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = Response::new(Either::Left(Full::new(text.into())));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

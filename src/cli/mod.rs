@@ -7,6 +7,7 @@ mod control;
 mod explain;
 mod generate;
 mod line;
+mod probe;
 mod usage;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
+use floodwall::probe::conclude::Verdict;
 use floodwall::telemetry::logs::{self, Format, Level};
 
 use self::line::{Command, CommandLine, Source};
@@ -26,6 +28,10 @@ use self::usage::Usage;
 const FAILED: u8 = 1;
 /// The configuration or the command line is wrong.
 const MISCONFIGURED: u8 = 2;
+/// A probed site is exposed.
+const EXPOSED: u8 = 3;
+/// Whether a probed site is exposed cannot be told.
+const CANNOT_TELL: u8 = 4;
 
 /// Why a command could not be carried out; its text says what to do.
 enum Trouble {
@@ -56,6 +62,10 @@ pub fn main() -> ExitCode {
         Command::Status(asked) => control::status(&asked),
         Command::TestAlert(running) => control::test_alert(&running),
         Command::Explain(asked) => explain::explain(&asked),
+        Command::Probe(asked) => match probe::probe(&asked) {
+            Ok((text, verdict)) => return verdict_of(print(&text), verdict),
+            Err(trouble) => Err(trouble),
+        },
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };
@@ -66,6 +76,17 @@ pub fn main() -> ExitCode {
             complain(&what);
             ExitCode::from(FAILED)
         }
+    }
+}
+
+/// What a script learns of a probe, where its report could be written.
+fn verdict_of(printed: ExitCode, verdict: Verdict) -> ExitCode {
+    match verdict {
+        _ if printed != ExitCode::SUCCESS => printed,
+        Verdict::NotExposed => printed,
+        Verdict::Failed => ExitCode::from(FAILED),
+        Verdict::Exposed => ExitCode::from(EXPOSED),
+        Verdict::CannotTell => ExitCode::from(CANNOT_TELL),
     }
 }
 

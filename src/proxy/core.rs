@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
@@ -41,6 +42,7 @@ pub struct App {
     pub admin_token: Arc<ArcSwapOption<Token>>,
     /// Whether no connections are accepted any more.
     pub draining: AtomicBool,
+    pub reloads: Reloads,
     /// Of exchanges that are for no site.
     pub meters: Meters,
     /// Replaced by a reload.

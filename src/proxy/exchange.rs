@@ -27,7 +27,7 @@ use super::in_force::InForce;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::settings::Settings;
-use super::shield::{Admitted, Decision, Shield};
+use super::shield::{Admission, Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::socket::Peer;
@@ -258,7 +258,8 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let (decision, facts) = shield.admit(&request).await;
+    let Admission { decision, facts, trace } = shield.admit(&request).await;
+    account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),

@@ -37,6 +37,7 @@ use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::run::Ear;
 use super::seats::Seats;
 use super::settings::{
@@ -51,7 +52,7 @@ use super::state::{self, StateError, StateFile};
 use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
-use super::upstream::{Told, Upstream};
+use super::upstream::{News, Told, Upstream};
 use crate::admin;
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
@@ -60,6 +61,7 @@ use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
 use crate::telemetry::alerts::Alerts;
 use crate::telemetry::flood::FloodSettings;
@@ -113,7 +115,7 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| {
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
-        begin(&config, site, snapshot, cores, clock, &seats)
+        begin(&config, site, snapshot, cores, clock, &seats, &access)
     });
     let sites = all_or_none(sites, clock).map(Sites::new)?;
     sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&alerting));
@@ -128,6 +130,7 @@ pub fn run(
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
         draining: AtomicBool::new(false),
+        reloads: Reloads::since(clock.unix_ms()),
         meters: Meters::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
@@ -264,12 +267,16 @@ fn begin(
     cores: usize,
     clock: Clock,
     seats: &Arc<Seats>,
+    access: &AccessLog,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
-    let shield = Arc::new(match snapshot {
+    let shield = match snapshot {
         Some(snapshot) => succeed(config, site, &snapshot, clock)?,
         None => shield(config, site, clock)?,
-    });
+    };
+    let blank = shield.guard.blank_since(clock.now());
+    let start = Mark { policy: site.policy().digest(), what: Marked::Start { blank } };
+    let shield = Arc::new(shield.numbered(access.order(start)));
     let settings = site_settings(site);
     let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))
@@ -288,14 +295,19 @@ fn upstream(
     Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
-/// What is told when a server goes down, or is back.
+/// What is told of the servers of a site.
 pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
     let shield = Arc::clone(shield);
-    Arc::new(move |server, change| {
-        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
-        match change {
-            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
-            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+    Arc::new(move |server, news| {
+        let telemetry = &shield.telemetry;
+        match news {
+            News::Changed(Change::Down(reason)) => {
+                telemetry.server_down(&server.name, reason, shield.clock.now());
+            }
+            News::Changed(Change::Up(after)) => {
+                telemetry.server_up(&server.name, *after, shield.clock.now());
+            }
+            News::Connected { core, time } => telemetry.meter(core).connected(time),
         }
     })
 }

@@ -10,7 +10,9 @@
 //! in full, once, and without a line break or a control byte of a stranger's. Session keys have no
 //! place in it: no cookie is ever given to it. It refuses to know what an exchange is about.
 
+mod put;
 mod render;
+pub mod trace;
 mod writer;
 
 use std::fmt;
@@ -22,6 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
+use self::trace::{Mark, Order, Trace};
 use self::writer::{Orders, Writer};
 use super::repeat::Repeat;
 pub use super::target::OpenError;
@@ -149,6 +152,20 @@ pub struct Exchange<'a> {
     pub why: Option<&'static str>,
     /// Whether the response did not reach its end.
     pub aborted: bool,
+    /// What it takes to decide about it again, where the guard was asked.
+    pub trace: Option<&'a Trace>,
+    /// It was told another budget than its address would get.
+    pub stands_in: bool,
+}
+
+/// What is told of a health check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check<'a> {
+    pub unix_ms: u64,
+    pub site: &'a str,
+    pub client: IpAddr,
+    pub target: &'a str,
+    pub trace: &'a Trace,
 }
 
 /// The access log of a process.
@@ -228,6 +245,11 @@ impl AccessLog {
         let lane = Arc::new(Lane { shared: Arc::clone(&self.shared), lines: Mutex::default() });
         lock(&self.shared.lanes).push(Arc::clone(&lane));
         lane
+    }
+
+    /// The numbers of a site's decisions, from 0; `start` is told with the first.
+    pub fn order(&self, start: Mark) -> Order {
+        Order::new(&self.shared, start)
     }
 
     /// Opens the file anew, after what was logged before went to the one that was open: a rotation
@@ -332,6 +354,17 @@ impl Lane {
     /// Puts the line of an exchange on its way, or drops and counts it. Waits for nothing but the
     /// writer's taking the whole buffer.
     pub fn log(&self, exchange: &Exchange<'_>) {
+        self.put(|format, out| render::line(format, exchange, out));
+    }
+
+    /// The same for a health check: only a replay needs to know of it.
+    pub fn log_check(&self, check: &Check<'_>) {
+        if self.shared.format() == Format::Json {
+            self.put(|_, out| render::check(check, out));
+        }
+    }
+
+    fn put(&self, render: impl FnOnce(Format, &mut Vec<u8>)) {
         let format = self.shared.format();
         let mut lines = lock(&self.lines);
         if lines.len() >= Self::BYTES {
@@ -340,7 +373,7 @@ impl Lane {
             return;
         }
         let first = lines.is_empty();
-        render::line(format, exchange, &mut lines);
+        render(format, &mut lines);
         drop(lines);
         // Otherwise it has been woken, and has not come yet.
         if first {

@@ -31,6 +31,8 @@ fn exchange() -> Exchange<'static> {
         verdict: Some(Verdict::Recycled),
         why: None,
         aborted: false,
+        trace: None,
+        stands_in: false,
     }
 }
 

@@ -13,12 +13,14 @@
 
 pub mod access;
 pub mod alerts;
-mod escape;
+pub mod escape;
 mod failures;
 pub mod flood;
+pub mod lessons;
 pub mod logs;
 pub mod meter;
 mod notice;
+mod quantile;
 pub mod refusals;
 #[cfg(test)]
 mod reload_tests;
@@ -36,14 +38,15 @@ pub mod warmth;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods, Phase};
+use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase, Side};
+use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -81,6 +84,10 @@ struct Life {
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    lessons: Lessons,
+    /// Exchanges that the guard kept from writing, and those that it would have.
+    prevented: AtomicU64,
+    would_prevent: AtomicU64,
     /// The latest floods that have ended, oldest first.
     past: Mutex<VecDeque<PastFlood>>,
     started: Moment,
@@ -116,6 +123,9 @@ impl Telemetry {
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                lessons: Lessons::default(),
+                prevented: AtomicU64::new(0),
+                would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
                 started: now,
             }),
@@ -163,12 +173,18 @@ impl Telemetry {
         for fact in facts {
             self.tallies.of(fact.route).1.add(fact.event);
         }
+        match Side::of_all(facts) {
+            Some(Side::Enforced) => self.life.prevented.fetch_add(1, Ordering::Relaxed),
+            Some(Side::Observed) => self.life.would_prevent.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
         self.log(&self.floods.record(facts, now), End::Quiet);
     }
 
     /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.life.lessons.note(notice, now);
         self.notices.tell(notice, now);
     }
 
@@ -264,15 +280,46 @@ impl Telemetry {
         self.life.meters.read()
     }
 
+    /// Exchanges that the guard kept from writing to the store: refused, challenged, answered,
+    /// recycled, or rid of a session cookie that stands for no session. Each counts once.
+    pub fn prevented(&self) -> u64 {
+        self.life.prevented.load(Ordering::Relaxed)
+    }
+
+    /// Those that it would have kept from it, in observe mode.
+    pub fn would_prevent(&self) -> u64 {
+        self.life.would_prevent.load(Ordering::Relaxed)
+    }
+
     /// The floods that run, as they stand, with the names of their routes.
     pub fn running_floods(&self, now: Moment) -> Vec<(String, FloodRecord)> {
         let named = |record: FloodRecord| (self.floods.name(record.route).to_owned(), record);
         self.floods.running(now).into_iter().map(named).collect()
     }
 
+    /// All floods of each route, by its name; of rules that are gone while they still flood.
+    pub fn flood_totals(&self) -> Vec<(String, FloodTotals)> {
+        self.floods.totals().map(|(route, totals)| (route.to_owned(), totals)).collect()
+    }
+
+    /// How often requests failed by the upstream, by the word for it, where they did.
+    pub fn upstream_failures(&self) -> Vec<(&'static str, u64)> {
+        self.life.failures.counts()
+    }
+
+    /// How often clients were held to a limit, by the word for it, where they were.
+    pub fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        self.life.limits.counts()
+    }
+
     /// The latest floods that have ended, oldest first.
     pub fn past_floods(&self) -> Vec<PastFlood> {
         self.past().iter().cloned().collect()
+    }
+
+    /// What was learned of paths lately, oldest first.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.life.lessons.latest()
     }
 
     /// What happened on each route, by its name; on those of rules that are gone, too.

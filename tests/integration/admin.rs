@@ -13,7 +13,7 @@ use crate::support::front::free_address;
 use crate::support::shop::shop;
 
 /// What curl says: the status, and the body.
-fn curl(arguments: &[&str]) -> (String, String) {
+pub fn curl(arguments: &[&str]) -> (String, String) {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}"])
         .args(arguments)

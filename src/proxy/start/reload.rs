@@ -46,6 +46,12 @@ impl<'a> Reload<'a> {
     /// Reads the configuration again and puts it in force. What there is to tell, or why the old
     /// one stays.
     pub(super) fn reload(&self) -> Result<String, String> {
+        let outcome = self.put_in_force();
+        self.app.reloads.note(outcome.is_ok(), self.app.clock.unix_ms());
+        outcome
+    }
+
+    fn put_in_force(&self) -> Result<String, String> {
         let config = (self.load)()?;
         let mut state = self.state();
         let before = self.app.in_force.load_full();
@@ -74,7 +80,7 @@ impl<'a> Reload<'a> {
                     had.name
                 ));
             }
-            let made = begin(&config, site, None, cores, clock, &self.app.seats);
+            let made = begin(&config, site, None, cores, clock, &self.app.seats, &self.app.access);
             made.map_err(|error| format!("site {}: {error}", site.name()))
         });
         let token = admin::token(config.admin().token_file.as_deref());
@@ -138,10 +144,9 @@ impl<'a> Reload<'a> {
         old: &Site,
         client: Option<Arc<Client>>,
     ) -> (Place, Arc<Site>) {
-        let now = self.app.clock.now();
         let policy = site.policy().clone();
         let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
-        let guard = old.shield.guard.reconfigured(policy, now);
+        let guard = old.shield.reconfigure(policy);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
         let cores = self.app.in_force.load().settings.cores();

@@ -3,6 +3,7 @@
 
 pub mod attack;
 pub mod backend;
+pub mod chromium;
 pub mod daemon;
 pub mod django;
 pub mod floodwall;
