@@ -7,10 +7,12 @@
 //! I/O, writes no log and takes the time as an argument.
 //!
 //! The arrows between the modules: `main → config, proxy, admin, telemetry → guard`, and `proxy →
-//! admin → telemetry`. Nothing leaves `guard`. `tests/arrows.rs` reads the `use` lines and fails on a wrong arrow.
+//! admin → telemetry`; beside the proxy, `main → probe → config, telemetry, guard`. Nothing leaves
+//! `guard`. `tests/arrows.rs` reads the `use` lines and fails on a wrong arrow.
 
 pub mod admin;
 pub mod config;
 pub mod guard;
+pub mod probe;
 pub mod proxy;
 pub mod telemetry;

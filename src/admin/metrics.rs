@@ -322,4 +322,4 @@ fn seconds(unix_ms: u64) -> f64 {
 
 #[cfg(test)]
 #[path = "metrics_tests.rs"]
-mod tests;
+pub(super) mod tests;

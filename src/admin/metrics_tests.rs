@@ -10,20 +10,21 @@ use crate::guard::fact::{Fact, RouteId};
 use crate::guard::learned::Classes;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
+use crate::telemetry::alerts::{Counts, Destination};
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::{BOUNDS_US, Measured};
 use crate::telemetry::snapshot::{ProcessSnapshot, Reloaded};
 
 /// How much of everything there is.
 #[derive(Clone, Copy)]
-struct Size {
-    rules: usize,
-    budgets: usize,
-    servers: usize,
+pub(in crate::admin) struct Size {
+    pub(in crate::admin) rules: usize,
+    pub(in crate::admin) budgets: usize,
+    pub(in crate::admin) servers: usize,
 }
 
 /// A site after some exchanges, and in a flood of its first rule.
-fn site(name: &str, size: Size) -> SiteSnapshot {
+pub(in crate::admin) fn site(name: &str, size: Size) -> SiteSnapshot {
     let rules: Vec<String> = (0..size.rules).map(|rule| format!("rule \"{rule}\"")).collect();
     let second = Duration::from_secs(1);
     let floods = FloodSettings { events: 2, quiet: second, interval: second };
@@ -75,18 +76,27 @@ fn site(name: &str, size: Size) -> SiteSnapshot {
         saved: Some(Saved::default()),
         exchanges: telemetry.exchanges(),
         routes: telemetry.tallies().map(|(name, tally)| (name.to_owned(), tally)).collect(),
+        prevented: telemetry.prevented(),
+        would_prevent: telemetry.would_prevent(),
         floods: telemetry.running_floods(Moment::from_nanos(1)),
         flood_totals: telemetry.flood_totals(),
         past_floods: Vec::new(),
+        lessons: Vec::new(),
         servers: (0..size.servers).map(server).collect(),
         upstream_failures: vec![("closed", 1), ("connect", 0)],
         limits_met: vec![("headers", 1)],
     }
 }
 
+pub(in crate::admin) fn counts(destination: Destination) -> Counts {
+    Counts { destination, waiting: 0, delivered: 1, failed: 2, given_up: 3, dropped: 4 }
+}
+
 fn snapshot(sites: &[SiteSnapshot]) -> Arc<Snapshot> {
     let fill = Fill { used: 1, capacity: 2 };
     Arc::new(Snapshot {
+        refusals_dropped: 0,
+        alerts: Destination::ALL.map(counts),
         at: Moment::from_nanos(0),
         unix_ms: 0,
         uptime: Duration::ZERO,

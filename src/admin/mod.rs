@@ -6,6 +6,8 @@
 
 mod access;
 mod metrics;
+mod page;
+mod patience;
 mod serve;
 mod visits;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 pub use self::access::{Token, TokenError};
+use self::page::Page;
 use self::visits::Visits;
 use crate::guard::moment::Moment;
 use crate::telemetry::snapshot::Snapshot;
@@ -50,6 +53,7 @@ pub struct Admin {
     token: Arc<ArcSwapOption<Token>>,
     latest: Mutex<Option<Latest>>,
     visits: Arc<Visits>,
+    page: Page,
 }
 
 /// What was found when it was last asked for.
@@ -73,7 +77,8 @@ const LAST_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Admin {
     pub fn new(source: Arc<dyn Source>, token: Arc<ArcSwapOption<Token>>) -> Self {
-        Self { source, token, latest: Mutex::default(), visits: Arc::default() }
+        let (latest, page) = (Mutex::default(), Page::default());
+        Self { source, token, latest, visits: Arc::default(), page }
     }
 
     /// How the process stands, or stood a moment ago.
@@ -93,8 +98,9 @@ impl Admin {
         snapshot
     }
 
-    /// Lets answers that are on their way end, for a moment.
+    /// Lets answers that are on their way end, for a moment; nobody is told events any more.
     pub async fn end(&self) {
+        self.page.end();
         self.visits.end();
         let _ = tokio::time::timeout(LAST_PATIENCE, self.visits.emptied()).await;
     }

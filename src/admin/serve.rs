@@ -14,7 +14,7 @@ use http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::access::{Barred, check};
 use super::metrics::negotiation::{Format, takes_gzip};
+use super::page::Events;
+use super::patience::Patient;
 use super::visits::{Farewell, Visit};
 use super::{Admin, Readiness, metrics};
 use crate::telemetry::status;
@@ -30,7 +32,14 @@ use crate::telemetry::status;
 /// How long a request's head may take, and how long a connection may be idle.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 
-type Reply = Response<Full<Bytes>>;
+/// For how long nothing of a reply may be read.
+const READ_PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two looks at the process.
+const LOOK_SPAN: Duration = Duration::from_secs(1);
+
+/// Either all of it, or what comes as it happens.
+pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 impl Admin {
     /// Answers on one connection until it ends. It has its place when this returns; who has lost
@@ -58,7 +67,7 @@ impl Admin {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(16 << 10)
-            .serve_connection(TokioIo::new(stream), answer);
+            .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), answer);
         let mut connection = pin!(connection);
         loop {
             tokio::select! {
@@ -110,9 +119,18 @@ impl Admin {
                 let json = status::json(&self.snapshot());
                 typed(StatusCode::OK, "application/json", format!("{json}\n"))
             }
-            _ => {
-                plain(StatusCode::NOT_FOUND, "there are /healthz, /metrics, /readyz and /status\n")
-            }
+            _ => self.page.answer(request).unwrap_or_else(|| {
+                let there = "there are /, /healthz, /metrics, /readyz and /status\n";
+                plain(StatusCode::NOT_FOUND, there)
+            }),
+        }
+    }
+
+    /// Looks at the process once a second, for ever: the page has a past when it is opened.
+    pub async fn look(self: Arc<Self>) {
+        loop {
+            self.page.take(self.snapshot());
+            tokio::time::sleep(LOOK_SPAN).await;
         }
     }
 
@@ -156,12 +174,12 @@ fn packed(page: &str) -> io::Result<Vec<u8>> {
     packer.finish()
 }
 
-fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {
     typed(status, "text/plain; charset=utf-8", text)
 }
 
 fn typed(status: StatusCode, kind: &'static str, text: impl Into<Bytes>) -> Reply {
-    let mut reply = Response::new(Full::new(text.into()));
+    let mut reply = Response::new(Either::Left(Full::new(text.into())));
     *reply.status_mut() = status;
     let headers = reply.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -22,6 +22,8 @@ const SOON: Duration = Duration::from_secs(10);
 const RELOAD: Duration = Duration::from_secs(60);
 /// For a new process that starts, reads the state and says that it serves.
 const UPGRADE: Duration = Duration::from_secs(180);
+/// For three receivers, each of which may take a minute.
+const ALERT: Duration = Duration::from_secs(200);
 /// No answer is longer.
 const LONGEST: u64 = 4 << 20;
 
@@ -43,6 +45,19 @@ pub fn upgrade(running: &Running) -> Result<String, Trouble> {
 pub fn status(asked: &Asked) -> Result<String, Trouble> {
     let answer = ask(&socket(&asked.running)?, &json!({ "do": "status" }), SOON)?;
     Ok(told(answer, asked.json)?)
+}
+
+/// `floodwall test-alert`.
+pub fn test_alert(running: &Running) -> Result<String, Trouble> {
+    match ask(&socket(running)?, &json!({ "do": "test-alert" }), ALERT) {
+        Err(error) if error.is_nobody() => match running.config()? {
+            Some(config) => floodwall::proxy::start::test_alerts(&config)
+                .map_err(Trouble::Failed)
+                .map(|text| format!("{text}(sent from here: no running process was found)\n")),
+            None => Err(error.into()),
+        },
+        answer => Ok(told(answer?, false)?),
+    }
 }
 
 /// What a running process says to this; soon, or not at all.

@@ -7,6 +7,7 @@ mod control;
 mod explain;
 mod generate;
 mod line;
+mod probe;
 mod usage;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use clap::error::ErrorKind;
 use floodwall::admin;
 use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
+use floodwall::probe::conclude::Verdict;
 use floodwall::telemetry::logs::{self, Format, Level};
 
 use self::line::{Command, CommandLine, Source};
@@ -27,6 +29,10 @@ use self::usage::Usage;
 const FAILED: u8 = 1;
 /// The configuration or the command line is wrong.
 const MISCONFIGURED: u8 = 2;
+/// A probed site is exposed.
+const EXPOSED: u8 = 3;
+/// Whether a probed site is exposed cannot be told.
+const CANNOT_TELL: u8 = 4;
 
 /// Why a command could not be carried out; its text says what to do.
 enum Trouble {
@@ -55,7 +61,12 @@ pub fn main() -> ExitCode {
         Command::Reload(running) => control::reload(&running),
         Command::Upgrade(running) => control::upgrade(&running),
         Command::Status(asked) => control::status(&asked),
+        Command::TestAlert(running) => control::test_alert(&running),
         Command::Explain(asked) => explain::explain(&asked),
+        Command::Probe(asked) => match probe::probe(&asked) {
+            Ok((text, verdict)) => return verdict_of(print(&text), verdict),
+            Err(trouble) => Err(trouble),
+        },
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };
@@ -69,11 +80,23 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// What a script learns of a probe, where its report could be written.
+fn verdict_of(printed: ExitCode, verdict: Verdict) -> ExitCode {
+    match verdict {
+        _ if printed != ExitCode::SUCCESS => printed,
+        Verdict::NotExposed => printed,
+        Verdict::Failed => ExitCode::from(FAILED),
+        Verdict::Exposed => ExitCode::from(EXPOSED),
+        Verdict::CannotTell => ExitCode::from(CANNOT_TELL),
+    }
+}
+
 fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     let config = source.config()?;
     // As in `check`: a start that cannot go well is not to be tried again by whoever supervises it.
     certificates(&config)?;
     token(&config)?;
+    alerts(&config)?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Text => Format::Text,
@@ -99,9 +122,10 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
 fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
     let certificates = certificates(&config)?;
-    let token = token(&config)?;
+    let (token, alerts) = (token(&config)?, alerts(&config)?);
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
-    Ok(format!("{}: ok\n{}{certificates}{token}{sites}", source.name(), config.summary()))
+    let summary = config.summary();
+    Ok(format!("{}: ok\n{summary}{certificates}{token}{alerts}{sites}", source.name()))
 }
 
 /// What there is to say of the certificates, keys and authorities that the configuration names.
@@ -116,6 +140,12 @@ fn token(config: &Config) -> Result<String, Trouble> {
     admin::token(file).map_err(|error| Trouble::Misconfigured(error.to_string()))?;
     let doubt = file.and_then(admin::doubt);
     Ok(doubt.map_or(String::new(), |doubt| format!("  token     {doubt}\n")))
+}
+
+/// What there is to say of the files that alerts need.
+fn alerts(config: &Config) -> Result<String, Trouble> {
+    floodwall::proxy::start::alerts(config)
+        .map_err(|error| Trouble::Misconfigured(error.to_string()))
 }
 
 /// What the tables of a site take at most, and what a start would find in its state file.

@@ -175,7 +175,7 @@ pub(super) fn unix(path: &str) -> Result<PathBuf, String> {
     Ok(Path::new(path).to_owned())
 }
 
-fn host_and_port(authority: &str, standard: u16) -> Result<Authority, String> {
+pub(super) fn host_and_port(authority: &str, standard: u16) -> Result<Authority, String> {
     let bad_port = || "the port is a number from 1 to 65535".to_owned();
     let port = |text: &str| match text.parse::<u16>() {
         Ok(port) if port != 0 && text.bytes().all(|b| b.is_ascii_digit()) => Ok(port),

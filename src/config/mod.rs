@@ -7,6 +7,7 @@
 //! `impl Default for Config`, the only place where defaults are stated.
 
 mod address;
+mod alerts;
 mod budgets;
 mod clients;
 mod fault;
@@ -39,6 +40,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use address::{Authority, Upstream};
+pub use alerts::{Alerts, RefusalSample, Syslog};
 pub use fault::{Mistakes, nearest};
 pub use limits::{
     AcceptHeader, DownstreamLimits, Http2, ProxyProtocol, SendHeader, UpgradeProtocols, Upgrades,
@@ -71,6 +73,8 @@ pub struct Config {
     http2: Http2,
     log: Log,
     access_log: AccessLog,
+    alerts: Alerts,
+    refusal_sample: RefusalSample,
     admin: Admin,
     history: History,
     save_interval: Duration,
@@ -140,6 +144,16 @@ impl Config {
 
     pub fn access_log(&self) -> &AccessLog {
         &self.access_log
+    }
+
+    /// Who is told of floods.
+    pub fn alerts(&self) -> &Alerts {
+        &self.alerts
+    }
+
+    /// Which refusals are told.
+    pub fn refusal_sample(&self) -> &RefusalSample {
+        &self.refusal_sample
     }
 
     /// Where Floodwall shows how it stands.

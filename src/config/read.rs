@@ -13,7 +13,8 @@ use super::site::{self, Places};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, duration, integer, text};
 use super::{
-    CIRCLE_REMEDY, Config, Listen, Overrides, address, clients, listen, sections, tls, watching,
+    CIRCLE_REMEDY, Config, Listen, Overrides, address, alerts, clients, listen, sections, tls,
+    watching,
 };
 
 /// Reads `bytes`. The text that is returned is the one that the faults have their places in; the
@@ -104,6 +105,9 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     }
     sections::log(top.table("log", faults), &mut config.log, faults);
     sections::access_log(top.table("access_log", faults), &mut config.access_log, faults);
+    alerts::alerts(top.table("alerts", faults), &mut config.alerts, faults);
+    let sample = top.table("refusal_sample", faults);
+    alerts::refusal_sample(sample, &mut config.refusal_sample, faults);
     let mut written = watching::Written::default();
     watching::admin(top.table("admin", faults), &mut config.admin, &mut written, faults);
     watching::history(top.table("history", faults), &mut config.history, &mut written, faults);

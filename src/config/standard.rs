@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    AcceptHeader, AccessFormat, AccessLog, Admin, Balance, Config, DownstreamLimits, Health,
-    History, Http2, Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol, SendHeader,
-    Server, Site, Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream, UpstreamLimits,
-    UpstreamTls,
+    AcceptHeader, AccessFormat, AccessLog, Admin, Alerts, Balance, Config, DownstreamLimits,
+    Health, History, Http2, Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol,
+    RefusalSample, SendHeader, Server, Site, Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream,
+    UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -106,6 +106,22 @@ impl Default for Config {
                 flood_interval: Duration::from_secs(60),
                 flood_quiet: Duration::from_secs(30),
                 flood_events: count(20),
+            },
+            alerts: Alerts {
+                webhook: None,
+                webhook_secret_file: None,
+                webhook_ca: None,
+                syslog: None,
+                journald: None,
+                queue: 256,
+                timeout: Duration::from_secs(10),
+                retry_for: Duration::from_secs(900),
+            },
+            refusal_sample: RefusalSample {
+                per_client: Duration::from_secs(60),
+                per_second: 10,
+                file: None,
+                challenged: false,
             },
             save_interval: Duration::from_secs(1),
         }

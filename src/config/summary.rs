@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{AccessFormat, AccessLog, Admin, Config, History, HostPattern, Site, Tls, Written};
+use super::{
+    AccessFormat, AccessLog, Admin, Alerts, Config, History, HostPattern, Site, Syslog, Tls,
+    Written,
+};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -29,6 +32,7 @@ impl fmt::Display for Summary<'_> {
         {
             writeln!(f, "  access    {} into {}", format.word(), file.display())?;
         }
+        told(&config.alerts, f)?;
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;
@@ -63,6 +67,24 @@ fn of_watching(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match file {
         Some(file) => writeln!(f, "  history   {}, {}", file.display(), Written(*keep)),
         None => writeln!(f, "  history   none is kept"),
+    }
+}
+
+/// Where alerts go: of a webhook's address, which may be a secret, the host alone.
+fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let webhook = alerts.webhook.as_ref().map(|url| {
+        let authority = url.authority().map_or("", |authority| authority.as_str());
+        format!("webhook {}://{authority}", url.scheme_str().unwrap_or_default())
+    });
+    let syslog = alerts.syslog.as_ref().map(|syslog| match syslog {
+        Syslog::Unix(path) => format!("syslog {}", path.display()),
+        Syslog::Udp(authority) => format!("syslog udp://{authority}"),
+    });
+    let journald = alerts.journald.as_ref().map(|path| format!("journald {}", path.display()));
+    let all: Vec<String> = [webhook, syslog, journald].into_iter().flatten().collect();
+    match all.is_empty() {
+        true => Ok(()),
+        false => writeln!(f, "  alerts    {}", all.join(", ")),
     }
 }
 

@@ -134,8 +134,8 @@ fn history_file(text: &str) -> Result<Option<PathBuf>, Unfit> {
     file(text, "floodwall.history")
 }
 
-/// The path of a file; the empty string has none.
-fn file(text: &str, name: &str) -> Result<Option<PathBuf>, Unfit> {
+/// The path of a file that is called `name`, say; the empty string has none.
+pub(super) fn file(text: &str, name: &str) -> Result<Option<PathBuf>, Unfit> {
     if text.contains('\0') {
         return Err(Unfit::new("a path cannot hold a NUL byte"));
     }

@@ -139,6 +139,23 @@ impl Secret {
         Self(hasher.finish128().as_bytes())
     }
 
+    /// The secret behind what stands for keys in the access log, of one process: by its seed. Nobody
+    /// learns from there what the ledger's hashes are.
+    pub fn of_trace(self, seed: u64) -> Self {
+        let mut hasher = SipHasher24_128::new_with_key(&self.0);
+        hasher.write_u8(b'a');
+        hasher.write_u64(seed);
+        Self(hasher.finish128().as_bytes())
+    }
+
+    /// The hash of a number, for what is made of a secret of its own.
+    pub fn number(self, number: u64) -> u64 {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        hasher.write_u8(b'u');
+        hasher.write_u64(number);
+        hasher.finish()
+    }
+
     /// The secret behind the tokens of challenges.
     pub fn of_tokens(self) -> [u8; 16] {
         let mut hasher = SipHasher24_128::new_with_key(&self.0);

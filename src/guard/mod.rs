@@ -48,7 +48,7 @@ use budget::Budgets;
 use challenge::{Challenged, Tokens};
 use client::Client;
 use fact::Warmth;
-use key::Secret;
+use key::{Secret, SessionKey, Token};
 use learned::Learned;
 use ledger::Ledger;
 use moment::Moment;
@@ -70,6 +70,8 @@ pub struct Guard {
     home: Arc<str>,
     /// Behind the hashes of the session cookie's keys.
     keys: Secret,
+    /// Behind what stands for keys in the access log.
+    trace: Secret,
     ledger: Ledger,
     budgets: Budgets,
     spares: Spares,
@@ -128,6 +130,7 @@ impl Guard {
             shared: Arc::default(),
             dress: Arc::new(Locked::new(Dress::configured(&policy.session))),
             habits: Arc::default(),
+            trace: secret.of_trace(seed),
             secret,
             home,
             keys,
@@ -143,6 +146,34 @@ impl Guard {
     /// Whether the ledger knows every live session.
     pub fn warmth(&self, now: Moment) -> Warmth {
         self.warm_up.lock().warmth(now)
+    }
+
+    /// What stands for a session key in the access log: a hash that nobody can make who has not the
+    /// secret of this process, the same for the same key for as long as it runs.
+    pub fn traced(&self, key: &SessionKey) -> u64 {
+        self.trace.key(key).0
+    }
+
+    /// What stands for the token of a challenge there.
+    pub fn traced_token(&self, token: Token) -> Token {
+        Token(self.trace.number(token.0))
+    }
+
+    /// A number for this process and this site, that no other is likely to have.
+    pub fn run(&self) -> u32 {
+        // The lower half.
+        self.trace.number(0) as u32
+    }
+
+    /// When it began, if it remembers nothing of before: neither keys nor spares nor debts, and it
+    /// never missed anything. To be asked before the first exchange.
+    pub fn blank_since(&self, now: Moment) -> Option<Moment> {
+        let warm_up = *self.warm_up.lock();
+        let blank = warm_up == WarmUp::cold(warm_up.since, self.policy.session.lifetime)
+            && self.sizes() == (0, 0)
+            && self.spares.saved(false, now).is_empty()
+            && self.budgets.owed(now).all(|owed| owed.is_empty());
+        blank.then_some(warm_up.since)
     }
 
     /// The value of a `Set-Cookie` line that makes a browser forget the session cookie.

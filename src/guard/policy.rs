@@ -7,6 +7,7 @@ use std::num::{NonZeroU8, NonZeroU32};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 use super::route::Rule;
 
@@ -28,6 +29,13 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// A number for all that it says: two policies of one version of this program that have the
+    /// same say the same.
+    pub fn digest(&self) -> u64 {
+        let hash = Sha256::digest(format!("{self:?}"));
+        hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+
     /// Whether any client can be challenged.
     pub fn challenges(&self) -> bool {
         let own = self.budgets.iter().map(|budget| budget.challenge);

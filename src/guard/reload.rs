@@ -109,6 +109,7 @@ impl Guard {
             secret: self.secret,
             home: Arc::clone(&self.home),
             keys,
+            trace: self.trace,
             policy,
         }
     }

@@ -226,8 +226,7 @@ impl Spares {
             return Lane::Gate;
         }
         path.gated = None;
-        path.used = now;
-        match &mut path.stage {
+        let lane = match &mut path.stage {
             // It cannot be sent twice, and others wait for the lane.
             Stage::Unproved { .. } if !asking.safe => Lane::Gate,
             Stage::Unproved { busy: true, .. } => Lane::Busy,
@@ -237,7 +236,13 @@ impl Spares {
                 Lane::Prove(ProofLease { path: index, route: asking.route })
             }
             Stage::Proved { .. } => self.lease(table, index, asking.route, now),
+        };
+        // Who has to wait changes nothing: how often it asks is no part of what can be replayed.
+        match lane {
+            Lane::Busy => {}
+            Lane::Spare(_) | Lane::Prove(_) | Lane::Gate => table.paths[index].used = now,
         }
+        lane
     }
 
     /// A slot of a proved path, or one that another path has not used for long.

@@ -22,7 +22,9 @@ use super::site::Site;
 use crate::guard::exchange::Facts;
 use crate::guard::fact::{Event, RouteId};
 use crate::guard::moment::Moment;
+use crate::guard::policy::Terms;
 use crate::guard::route::StandingWord;
+use crate::telemetry::access::trace::Trace;
 use crate::telemetry::access::{Exchange, Lane, RequestLine, Verdict};
 use crate::telemetry::meter::{Measured, Meter};
 
@@ -63,6 +65,7 @@ struct Story {
     why: Option<&'static str>,
     bytes: u64,
     ended: bool,
+    trace: Option<Arc<Trace>>,
 }
 
 /// As nginx has it: the client had gone before anything could be sent to it.
@@ -126,6 +129,11 @@ impl Account {
             story.route = Some(facts.route());
             story.why = why.or(story.why);
         });
+    }
+
+    /// What it takes to decide about it again.
+    pub fn traced(&mut self, trace: Option<Arc<Trace>>) {
+        self.tell(|story| story.trace = trace);
     }
 
     /// It was answered without the guard being asked.
@@ -245,6 +253,7 @@ impl Story {
             why: None,
             bytes: 0,
             ended: false,
+            trace: None,
         }
     }
 
@@ -280,7 +289,16 @@ impl Story {
             verdict: measured.verdict,
             why: self.why,
             aborted: !self.ended,
+            trace: self.trace.as_deref(),
+            stands_in: self.stands_in(),
         });
+    }
+
+    /// Whether it was told another budget than its address would get.
+    fn stands_in(&self) -> bool {
+        let usual = self.trace.as_ref().is_some_and(|trace| trace.asked.usual);
+        let terms = |site: &Arc<Site>| site.shield.guard.policy().client.terms(self.client);
+        usual && self.site.as_ref().is_some_and(|site| terms(site) != Terms::Usual)
     }
 }
 
@@ -320,6 +338,8 @@ pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
         verdict,
         why: Some(failure.word()),
         aborted: late,
+        trace: None,
+        stands_in: false,
     });
 }
 

@@ -34,6 +34,8 @@ use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::SetSession;
+use crate::telemetry::access::Check;
+use crate::telemetry::access::trace::Trace;
 
 /// After which a reload is noticed.
 const LOOK: Duration = Duration::from_secs(1);
@@ -43,6 +45,9 @@ const SHORT_LOOK: Duration = Duration::from_millis(20);
 
 /// What is read of an answer's body.
 const BODY_BYTES: usize = 64 * 1024;
+
+/// Where the checks come from.
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Who asks, in the application's log.
 const NAME: &str = concat!("floodwall/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -137,7 +142,9 @@ impl Visit {
     /// connections are in use.
     async fn ask(&self) -> Option<Result<(), String>> {
         let place = self.place().await?;
-        let (admitted, request) = match self.admit().await {
+        // Told of when what was admitted is settled, also where this is given up.
+        let mut told = Told { visit: self, trace: None };
+        let (admitted, request) = match self.admit(&mut told).await {
             Ok(admitted) => admitted,
             Err(why) => return Some(Err(why)),
         };
@@ -166,7 +173,10 @@ impl Visit {
     }
 
     /// Has the guard look at the request, as at any other; but no budget pays for it.
-    async fn admit(&self) -> Result<(Admitted, Request<UpstreamBody>), String> {
+    async fn admit(
+        &self,
+        told: &mut Told<'_>,
+    ) -> Result<(Admitted, Request<UpstreamBody>), String> {
         let shield = &self.site.shield;
         let session = &shield.guard.policy().session;
         let key = self.site.upstream.visitor.lock().key;
@@ -175,7 +185,7 @@ impl Visit {
         let cookies = Cookies::read(lines, &session.cookie, session.key_shape);
         let target = &self.check.target;
         let asked = guarded::Request {
-            client: Client::fold(IpAddr::V4(Ipv4Addr::LOCALHOST), &shield.guard.policy().client),
+            client: Client::fold(ADDRESS, &shield.guard.policy().client),
             terms: Terms::Exempt,
             challenged: Challenged::UNABLE,
             method: "GET",
@@ -185,7 +195,9 @@ impl Visit {
             authorization: false,
             cookies: &cookies,
         };
-        let admitted = match shield.admit(&asked).await.0 {
+        let admission = shield.admit(&asked).await;
+        told.trace = admission.trace;
+        let admitted = match admission.decision {
             Decision::Forward(admitted) => admitted,
             Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
                 return Err("a rule keeps the check from the application".to_owned());
@@ -259,6 +271,27 @@ impl Visit {
         drop(visits);
         if begun {
             self.site.shield.telemetry.check_begins_session(self.check.target.as_str());
+        }
+    }
+}
+
+/// Tells the access log of a check's decisions, as a replay would miss them.
+struct Told<'a> {
+    visit: &'a Visit,
+    trace: Option<Arc<Trace>>,
+}
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let Visit { core, site, check, .. } = self.visit;
+        if let Some(trace) = &self.trace {
+            core.access.log_check(&Check {
+                unix_ms: core.clock.unix_ms(),
+                site: &site.name,
+                client: ADDRESS,
+                target: check.target.as_str(),
+                trace,
+            });
         }
     }
 }

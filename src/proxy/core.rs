@@ -19,7 +19,9 @@ use crate::admin::Token;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
+use crate::telemetry::alerts::Alerts;
 use crate::telemetry::meter::{Meter, Meters};
+use crate::telemetry::refusals::Refusals;
 
 /// What is told of a failed exchange, with the telemetry that it is told to.
 pub type Failed = dyn Fn(&Failure, &Telemetry) + Send + Sync;
@@ -32,6 +34,8 @@ pub struct App {
     /// The tunnels of all cores.
     pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
+    pub alerts: Arc<Alerts>,
+    pub refusals: Refusals,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.

@@ -27,7 +27,7 @@ use super::in_force::InForce;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::settings::Settings;
-use super::shield::{Admitted, Decision, Shield};
+use super::shield::{Admission, Admitted, Decision, Shield};
 use super::site::Site;
 use super::sites::Lost;
 use super::socket::Peer;
@@ -36,15 +36,17 @@ use super::tunnel::{Near, Patience};
 use super::tunnels::NoTunnel;
 use super::upload::Upload;
 use super::upstream::{Replay, Sending, copy_of};
-use super::{forwarded, headers, redirect};
+use super::{blame, forwarded, headers, redirect};
 use crate::guard::client::Client;
 use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
+use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
 use crate::telemetry::access::Verdict;
+use crate::telemetry::refusals::Treated;
 
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
@@ -134,13 +136,21 @@ async fn story(
         }
     };
 
-    let (decision, cookie) = decide(shield, &parts, &unread.body, &visit, terms, account).await;
+    let (decision, route, cookie) =
+        decide(shield, &parts, &unread.body, &visit, terms, account).await;
+    let blame = |treated| {
+        blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
+    };
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
-        Decision::Refuse { retry_after } => {
+        Decision::Refuse { why, retry_after } => {
+            blame(Treated::Refused(why));
             return unread.refuse(replies::refused(retry_after, &accepts));
         }
-        Decision::Challenge => return unread.refuse(visit.challenge(shield, &accepts)),
+        Decision::Challenge => {
+            blame(Treated::Challenged);
+            return unread.refuse(visit.challenge(shield, &accepts));
+        }
         Decision::Answer { answer, delete } => {
             let mut reply = replies::answer(&answer, &accepts);
             if delete {
@@ -242,13 +252,14 @@ async fn decide(
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
-) -> (Decision, CookieLine) {
+) -> (Decision, RouteId, CookieLine) {
     let policy = shield.guard.policy();
     let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let (decision, facts) = shield.admit(&request).await;
+    let Admission { decision, facts, trace } = shield.admit(&request).await;
+    account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
         Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
@@ -256,7 +267,7 @@ async fn decide(
             CookieLine::AsCame
         }
     };
-    (decision, line)
+    (decision, facts.route(), line)
 }
 
 /// A request, as far as the guard needs it.

@@ -67,7 +67,7 @@ pub fn is_trusted(peer: Peer, trusted_proxies: &[IpNet]) -> bool {
 }
 
 /// Whether an address is a trusted proxy's.
-fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
+pub(super) fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     let peer = peer.to_canonical();
     trusted_proxies.iter().any(|net| net.contains(&peer))
 }

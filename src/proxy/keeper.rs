@@ -61,6 +61,8 @@ pub fn keep(app: &App, stopped: &mpsc::Receiver<()>) {
         let in_force = app.in_force.load_full();
         if tick {
             app.access.tick(now);
+            app.alerts.tick(now);
+            app.refusals.tick(now);
         }
         if tick && let Some(tls) = &in_force.tls {
             tls.certificates.look(clock.unix(now));

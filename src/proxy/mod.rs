@@ -7,6 +7,7 @@
 
 pub mod account;
 pub mod balance;
+pub mod blame;
 pub mod body;
 pub mod challenge;
 pub mod checks;

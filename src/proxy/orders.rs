@@ -11,6 +11,7 @@ use super::core::App;
 use super::upgrade::Program;
 use super::{explain, supervisor};
 use crate::admin::Source;
+use crate::telemetry::alerts::{Alerts, told};
 use crate::telemetry::status;
 
 /// What a running process can be told to do.
@@ -83,8 +84,21 @@ pub(super) fn obey(order: Order, app: &App, orders: &Orders<'_>) {
                 }
             });
         }
+        "test-alert" => {
+            let (alerts, clock) = (app.alerts.settings(), app.clock);
+            tokio::spawn(async move {
+                let tried = tokio::task::spawn_blocking(move || {
+                    told(&Alerts::test(&alerts, &move || (clock.now(), clock.unix_ms())))
+                });
+                match tried.await {
+                    Ok(Ok(text)) => order.answer(&text, json!({})).await,
+                    Ok(Err(error)) => order.refuse(&error).await,
+                    Err(error) => order.refuse(&error.to_string()).await,
+                }
+            });
+        }
         _ => {
-            let orders = "reload, status, explain, upgrade and take-over";
+            let orders = "reload, status, explain, test-alert, upgrade and take-over";
             tokio::spawn(async move {
                 order.refuse(&format!("not an order; there are {orders}")).await;
             });

@@ -85,6 +85,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>, ear: Ear) -> Resu
             tokio::select! {
                 _ = signals.usr1.recv() => {
                     app.access.reopen();
+                    app.refusals.reopen();
                     orders::tell_status(&app);
                 }
                 _ = signals.hup.recv() => {
@@ -127,6 +128,7 @@ pub fn run(app: Arc<App>, passed: Passed, orders: &Orders<'_>, ear: Ear) -> Resu
             tokio::select! {
                 _ = signals.usr1.recv() => {
                     app.access.reopen();
+                    app.refusals.reopen();
                     orders::tell_status(&app);
                 }
                 _ = signals.term.recv() => running.abort(),

@@ -20,9 +20,11 @@ use crate::guard::exchange::{
 use crate::guard::fact::{Notice, Refusal, Warmth};
 use crate::guard::key::SessionKey;
 use crate::guard::ledger::Patience;
+use crate::guard::policy::Policy;
 use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::trace::{Order, Trace};
 
 /// The guard, and what carries out its decisions.
 pub struct Shield {
@@ -34,12 +36,23 @@ pub struct Shield {
     /// While another process serves the same site: what that is told.
     pub outbox: Arc<ArcSwapOption<Outbox>>,
     waiters: Arc<Waiters>,
+    /// In which order the guard decides; shared by those that share its memory.
+    order: Arc<Order>,
+}
+
+/// What became of the question whether a request is admitted.
+pub struct Admission {
+    pub decision: Decision,
+    /// What was found of it.
+    pub facts: Facts,
+    /// What it takes to decide so again, where that is logged.
+    pub trace: Option<Arc<Trace>>,
 }
 
 /// What is done with a request.
 pub enum Decision {
     Forward(Admitted),
-    Refuse { retry_after: Duration },
+    Refuse { why: Refusal, retry_after: Duration },
     Challenge,
     Answer { answer: Answer, delete: bool },
 }
@@ -48,8 +61,13 @@ impl Shield {
     /// A guard with its surroundings.
     pub fn new(guard: Guard, telemetry: Telemetry, state: Option<StateFile>, clock: Clock) -> Self {
         let (telemetry, state) = (Arc::new(telemetry), state.map(Arc::new));
-        let outbox = Arc::default();
-        Self { guard, telemetry, state, clock, outbox, waiters: Arc::default() }
+        let (outbox, waiters, order) = (Arc::default(), Arc::default(), Arc::default());
+        Self { guard, telemetry, state, clock, outbox, waiters, order }
+    }
+
+    /// The same, its decisions numbered for the access log.
+    pub fn numbered(self, order: Order) -> Self {
+        Self { order: Arc::new(order), ..self }
     }
 
     /// The same with another guard, which shares its memory with this one's, and with what tells
@@ -66,12 +84,23 @@ impl Shield {
             clock: self.clock,
             outbox: Arc::clone(&self.outbox),
             waiters: Arc::clone(&self.waiters),
+            order: Arc::clone(&self.order),
         }
     }
 
-    /// The verdict on a request, after waiting for exchanges that must end first; and what was
-    /// found of it.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> (Decision, Facts) {
+    /// The guard of another policy, for [`Self::reconfigured`].
+    pub fn reconfigure(&self, policy: Policy) -> Guard {
+        let digest = policy.digest();
+        let (turn, now) = (self.order.turn(), self.clock.now());
+        let guard = self.guard.reconfigured(policy, now);
+        if let Some(turn) = turn {
+            turn.reloaded(digest, now);
+        }
+        guard
+    }
+
+    /// The verdict on a request, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
         let policy = self.guard.policy();
         let (key_wait, slot_wait) = (policy.session.key_wait, policy.recycle.slot_wait);
         let patience = |what| match what {
@@ -80,12 +109,25 @@ impl Shield {
         };
         let ask = |spent: bool| {
             let patience = if spent { Patience::Spent } else { Patience::Left };
-            match self.guard.admit(request, patience, self.clock.now()) {
+            let (turn, now) = (self.order.turn(), self.clock.now());
+            let verdict = self.guard.admit(request, patience, now);
+            let trace = match (&verdict, turn) {
+                // That changes nothing, and is no decision.
+                (Verdict::Wait(_), _) | (_, None) => None,
+                (_, Some(turn)) => {
+                    let made = turn.made_with_marks(now);
+                    Some(Trace::new(&self.guard, request, patience, made))
+                }
+            };
+            let told = |decision, facts, trace| Ok(Admission { decision, facts, trace });
+            match verdict {
                 Verdict::Wait(what) => Err(what),
                 Verdict::Forward(ticket, facts) => {
                     self.tell(&facts);
                     let shield = Arc::clone(self);
-                    Ok((Decision::Forward(Admitted { shield, ticket: Some(ticket) }), facts))
+                    let of = trace.clone();
+                    let admitted = Admitted { shield, ticket: Some(ticket), trace: of };
+                    told(Decision::Forward(admitted), facts, trace)
                 }
                 Verdict::Refuse { why, retry_after, facts, wake } => {
                     self.tell(&facts);
@@ -95,18 +137,18 @@ impl Shield {
                     if why == Refusal::TableFull {
                         self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
                     }
-                    Ok((Decision::Refuse { retry_after }, facts))
+                    told(Decision::Refuse { why, retry_after }, facts, trace)
                 }
                 Verdict::Challenge { facts, wake } => {
                     self.tell(&facts);
                     if let Some(what) = wake {
                         self.waiters.wake(what);
                     }
-                    Ok((Decision::Challenge, facts))
+                    told(Decision::Challenge, facts, trace)
                 }
                 Verdict::Answer { answer, delete, facts } => {
                     self.tell(&facts);
-                    Ok((Decision::Answer { answer, delete }, facts))
+                    told(Decision::Answer { answer, delete }, facts, trace)
                 }
             }
         };
@@ -141,8 +183,18 @@ impl Shield {
         }
     }
 
-    fn settle(&self, ticket: Ticket, outcome: Outcome<'_>) -> Settlement {
-        let settlement = self.guard.settle(ticket, outcome, self.clock.now());
+    fn settle(&self, ticket: Ticket, outcome: Outcome<'_>, trace: Option<&Trace>) -> Settlement {
+        let spare = match ticket.cookie() {
+            SendCookie::Replace(key) => Some(key),
+            SendCookie::Keep | SendCookie::Remove => None,
+        };
+        let (turn, now) = (self.order.turn(), self.clock.now());
+        let settlement = self.guard.settle(ticket, outcome, now);
+        if let Some(made) = turn.map(|turn| turn.made(now))
+            && let Some(trace) = trace
+        {
+            trace.settle(&self.guard, made, outcome, spare.as_ref());
+        }
         if let Some(state) = &self.state {
             state.append(&settlement.records);
         }
@@ -167,6 +219,7 @@ impl Shield {
 pub struct Admitted {
     shield: Arc<Shield>,
     ticket: Option<Box<Ticket>>,
+    trace: Option<Arc<Trace>>,
 }
 
 impl Admitted {
@@ -190,7 +243,13 @@ impl Admitted {
     /// Charges what is held for it, before its answer is there.
     pub fn charge(&mut self) {
         if let Some(ticket) = &mut self.ticket {
-            self.shield.guard.charge(ticket, self.shield.clock.now());
+            let (turn, now) = (self.shield.order.turn(), self.shield.clock.now());
+            self.shield.guard.charge(ticket, now);
+            if let Some(made) = turn.map(|turn| turn.made(now))
+                && let Some(trace) = &self.trace
+            {
+                trace.charge(made);
+            }
         }
     }
 
@@ -207,14 +266,14 @@ impl Admitted {
     /// Settles it.
     pub fn settle(mut self, outcome: Outcome<'_>) -> Option<Settlement> {
         let ticket = self.ticket.take()?;
-        Some(self.shield.settle(*ticket, outcome))
+        Some(self.shield.settle(*ticket, outcome, self.trace.as_deref()))
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.shield.settle(*ticket, Outcome::NoAnswer);
+            self.shield.settle(*ticket, Outcome::NoAnswer, self.trace.as_deref());
         }
     }
 }
@@ -239,7 +298,8 @@ mod tests {
         let second = Duration::from_secs(1);
         let floods = FloodSettings { events: 20, quiet: second, interval: second };
         let guard = Guard::new(policy(), Secret::new([1; 16]), 1, clock.now());
-        Arc::new(Shield::new(guard, Telemetry::new(Vec::new(), floods, clock.now()), None, clock))
+        let telemetry = Telemetry::new(Vec::new(), floods, clock.now());
+        Arc::new(Shield::new(guard, telemetry, None, clock))
     }
 
     async fn admit(shield: &Arc<Shield>) -> Decision {
@@ -257,7 +317,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request).await.0
+        shield.admit(&request).await.decision
     }
 
     #[tokio::test]

@@ -43,6 +43,8 @@ impl Source for App {
                 .as_ref()
                 .map(|tls| tls.certificates.expiries())
                 .unwrap_or_default(),
+            refusals_dropped: self.refusals.lines_dropped(),
+            alerts: self.alerts.counts(),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }
@@ -85,10 +87,13 @@ fn of(site: &Site, now: Moment) -> SiteSnapshot {
         budgets: guard.budgets_left(now),
         saved: site.shield.state.as_ref().map(|state| state.saved()),
         exchanges: telemetry.exchanges(),
+        prevented: telemetry.prevented(),
+        would_prevent: telemetry.would_prevent(),
         routes: telemetry.tallies().map(|(route, tally)| (route.to_owned(), tally)).collect(),
         floods: telemetry.running_floods(now),
         flood_totals: telemetry.flood_totals(),
         past_floods: telemetry.past_floods(),
+        lessons: telemetry.lessons(),
         servers: site.upstream.servers().map(|server| server_of(server, now)).collect(),
         upstream_failures: each(&Failure::UPSTREAM_WORDS, telemetry.upstream_failures()),
         limits_met: each(&Failure::LIMIT_WORDS, telemetry.limits_met()),

@@ -1,5 +1,6 @@
 //! From a configuration to a running proxy, and to its end.
 
+mod alerts;
 mod offline;
 mod reload;
 mod tls;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use http::HeaderValue;
 
+pub use self::alerts::{summary as alerts, test as test_alerts};
 pub use self::offline::{explain, state_summary};
 use self::reload::Reload;
 pub use self::tls::summary as certificates;
@@ -59,9 +61,12 @@ use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
 use crate::telemetry::Telemetry;
+use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
+use crate::telemetry::alerts::Alerts;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::Meters;
+use crate::telemetry::refusals::Refusals;
 
 /// How long a budget is held for an exchange. What is held does not leak: some hundred clients
 /// that drip their uploads would else hold a site's budget for ever.
@@ -96,6 +101,11 @@ pub fn run(
     };
     let access = AccessLog::off();
     put_access_log(&access, &config)?;
+    let refusals = Refusals::off();
+    alerts::put_refusals(&refusals, &config)?;
+    let alerting = Arc::new(Alerts::new(alerts::now(clock)));
+    alerting.put(alerts::settings(&config)?)?;
+    alerts::announce(&config);
     let token = admin::token(config.admin().token_file.as_deref())?;
     // A second start fails here, before it looks at anything that the first one uses.
     let bind = |successor| config.control().map(|path| Control::bind(path, successor)).transpose();
@@ -105,14 +115,17 @@ pub fn run(
     let cores = settings.cores();
     let sites = config.sites().iter().map(|site| {
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
-        begin(&config, site, snapshot, cores, clock, &seats)
+        begin(&config, site, snapshot, cores, clock, &seats, &access)
     });
     let sites = all_or_none(sites, clock).map(Sites::new)?;
+    sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&alerting));
     let app = Arc::new(App {
         clock,
         seats,
         tunnels: Arc::default(),
         access,
+        alerts: alerting,
+        refusals,
         pulses: Pulses::new(cores),
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
@@ -149,9 +162,12 @@ pub fn run(
     let kept = beside.end();
     app.access.finish(clock.now());
     let retired = reload.into_retired();
-    for site in app.in_force.load().sites.all().iter().chain(&retired) {
-        close(site, clock)?;
-    }
+    let in_force = app.in_force.load_full();
+    let mut sites = in_force.sites.all().iter().chain(&retired);
+    let closed = sites.try_for_each(|site| close(site, clock));
+    app.alerts.finish();
+    app.refusals.finish();
+    closed?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }
@@ -251,12 +267,16 @@ fn begin(
     cores: usize,
     clock: Clock,
     seats: &Arc<Seats>,
+    access: &AccessLog,
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
-    let shield = Arc::new(match snapshot {
+    let shield = match snapshot {
         Some(snapshot) => succeed(config, site, &snapshot, clock)?,
         None => shield(config, site, clock)?,
-    });
+    };
+    let blank = shield.guard.blank_since(clock.now());
+    let start = Mark { policy: site.policy().digest(), what: Marked::Start { blank } };
+    let shield = Arc::new(shield.numbered(access.order(start)));
     let settings = site_settings(site);
     let upstream = upstream(&settings, cores, seats, &shield, client, None);
     Ok((place(site), Arc::new(Site::new(site.name(), shield, settings, upstream))))

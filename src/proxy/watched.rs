@@ -51,6 +51,7 @@ impl Watched {
 
 async fn serve(listeners: Vec<Listener>, admin: Arc<Admin>, mut ended: watch::Receiver<bool>) {
     let mut accepting = JoinSet::new();
+    accepting.spawn(Arc::clone(&admin).look());
     for listener in listeners {
         accepting.spawn(accept(listener, Arc::clone(&admin)));
     }

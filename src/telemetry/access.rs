@@ -10,20 +10,25 @@
 //! in full, once, and without a line break or a control byte of a stranger's. Session keys have no
 //! place in it: no cookie is ever given to it. It refuses to know what an exchange is about.
 
+mod put;
 mod render;
+pub mod trace;
 mod writer;
 
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::Thread;
 use std::time::Duration;
 
-use self::writer::{Orders, Target, Writer};
+use self::trace::{Mark, Order, Trace};
+use self::writer::{Orders, Writer};
 use super::repeat::Repeat;
+pub use super::target::OpenError;
+use super::target::Target;
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 
@@ -147,6 +152,20 @@ pub struct Exchange<'a> {
     pub why: Option<&'static str>,
     /// Whether the response did not reach its end.
     pub aborted: bool,
+    /// What it takes to decide about it again, where the guard was asked.
+    pub trace: Option<&'a Trace>,
+    /// It was told another budget than its address would get.
+    pub stands_in: bool,
+}
+
+/// What is told of a health check.
+#[derive(Clone, Copy, Debug)]
+pub struct Check<'a> {
+    pub unix_ms: u64,
+    pub site: &'a str,
+    pub client: IpAddr,
+    pub target: &'a str,
+    pub trace: &'a Trace,
 }
 
 /// The access log of a process.
@@ -208,7 +227,7 @@ impl AccessLog {
             self.shared.format.store(Format::Off as u8, Ordering::Relaxed);
             return Ok(());
         };
-        let failed = |source| OpenError { path: file.to_owned(), source };
+        let failed = |source| OpenError::new("access_log.file", file, source);
         let target = Target::open(file).map_err(failed)?;
         self.write_to(target).map_err(failed)?;
         self.shared.format.store(format as u8, Ordering::Relaxed);
@@ -226,6 +245,11 @@ impl AccessLog {
         let lane = Arc::new(Lane { shared: Arc::clone(&self.shared), lines: Mutex::default() });
         lock(&self.shared.lanes).push(Arc::clone(&lane));
         lane
+    }
+
+    /// The numbers of a site's decisions, from 0; `start` is told with the first.
+    pub fn order(&self, start: Mark) -> Order {
+        Order::new(&self.shared, start)
     }
 
     /// Opens the file anew, after what was logged before went to the one that was open: a rotation
@@ -330,6 +354,17 @@ impl Lane {
     /// Puts the line of an exchange on its way, or drops and counts it. Waits for nothing but the
     /// writer's taking the whole buffer.
     pub fn log(&self, exchange: &Exchange<'_>) {
+        self.put(|format, out| render::line(format, exchange, out));
+    }
+
+    /// The same for a health check: only a replay needs to know of it.
+    pub fn log_check(&self, check: &Check<'_>) {
+        if self.shared.format() == Format::Json {
+            self.put(|_, out| render::check(check, out));
+        }
+    }
+
+    fn put(&self, render: impl FnOnce(Format, &mut Vec<u8>)) {
         let format = self.shared.format();
         let mut lines = lock(&self.lines);
         if lines.len() >= Self::BYTES {
@@ -338,7 +373,7 @@ impl Lane {
             return;
         }
         let first = lines.is_empty();
-        render::line(format, exchange, &mut lines);
+        render(format, &mut lines);
         drop(lines);
         // Otherwise it has been woken, and has not come yet.
         if first {
@@ -355,38 +390,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// How many lines end in these bytes.
 fn lines(bytes: &[u8]) -> u64 {
     bytes.iter().filter(|byte| **byte == b'\n').count() as u64
-}
-
-/// The file of the access log could not be opened.
-#[derive(Debug)]
-pub struct OpenError {
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let remedy = match self.source.kind() {
-            io::ErrorKind::NotFound => "make its folder, or correct access_log.file",
-            io::ErrorKind::IsADirectory => "name a file in it",
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "let the user that Floodwall runs as write there"
-            }
-            _ => "correct access_log.file",
-        };
-        write!(
-            f,
-            "access_log.file: {}: cannot be opened: {}\n  = {remedy}",
-            self.path.display(),
-            self.source
-        )
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
 }
 
 impl fmt::Debug for AccessLog {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::*;
@@ -30,6 +31,8 @@ fn exchange() -> Exchange<'static> {
         verdict: Some(Verdict::Recycled),
         why: None,
         aborted: false,
+        trace: None,
+        stands_in: false,
     }
 }
 

@@ -8,7 +8,7 @@
 use std::fmt::{self, Display, Write};
 
 /// The longest that [`visible`] makes anything, in bytes.
-pub(super) const LIMIT: usize = 128;
+pub const LIMIT: usize = 128;
 
 /// What stands for the rest of a string that was too long.
 const CUT: char = '…';
@@ -16,7 +16,7 @@ const CUT: char = '…';
 /// `value` with everything percent-encoded that is not plainly visible (controls, line breaks,
 /// direction marks, lone combining marks) or that a format would have to escape (`%`, `"`, `\`),
 /// cut to [`LIMIT`] bytes. No more of `value` is formatted than that takes.
-pub(super) fn visible(value: impl Display) -> String {
+pub fn visible(value: impl Display) -> String {
     let mut line = Line { text: String::with_capacity(LIMIT), fits: 0 };
     // An error says that the line is full, or that `value` gave up: what there is will do.
     let _ = write!(line, "{value}");

@@ -274,12 +274,17 @@ impl Seen {
 
 /// Whether the guard acted, or observe mode kept it from acting.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Enforced,
     Observed,
 }
 
 impl Side {
+    /// Of the facts of one exchange.
+    pub(super) fn of_all(facts: &[Fact]) -> Option<Self> {
+        facts.iter().find_map(|fact| Self::of(fact.event))
+    }
+
     /// The side of a flood event; `None` for an event that makes no flood: withheld cookies and
     /// writes belong to everyday life, and only add to the tally of a flood that runs.
     fn of(event: Event) -> Option<Self> {

@@ -1,22 +1,27 @@
 //! What happened, told to the operator: facts and notices become lines of the log.
 //!
-//! Nobody can flood the log through Floodwall. No line is written for a request: refusals and
-//! absorbed writes become [`flood`] records, some lines a minute for each route; notices and
-//! failures are told once in a while with a count of those left out. What strangers chose (paths,
-//! cookie names, error texts) is encoded and cut before it is written. Session keys are in no
-//! line, and clients in flood records only.
+//! Nobody can flood the log through Floodwall. No line is written for each request: refusals and
+//! absorbed writes become [`flood`] records, some lines a minute for each route, and a [sample of
+//! refusals](refusals), some lines a second at most; notices and failures are told once in a while
+//! with a count of those left out. What strangers chose (paths, cookie names, error texts) is encoded
+//! and cut before it is written. Session keys are in no line, and clients in flood records and that
+//! sample only.
 //!
 //! Time is an argument, except for the timestamps that the log puts before its lines. Knows
-//! nothing of the configuration, of sockets and of runtimes; whoever owns a clock calls
-//! [`Telemetry::tick`] once a second.
+//! nothing of the configuration, of runtimes and, but for [`alerts`], of sockets; whoever owns a clock
+//! calls [`Telemetry::tick`] once a second.
 
 pub mod access;
-mod escape;
+pub mod alerts;
+pub mod escape;
 mod failures;
 pub mod flood;
+pub mod lessons;
 pub mod logs;
 pub mod meter;
 mod notice;
+mod quantile;
+pub mod refusals;
 #[cfg(test)]
 mod reload_tests;
 mod repeat;
@@ -26,19 +31,22 @@ pub mod sketch;
 pub mod snapshot;
 pub mod status;
 pub mod tally;
+mod target;
 #[cfg(test)]
 mod tests;
 pub mod warmth;
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase};
+use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase, Side};
+use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -68,12 +76,18 @@ pub struct Telemetry {
 
 /// What does not depend on the configuration.
 struct Life {
+    /// Told of each flood.
+    alerts: OnceLock<Arc<Alerts>>,
     failures: Failures,
     limits: Failures,
     servers: Servers,
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    lessons: Lessons,
+    /// Exchanges that the guard kept from writing, and those that it would have.
+    prevented: AtomicU64,
+    would_prevent: AtomicU64,
     /// The latest floods that have ended, oldest first.
     past: Mutex<VecDeque<PastFlood>>,
     started: Moment,
@@ -103,16 +117,25 @@ impl Telemetry {
             notices: Notices::new(site.clone(), &names),
             tallies: Routes::new(&names, SharedTally::default),
             life: Arc::new(Life {
+                alerts: OnceLock::new(),
                 failures: Failures::of_upstream(site.clone()),
                 limits: Failures::of_limits(site.clone()),
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                lessons: Lessons::default(),
+                prevented: AtomicU64::new(0),
+                would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
                 started: now,
             }),
             site,
         }
+    }
+
+    /// Has its floods told by alerts too, from now on and by what follows it after a reload.
+    pub fn alert_by(&self, alerts: &Arc<Alerts>) {
+        self.life.alerts.get_or_init(|| Arc::clone(alerts));
     }
 
     /// What tells of the same site under other rules and settings: counts go on, and so do floods,
@@ -150,12 +173,18 @@ impl Telemetry {
         for fact in facts {
             self.tallies.of(fact.route).1.add(fact.event);
         }
-        self.log(&self.floods.record(facts, now));
+        match Side::of_all(facts) {
+            Some(Side::Enforced) => self.life.prevented.fetch_add(1, Ordering::Relaxed),
+            Some(Side::Observed) => self.life.would_prevent.fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        };
+        self.log(&self.floods.record(facts, now), End::Quiet);
     }
 
     /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.life.lessons.note(notice, now);
         self.notices.tell(notice, now);
     }
 
@@ -223,7 +252,7 @@ impl Telemetry {
 
     /// Writes what has become due. To be called once a second, by one core.
     pub fn tick(&self, now: Moment) {
-        self.log(&self.floods.tick(now));
+        self.log(&self.floods.tick(now), End::Quiet);
         self.notices.tick(now);
         self.life.failures.tick(now);
         self.life.limits.tick(now);
@@ -233,7 +262,7 @@ impl Telemetry {
     /// Writes all that is still to be told: the end of each flood that runs, what was suppressed,
     /// and a summary. To be called once, after the last exchange.
     pub fn finish(&self, now: Moment) {
-        self.log(&self.floods.finish(now));
+        self.log(&self.floods.finish(now), End::Stopped);
         self.notices.finish(now);
         self.life.failures.finish(now);
         self.life.limits.finish(now);
@@ -249,6 +278,17 @@ impl Telemetry {
     /// What exchanges were, and how long they took.
     pub fn exchanges(&self) -> Exchanges {
         self.life.meters.read()
+    }
+
+    /// Exchanges that the guard kept from writing to the store: refused, challenged, answered,
+    /// recycled, or rid of a session cookie that stands for no session. Each counts once.
+    pub fn prevented(&self) -> u64 {
+        self.life.prevented.load(Ordering::Relaxed)
+    }
+
+    /// Those that it would have kept from it, in observe mode.
+    pub fn would_prevent(&self) -> u64 {
+        self.life.would_prevent.load(Ordering::Relaxed)
     }
 
     /// The floods that run, as they stand, with the names of their routes.
@@ -277,6 +317,11 @@ impl Telemetry {
         self.past().iter().cloned().collect()
     }
 
+    /// What was learned of paths lately, oldest first.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.life.lessons.latest()
+    }
+
     /// What happened on each route, by its name; on those of rules that are gone, too.
     pub fn tallies(&self) -> impl Iterator<Item = (&str, Tally)> {
         self.tallies.all().map(|(route, tally)| (self.tallies.name(route), tally.tally()))
@@ -287,10 +332,14 @@ impl Telemetry {
         self.tallies().fold(Tally::default(), |sum, (_, tally)| sum.plus(&tally))
     }
 
-    fn log(&self, records: &[FloodRecord]) {
+    /// `end` is why those have ended that have.
+    fn log(&self, records: &[FloodRecord], end: End) {
         for record in records {
-            let route = self.floods.name(record.route);
-            record.log(self.site.as_deref(), route);
+            let (site, route) = (self.site.as_deref(), self.floods.name(record.route));
+            record.log(site, route);
+            if let Some(alerts) = self.life.alerts.get() {
+                alerts.flood(site, route, record, end);
+            }
             if record.phase == Phase::Ended {
                 let mut past = self.past();
                 if past.len() == MOST_PAST {

@@ -31,6 +31,15 @@ pub enum ClientCount {
     AtLeast(u64),
 }
 
+impl ClientCount {
+    /// How many there were for certain.
+    pub const fn number(self) -> u64 {
+        match self {
+            Self::Exactly(number) | Self::AtLeast(number) => number,
+        }
+    }
+}
+
 /// The clients of one flood.
 pub(super) struct Clients {
     top: SpaceSaving,

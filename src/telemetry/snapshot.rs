@@ -1,11 +1,13 @@
 //! How the process stands at a moment, as plain values: whatever shows it is rendered from this.
 //!
-//! It promises that no name in it is a stranger's: sites, rules, budgets and servers are the
-//! operator's, all else are words of our own.
+//! It promises that no name in it is a stranger's, but for the paths of [`Lesson`], which are fit for
+//! a line: sites, rules, budgets and servers are the operator's, all else are words of our own.
 
 use std::time::Duration;
 
+use super::alerts::{Counts, Destination};
 use super::flood::{FloodRecord, FloodTotals};
+use super::lessons::Lesson;
 use super::meter::Exchanges;
 use super::tally::Tally;
 use crate::guard::UnderWay;
@@ -34,6 +36,10 @@ pub struct Snapshot {
     pub reloads: Reloaded,
     /// The file of each certificate in force, and its last second, since 1970.
     pub certificates: Vec<(String, u64)>,
+    /// Lines of the refusal sample that were dropped so far.
+    pub refusals_dropped: u64,
+    /// What became of alerts, by destination.
+    pub alerts: [Counts; Destination::ALL.len()],
     /// What is for no site: it could not be read, or named a host that nobody serves.
     pub no_site: Exchanges,
     pub sites: Vec<SiteSnapshot>,
@@ -54,6 +60,10 @@ pub struct SiteSnapshot {
     /// `None`: no state is kept.
     pub saved: Option<Saved>,
     pub exchanges: Exchanges,
+    /// Exchanges that were kept from writing to the store, and those that would have been in
+    /// observe mode; each counts once, whatever happened in it.
+    pub prevented: u64,
+    pub would_prevent: u64,
     /// What happened on each route, by the name of its rule; of rules that are gone, too.
     pub routes: Vec<(String, Tally)>,
     /// Those that run, as they stand, with the names of their routes.
@@ -62,6 +72,8 @@ pub struct SiteSnapshot {
     pub flood_totals: Vec<(String, FloodTotals)>,
     /// The latest that have ended, oldest first.
     pub past_floods: Vec<PastFlood>,
+    /// What was learned of paths lately, oldest first.
+    pub lessons: Vec<Lesson>,
     pub servers: Vec<ServerSnapshot>,
     /// How often requests failed by the upstream, by each word for it.
     pub upstream_failures: Vec<(&'static str, u64)>,

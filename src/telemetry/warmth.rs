@@ -73,6 +73,13 @@ fn span(span: Duration) -> String {
     text
 }
 
+/// Milliseconds since 1970 as RFC 3339 writes them, in UTC.
+pub(super) fn rfc3339_ms(unix_ms: u64) -> String {
+    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_ms / 1_000);
+    let ms = unix_ms % 1_000;
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+}
+
 /// Seconds since 1970 as RFC 3339 writes them, in UTC.
 fn rfc3339(unix: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix);

@@ -83,7 +83,7 @@ fn flags_win_over_the_file_and_are_enough_without_one() {
 
 #[test]
 fn a_wrong_command_line_is_told_with_the_remedy() {
-    let cases: [(&[&str], &str); 22] = [
+    let cases: [(&[&str], &str); 32] = [
         (&[], "no command"),
         (&["chekc"], "did you mean check?"),
         (&["--verison"], "did you mean --version?"),
@@ -103,6 +103,16 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
         (&["explain", "/", "--method", "get"], "a method is written in upper case"),
         (&["explain", "/", "--address", "localhost"], "write an IP address"),
         (&["explain", "/", "--offline"], "--config is missing"),
+        (&["probe"], "URL is missing"),
+        (&["probe", "http://a", "http://b"], "belongs to no flag"),
+        (&["probe", "www.example.org"], "no scheme"),
+        (&["probe", "https://www.example.org/?x=1"], "write a path alone"),
+        (&["probe", "http://user:secret@a/"], "a user name or password has no place"),
+        (&["probe", "unix:/run/app.sock"], "a Unix socket has no URL"),
+        (&["probe", "http://a", "--logout", "logout/"], "begin it with a slash"),
+        (&["probe", "http://a", "--header", "Cookie: x=1"], "sets this one itself"),
+        (&["probe", "http://a", "--cookie", "sessionid=x"], "a name alone"),
+        (&["probe", "http://a", "--timeout", "0"], "1..=60"),
         (&["completions", "bahs"], "did you mean bash?"),
         (&["completions", "cmd"], "write one of bash, elvish, fish"),
         (&["check", "--upstream", "http://127.0.0.1:8080"], "where Floodwall itself listens"),
@@ -119,6 +129,20 @@ fn a_wrong_command_line_is_told_with_the_remedy() {
 fn help_is_complete() {
     let source = &["--config", "--upstream", "--listen", "--state", "--help"][..];
     let running = &["--control", "--config", "--help"][..];
+    let probe = [
+        "--yes",
+        "--logout",
+        "--login",
+        "--page",
+        "--cookie",
+        "--header",
+        "--ca",
+        "--timeout",
+        "--json",
+        "--write",
+        "\n  3  ",
+        "\n  4  ",
+    ];
     let request = ["--method", "--host", "--cookie", "--address", "--offline", "--json"];
     for (args, flags) in [
         (&["--help"][..], &["run ", "check ", "reload ", "explain ", "--help", "--version"][..]),
@@ -129,6 +153,7 @@ fn help_is_complete() {
         (&["status", "--help"], running),
         (&["explain", "--help"], running),
         (&["explain", "-h"], &request),
+        (&["probe", "--help"], &probe),
         (&["completions", "--help"], &["bash", "zsh", "fish"]),
         (&["man", "--help"], &["DIRECTORY"]),
     ] {

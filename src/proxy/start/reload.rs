@@ -6,8 +6,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{
-    abandon, all_or_none, announce, begin, fit, floods, names, place, put_access_log, settings,
-    site_settings, tls, upstream,
+    abandon, alerts, all_or_none, announce, begin, fit, floods, names, place, put_access_log,
+    settings, site_settings, tls, upstream,
 };
 use crate::admin;
 use crate::config::{self, Config};
@@ -80,15 +80,24 @@ impl<'a> Reload<'a> {
                     had.name
                 ));
             }
-            let made = begin(&config, site, None, cores, clock, &self.app.seats);
+            let made = begin(&config, site, None, cores, clock, &self.app.seats, &self.app.access);
             made.map_err(|error| format!("site {}: {error}", site.name()))
         });
         let token = admin::token(config.admin().token_file.as_deref());
         let token = token.map_err(|error| error.to_string())?;
+        let alerting = alerts::settings(&config).map_err(|error| error.to_string())?;
         let new = all_or_none(new, clock)?;
-        if let Err(error) = put_access_log(&self.app.access, &config) {
+        let put = put_access_log(&self.app.access, &config).map_err(|error| error.to_string());
+        let put = put.and_then(|()| {
+            let sample = alerts::put_refusals(&self.app.refusals, &config);
+            sample.map_err(|error| error.to_string())
+        });
+        let put = put.and_then(|()| {
+            self.app.alerts.put(alerting).map_err(|error| format!("alerts: no thread: {error}"))
+        });
+        if let Err(error) = put {
             abandon(&new, clock);
-            return Err(error.to_string());
+            return Err(error);
         }
         let unchanged = unchanged(&state.started, &config, old);
 
@@ -103,6 +112,7 @@ impl<'a> Reload<'a> {
         let limits = &settings.downstream_limits;
         self.app.seats.resize(limits.connections, limits.connections_per_client);
         let sites = Sites::new(sites);
+        sites.all().iter().for_each(|site| site.shield.telemetry.alert_by(&self.app.alerts));
         let is_in = |site: &Arc<Site>| sites.all().iter().any(|now| now.name == site.name);
         state.retired.retain(|site| !is_in(site));
         let gone = before.sites.all().iter().filter(|site| !is_in(site));
@@ -111,6 +121,7 @@ impl<'a> Reload<'a> {
         self.app.admin_token.store(token);
         self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
+        alerts::announce(&config);
         Ok(match &*unchanged {
             [] => "the configuration is in force".to_owned(),
             keys => format!(
@@ -133,10 +144,9 @@ impl<'a> Reload<'a> {
         old: &Site,
         client: Option<Arc<Client>>,
     ) -> (Place, Arc<Site>) {
-        let now = self.app.clock.now();
         let policy = site.policy().clone();
         let telemetry = old.shield.telemetry.reconfigured(names(&policy), floods(config));
-        let guard = old.shield.guard.reconfigured(policy, now);
+        let guard = old.shield.reconfigure(policy);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
         let cores = self.app.in_force.load().settings.cores();

@@ -36,7 +36,8 @@ fn in_force(config: &Config, before: &Config) -> String {
     };
     let sites: Vec<_> = config.sites().iter().map(site).collect();
     let (token, keep) = (&config.admin().token_file, config.history().keep);
-    format!("{next:?} {sites:?} {:?} {:?} {token:?} {keep:?}", floods(config), config.access_log())
+    let told = (config.access_log(), config.alerts(), config.refusal_sample());
+    format!("{next:?} {sites:?} {:?} {told:?} {token:?} {keep:?}", floods(config))
 }
 
 #[test]

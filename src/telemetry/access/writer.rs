@@ -1,23 +1,18 @@
 //! The thread that writes the access log, and the file that it writes to.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
 use super::{Format, Lane, Shared, lines, lock};
+use crate::telemetry::target::Target;
 
 /// Between the first line and the write that has it: others join it meanwhile. A full disk is tried
 /// as often.
 const GATHER: Duration = Duration::from_millis(50);
-
-/// A new file: its owner writes, its group reads, nobody else does.
-const MODE: u32 = 0o640;
 
 /// What the writer is to do besides.
 #[derive(Default)]
@@ -27,39 +22,6 @@ pub(super) struct Orders {
     pub(super) reopen: bool,
     pub(super) end: bool,
     pub(super) ended: bool,
-}
-
-/// Where lines go.
-pub(super) struct Target {
-    file: File,
-    /// Opened anew when asked to; `None` where a stream of the process's own is written to.
-    path: Option<PathBuf>,
-}
-
-impl Target {
-    /// Opens it to append to. A FIFO is opened for reading too, so that nobody waits for its
-    /// reader, and so that a reader may come and go; what does not fit into it is dropped.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let own = |stream: io::Result<OwnedFd>| Ok(Self { file: stream?.into(), path: None });
-        match path.to_str() {
-            Some("-" | "/dev/stdout") => return own(io::stdout().as_fd().try_clone_to_owned()),
-            Some("/dev/stderr") => return own(io::stderr().as_fd().try_clone_to_owned()),
-            _ => {}
-        }
-        let file = if fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo()) {
-            let file = File::options().read(true).write(true).open(path)?;
-            rustix::io::ioctl_fionbio(&file, true)?;
-            file
-        } else {
-            File::options().create(true).append(true).mode(MODE).open(path)?
-        };
-        Ok(Self { file, path: Some(path.to_owned()) })
-    }
-
-    #[cfg(test)]
-    pub(super) fn blocking(file: File) -> Self {
-        Self { file, path: None }
-    }
 }
 
 pub(super) struct Writer {
@@ -128,7 +90,7 @@ impl Writer {
     /// Writes `rest` and `lines`. On an error the line that was begun is kept as the rest, what
     /// follows it is dropped: the error, and how many lines were.
     fn write(&mut self) -> Result<(), (io::Error, u64)> {
-        let file = &mut self.target.file;
+        let file = self.target.file();
         let (written, outcome) = write(file, &self.rest);
         self.rest.drain(..written);
         if let Err(error) = outcome {
@@ -158,14 +120,17 @@ impl Writer {
     /// Opens the file anew; where that fails the old one is written to still.
     fn reopen(&mut self) {
         let off = self.shared.format() == Format::Off;
-        let Some(path) = self.target.path.clone().filter(|_| !off) else { return };
-        match Target::open(&path) {
-            Ok(target) => {
+        if off {
+            return;
+        }
+        match self.target.again() {
+            Ok(Some(target)) => {
                 self.drop_rest();
                 self.target = target;
             }
+            Ok(None) => {}
             Err(error) => tracing::warn!(
-                file = %path.display(),
+                file = %self.target,
                 detail = %error,
                 remedy = "mend access_log.file, then send SIGUSR1 again",
                 "the access log cannot be opened anew, and goes to the old file"

@@ -3,6 +3,8 @@
 
 pub mod attack;
 pub mod backend;
+pub mod chromium;
+pub mod daemon;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
@@ -15,6 +17,7 @@ pub mod load;
 pub mod prometheus;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
+pub mod receiver;
 pub mod recorder;
 pub mod relay;
 pub mod sending;

@@ -20,7 +20,9 @@ use floodwall::proxy::start;
 use floodwall::proxy::upstream::Upstream;
 use floodwall::telemetry::Telemetry;
 use floodwall::telemetry::access::AccessLog;
+use floodwall::telemetry::alerts::Alerts;
 use floodwall::telemetry::meter::Meters;
+use floodwall::telemetry::refusals::Refusals;
 
 /// What the shell must know, and what it must know of its only site.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ impl Single {
             reloads: Reloads::since(clock.unix_ms()),
             meters,
             access: AccessLog::off(),
+            alerts: Arc::new(Alerts::new(Arc::new(move || (clock.now(), clock.unix_ms())))),
+            refusals: Refusals::off(),
             in_force,
             failed,
         })
