@@ -52,24 +52,6 @@ impl fmt::Display for Summary<'_> {
     }
 }
 
-fn of_watching(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let Admin { listen, token_file } = &config.admin;
-    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
-    let token = match token_file {
-        Some(file) => format!(", with the token of {}", file.display()),
-        None => String::new(),
-    };
-    match &*addresses {
-        [] => writeln!(f, "  admin     nowhere")?,
-        addresses => writeln!(f, "  admin     {}{token}", addresses.join(", "))?,
-    }
-    let History { file, keep } = &config.history;
-    match file {
-        Some(file) => writeln!(f, "  history   {}, {}", file.display(), Written(*keep)),
-        None => writeln!(f, "  history   none is kept"),
-    }
-}
-
 /// Where alerts go: of a webhook's address, which may be a secret, the host alone.
 fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let webhook = alerts.webhook.as_ref().map(|url| {
@@ -85,6 +67,24 @@ fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match all.is_empty() {
         true => Ok(()),
         false => writeln!(f, "  alerts    {}", all.join(", ")),
+    }
+}
+
+fn of_watching(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Admin { listen, token_file } = &config.admin;
+    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let token = match token_file {
+        Some(file) => format!(", with the token of {}", file.display()),
+        None => String::new(),
+    };
+    match &*addresses {
+        [] => writeln!(f, "  admin     nowhere")?,
+        addresses => writeln!(f, "  admin     {}{token}", addresses.join(", "))?,
+    }
+    let History { file, keep } = &config.history;
+    match file {
+        Some(file) => writeln!(f, "  history   {}, {}", file.display(), Written(*keep)),
+        None => writeln!(f, "  history   none is kept"),
     }
 }
 

@@ -13,6 +13,7 @@ use super::site::Site;
 use crate::admin::{Readiness, Source};
 use crate::guard::moment::Moment;
 use crate::guard::status::Fill;
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::snapshot::{ServerSnapshot, SiteSnapshot, Snapshot};
 
 /// A core that has not run for so long hangs.
@@ -45,6 +46,7 @@ impl Source for App {
                 .unwrap_or_default(),
             refusals_dropped: self.refusals.lines_dropped(),
             alerts: self.alerts.counts(),
+            history: self.history.as_deref().map(KeptCounts::read),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }

@@ -16,6 +16,7 @@ pub mod alerts;
 pub mod escape;
 mod failures;
 pub mod flood;
+pub mod kept;
 pub mod lessons;
 pub mod logs;
 pub mod meter;

@@ -233,8 +233,9 @@ fn what_is_no_django_is_not_judged() {
         "Set-Cookie: sessionid=4711; Path=/\r\nVary: Cookie\r\n",
         "Vary: Cookie\r\nX-Cache: HIT from edge\r\n",
     ] {
-        let (code, text, _) = probe(&Site::saying(headers).url(), &[]);
+        let (code, text, json) = probe(&Site::saying(headers).url(), &[]);
         assert_eq!(code, 4, "{headers}: {text}");
+        assert_eq!(json["session_cookie"], "sessionid", "{headers}: {text}");
         assert!(!text.contains("behaves like"), "{text}");
     }
 }
