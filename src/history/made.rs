@@ -80,6 +80,8 @@ impl Process {
                     classes: Classes { creating: 0, clean: 1, unproven: 2, capacity: 100 },
                 },
                 exchanges: self.meters.read(),
+                prevented: 0,
+                would_prevent: 0,
                 routes: self.routes.clone(),
                 floods: self.floods.clone(),
                 ..SiteSnapshot::blank(self.site)
