@@ -134,6 +134,20 @@ fn of_program(snapshot: &Snapshot, ready: bool, page: &mut Page<'_, '_>) -> fmt:
     page.gauge(&of::TUNNELS, snapshot.tunnels.used)?;
     page.gauge(&of::TUNNELS_CAPACITY, snapshot.tunnels.capacity)?;
     page.counter(&of::LINES_DROPPED, snapshot.lines_dropped)?;
+    page.counter(&of::REFUSALS_DROPPED, snapshot.refusals_dropped)?;
+    let outcomes = snapshot.alerts.iter().flat_map(|alerts| {
+        let to = alerts.destination.word();
+        [
+            ([to, "delivered"], alerts.delivered),
+            ([to, "dropped"], alerts.dropped),
+            ([to, "given-up"], alerts.given_up),
+        ]
+    });
+    page.counters(&of::ALERTS, outcomes)?;
+    let failed = snapshot.alerts.iter().map(|alerts| ([alerts.destination.word()], alerts.failed));
+    page.counters(&of::ALERTS_FAILED, failed)?;
+    let waiting = snapshot.alerts.iter().map(|to| ([to.destination.word()], to.waiting));
+    page.gauges(&of::ALERTS_WAITING, waiting)?;
     let reloads = &snapshot.reloads;
     page.counters(&of::RELOADS, [(["success"], reloads.succeeded), (["failure"], reloads.failed)])?;
     page.gauge(&of::RELOAD_SUCCEEDED, flag(reloads.last_succeeded))?;

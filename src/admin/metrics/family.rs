@@ -146,6 +146,26 @@ families! {
         &[],
         "Lines of the access log that could not be written",
     );
+    REFUSALS_DROPPED = Family::counter(
+        "floodwall_refusal_sample_lines_dropped",
+        &[],
+        "Lines of the refusal sample that could not be written",
+    );
+    ALERTS = Family::counter(
+        "floodwall_alerts",
+        &["destination", "outcome"],
+        "Alerts by what became of them: delivered, dropped (no place in the queue), given-up",
+    );
+    ALERTS_FAILED = Family::counter(
+        "floodwall_alert_attempts_failed",
+        &["destination"],
+        "Attempts to deliver an alert that failed",
+    );
+    ALERTS_WAITING = Family::gauge(
+        "floodwall_alerts_waiting",
+        &["destination"],
+        "Alerts that are not delivered yet",
+    );
     RELOADS = Family::counter(
         "floodwall_reloads",
         &["result"],
