@@ -38,6 +38,7 @@ mod limits_descriptors;
 mod metrics;
 mod odds;
 mod page;
+mod page_views;
 mod patch;
 mod probing;
 mod proxy_protocol;

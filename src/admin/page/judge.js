@@ -71,20 +71,20 @@ const store = ({ site, minute, observes }) => {
     const why = `Observe mode: everything is forwarded. ${said}; ${count(would)} requests would have been stopped.`;
     return { level: would > 0 ? "bad" : "warn", text: "Not protected", why };
   }
-  const allowed = allowance(site);
-  if (allowed !== null && records > allowed) {
-    return { level: "warn", text: "Growing", why: `${said}, more than the ${count(allowed)} of the budgets.` };
+  const allowed = allowance(site, minute);
+  if (records > allowed) {
+    return { level: "warn", text: "Growing", why: `${said}, more than the ${count(allowed)} that the budgets allow.` };
   }
-  const kept = minute.prevented;
-  const why = kept > 0 ? `${said}; ${count(kept)} requests kept from it.` : `${said}.`;
-  return { level: "good", text: "Safe", why };
+  const kept = minute.prevented > 0 ? `${count(minute.prevented)} requests were kept from writing.` : "";
+  const within = records > 0 ? ", within the budgets" : "";
+  return { level: "good", text: "Safe", why: `${said}${within}. ${kept}` };
 };
 
-// How many records the budgets pay for within a minute, at most, and what spares cost.
-const allowance = (site) => {
-  if (!site.budgets?.length) return null;
-  return site.budgets.reduce((sum, budget) => sum + budget.burst + 60 / budget.period_s, site.spares[1]);
-};
+// How many records the budgets pay for within that time, at most, and what spares cost.
+const allowance = (site, minute) =>
+  Math.round(site.budgets.reduce(
+    (sum, { burst, period_s: period }) => sum + burst + (period > 0 ? minute.span / 1000 / period : 0), site.spares[1],
+  ));
 
 const users = ({ site, minute }) => {
   const up = site.servers.filter((server) => server.up).length;
@@ -142,7 +142,7 @@ export const notes = (data) => {
   if (now.draining) all.push(["warn", "This process is ending: it takes no new connections."]);
   const down = site.servers.filter((server) => !server.up).map((server) => server.name);
   if (down.length > 0) all.push(["bad", `${down.length === 1 ? "Server" : "Servers"} down: ${down.join(", ")}.`]);
-  for (const budget of site.budgets ?? []) {
+  for (const budget of site.budgets) {
     if (budget.left === 0) all.push(["warn", `The budget ${budget.name} is spent: visitors without a session are refused there.`]);
   }
   for (const [name, [used, capacity]] of rooms(now)) {

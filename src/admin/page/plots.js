@@ -87,7 +87,7 @@ export class Plots {
 
   // `rows` are of the server, the first of which are as old as `from`.
   show(columns, rows, from, until, floods) {
-    this.floods = floods;
+    this.floods = joined(floods);
     const objects = rows.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]])));
     this.all.forEach((plot) => plot.show(objects, from, until));
   }
@@ -239,6 +239,17 @@ class Plot {
     if (width > 0 && width !== this.chart.width) this.chart.setSize({ width, height: HEIGHT });
   }
 }
+
+// Spans of time that overlap, as one.
+const joined = (spans) => {
+  const all = [];
+  for (const { since, until } of [...spans].sort((one, other) => one.since - other.since)) {
+    const last = all.at(-1);
+    if (last && since <= last.until) last.until = Math.max(last.until, until);
+    else all.push({ since, until });
+  }
+  return all;
+};
 
 // Each on top of those before.
 const piled = (values) => {

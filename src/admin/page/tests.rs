@@ -54,7 +54,7 @@ fn an_hour_is_kept_and_no_more() {
     let told = data(&render::backlog(&recent, "a", None));
     let (fine, coarse) = (column(&told["fine"], "prevented"), column(&told["coarse"], "prevented"));
     assert_eq!(fine, vec![1; FINE]);
-    assert_eq!(coarse, vec![SPAN; COARSE]);
+    assert_eq!(coarse, vec![SPAN.as_secs(); COARSE]);
     let times = column(&told["fine"], "t");
     assert_eq!((times[0], times[FINE - 1]), (1_004_700_000, 1_004_999_000));
     println!("{} bytes for each site", Recent::site_bytes());

@@ -13,6 +13,7 @@ pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
+pub mod page;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
 pub mod receiver;
