@@ -3,7 +3,6 @@ use std::time::Duration;
 
 use super::family::ALL;
 use super::*;
-use crate::guard::UnderWay;
 use crate::guard::budget::{CellWord, Rank};
 use crate::guard::client::Client;
 use crate::guard::fact::{Fact, RouteId};
@@ -12,7 +11,7 @@ use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::flood::FloodSettings;
 use crate::telemetry::meter::{BOUNDS_US, Measured};
-use crate::telemetry::snapshot::{ProcessSnapshot, Reloaded};
+use crate::telemetry::snapshot::Reloaded;
 
 /// How much of everything there is.
 #[derive(Clone, Copy)]
@@ -60,8 +59,6 @@ pub(in crate::admin) fn site(name: &str, size: Size) -> SiteSnapshot {
         waiting: 3,
     };
     SiteSnapshot {
-        name: name.to_owned(),
-        mode: Mode::Enforce.word(),
         guard: Status {
             warmth: Warmth::Warm,
             keys: fill,
@@ -69,8 +66,6 @@ pub(in crate::admin) fn site(name: &str, size: Size) -> SiteSnapshot {
             clients: fill,
             classes: Classes::default(),
         },
-        warm_at: 0,
-        under_way: UnderWay::default(),
         budgets: (0..size.budgets).map(budget).collect(),
         saved: Some(Saved::default()),
         exchanges: telemetry.exchanges(),
@@ -79,28 +74,19 @@ pub(in crate::admin) fn site(name: &str, size: Size) -> SiteSnapshot {
         would_prevent: telemetry.would_prevent(),
         floods: telemetry.running_floods(Moment::from_nanos(1)),
         flood_totals: telemetry.flood_totals(),
-        past_floods: Vec::new(),
-        lessons: Vec::new(),
         servers: (0..size.servers).map(server).collect(),
         upstream_failures: vec![("closed", 1), ("connect", 0)],
         limits_met: vec![("headers", 1)],
+        ..SiteSnapshot::blank(name)
     }
 }
 
 pub(in crate::admin) fn snapshot(sites: &[SiteSnapshot]) -> Arc<Snapshot> {
     let fill = Fill { used: 1, capacity: 2 };
     Arc::new(Snapshot {
-        at: Moment::from_nanos(0),
-        unix_ms: 0,
-        uptime: Duration::ZERO,
-        version: "1.2.3",
-        process: 1,
         cores: 2,
-        draining: false,
         connections: fill,
         tunnels: fill,
-        lines_dropped: 0,
-        process_stats: ProcessSnapshot::default(),
         reloads: Reloaded {
             succeeded: 1,
             failed: 2,
@@ -108,8 +94,8 @@ pub(in crate::admin) fn snapshot(sites: &[SiteSnapshot]) -> Arc<Snapshot> {
             in_force_unix_ms: 1_500,
         },
         certificates: vec![("a.pem".into(), 7), ("a.pem".into(), 5)],
-        no_site: Default::default(),
         sites: sites.to_vec(),
+        ..Snapshot::blank()
     })
 }
 

@@ -12,6 +12,7 @@ mod serve;
 mod visits;
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -103,6 +104,17 @@ impl Admin {
         self.visits.end();
         let _ = tokio::time::timeout(LAST_PATIENCE, self.visits.emptied()).await;
     }
+}
+
+/// What whoever may read a token's file should be told.
+pub fn doubt(file: &Path) -> Option<String> {
+    let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
+    (mode & 0o007 != 0).then(|| {
+        let file = file.display();
+        format!(
+            "everybody on this machine can use {file} (its mode is {mode:04o}): chmod 0640 {file}"
+        )
+    })
 }
 
 /// The token that a file holds; without a file, none.

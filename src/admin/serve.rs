@@ -42,9 +42,20 @@ const LOOK_SPAN: Duration = Duration::from_secs(1);
 pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 impl Admin {
-    /// Answers on one connection until it ends.
-    pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    /// Answers on one connection until it ends. It has its place when this returns; who has lost
+    /// one has gone as soon as the runtime has been round.
+    pub fn serve<S>(self: Arc<Self>, stream: S) -> impl Future<Output = ()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let visit = self.visits.enter();
+        self.visited(stream, visit)
+    }
+
+    async fn visited<S>(self: Arc<Self>, stream: S, visit: Visit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let answer = service_fn(|request: Request<Incoming>| {
             let mut reply = self.answer(&request, &visit);
             if self.visits.has_ended() {

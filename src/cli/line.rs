@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use floodwall::config::{self, Authority, Config, Overrides, Upstream};
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use super::Trouble;
+use super::when::When;
 
 /// A reverse proxy that keeps anonymous traffic from filling the session store of a Django site
 /// that cannot be patched (CVE-2015-5963, CVE-2015-5964, CVE-2015-5143)
@@ -148,6 +149,21 @@ Exit codes:
 
 Try: floodwall probe --write floodwall.toml https://www.example.org/")]
     Probe(Probe),
+    /// Say what was prevented, when, from where, on which routes, and what reached the store
+    ///
+    /// Reads the history that Floodwall keeps while it runs, as of the last minute that was over;
+    /// nobody has to run. All times are UTC.
+    #[command(after_help = "\
+Times are durations before now (90m, 24h, 7d), today, yesterday, days (2026-11-23), or times
+(2026-11-23T09:05Z, 2026-11-23T10:05+01:00; UTC where no offset is written).
+
+Exit codes:
+  0  reported, also where there is nothing to report
+  1  there is no history, or it cannot be read, or the output cannot be written
+  2  the configuration or the command line is wrong
+
+Try: floodwall report --config floodwall.toml --since 7d --format html --output report.html")]
+    Report(Reported),
 
     /// Print what a shell needs to complete this command line
     ///
@@ -314,6 +330,54 @@ pub struct Site {
     pub root: String,
 }
 
+/// What a report is to be of.
+#[derive(Args, Debug)]
+pub struct Reported {
+    /// Where it begins
+    #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = When::parse)]
+    pub since: When,
+
+    /// Where it ends; a day is included [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = When::parse)]
+    pub until: Option<When>,
+
+    /// Of one site only [default: all]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub site: Option<String>,
+
+    /// For people, for programs, or a page to be sent to somebody
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// Write it there, and print the path
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The history [default: history.file of the configuration; where that names none the state's
+    /// path and ".history"]
+    #[arg(long, value_name = "HISTORY", conflicts_with = "config", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// The configuration, which names the history
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+/// What a report looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
+impl Reported {
+    /// The configuration of the file, if one is named.
+    pub fn config(&self) -> Result<Option<Config>, Trouble> {
+        loaded(self.config.as_ref())
+    }
+}
+
 impl Source {
     /// The configuration that it stands for.
     pub fn config(&self) -> Result<Config, Trouble> {
@@ -342,10 +406,15 @@ impl Source {
 impl Running {
     /// The configuration of the file, if one is named.
     pub fn config(&self) -> Result<Option<Config>, Trouble> {
-        let load = |path: &PathBuf| Config::load(path, Overrides::default());
-        let config = self.config.as_ref().map(load).transpose();
-        config.map_err(|error| Trouble::Misconfigured(error.to_string()))
+        loaded(self.config.as_ref())
     }
+}
+
+/// The configuration of a file, if there is one.
+fn loaded(path: Option<&PathBuf>) -> Result<Option<Config>, Trouble> {
+    let load = |path: &PathBuf| Config::load(path, Overrides::default());
+    let config = path.map(load).transpose();
+    config.map_err(|error| Trouble::Misconfigured(error.to_string()))
 }
 
 fn upstream(text: &str) -> Result<Upstream, String> {

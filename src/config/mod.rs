@@ -49,7 +49,7 @@ pub use limits::{
 pub use listen::{Listen, listen};
 pub use logging::{AccessFormat, AccessLog, Log, LogFormat, LogLevel};
 pub use profile::Profile;
-pub use quantity::Written;
+pub use quantity::{Written, span};
 pub use site::{HostPattern, Site};
 pub use tls::{Certificate, Tls, TlsVersion, UpstreamTls};
 pub use upstreams::{Balance, Health, Method, Server};

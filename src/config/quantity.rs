@@ -14,6 +14,11 @@ pub(super) const SIZE_FORM: &str = "bytes, \"64KiB\", \"1MiB\" or \"1GiB\"";
 /// How a rate is written.
 pub(super) const RATE_FORM: &str = "\"5/s\", \"30/min\", \"100/h\" or \"1000/d\"";
 
+/// The same on a command line; `None` of what is no duration.
+pub fn span(text: &str) -> Option<Duration> {
+    duration(text).ok()
+}
+
 /// Reads "250ms", "10s", "5m", "12h", "14d".
 pub(super) fn duration(text: &str) -> Result<Duration, Unfit> {
     let (digits, unit) = split(text);

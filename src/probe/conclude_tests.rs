@@ -542,6 +542,16 @@ fn no_site_gets_more_requests_than_stated() {
     });
     assert!(probed.exchanges.len() <= MOST_REQUESTS, "{}", probed.text);
     let many: Vec<String> = (0..100).map(|number| format!("/{number}/")).collect();
+    // However much there is to look at, what was begun is ended where that can be.
+    for release in [R1_4_22, R1_8_2, R1_8_3, R1_8_4] {
+        let told = Wishes { pages: many.clone(), ..wishes() };
+        for saves_all in [false, true] {
+            let mut site = Site { saves_all, ..Site::new(release) };
+            let probed = probe_with(&told, &mut site);
+            assert_eq!(site.store.len(), 0, "{}", probed.text);
+            assert!(probed.text.contains("would tell more"), "{}", probed.text);
+        }
+    }
     let told = Wishes { pages: many.clone(), logouts: many.clone(), logins: many, ..wishes() };
     for release in [R1_4_20, R1_8_2, R1_8_4] {
         let mut site = Site::new(release);

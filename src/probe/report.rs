@@ -220,9 +220,10 @@ impl Report<'_> {
         if answers().any(|answer| answer.cached) {
             notes.push("an answer came out of a cache, and proves nothing".to_owned());
         }
-        if self.exchanges().len() >= MOST_REQUESTS {
+        if self.plan.is_full() {
             notes.push(format!(
-                "it ended at {MOST_REQUESTS} requests: name paths, so that none is looked for"
+                "more than {MOST_REQUESTS} requests would tell more: name fewer paths, or the right \
+                 ones, so that none is looked for"
             ));
         }
         notes

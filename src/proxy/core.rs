@@ -20,6 +20,7 @@ use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::{AccessLog, Lane};
 use crate::telemetry::alerts::Alerts;
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::meter::{Meter, Meters};
 use crate::telemetry::refusals::Refusals;
 
@@ -36,6 +37,8 @@ pub struct App {
     pub access: AccessLog,
     pub alerts: Arc<Alerts>,
     pub refusals: Refusals,
+    /// How well the history is kept, where there is one.
+    pub history: Option<Arc<KeptCounts>>,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.

@@ -13,6 +13,7 @@ use super::site::Site;
 use crate::admin::{Readiness, Source};
 use crate::guard::moment::Moment;
 use crate::guard::status::Fill;
+use crate::telemetry::kept::KeptCounts;
 use crate::telemetry::snapshot::{ServerSnapshot, SiteSnapshot, Snapshot};
 
 /// A core that has not run for so long hangs.
@@ -43,6 +44,9 @@ impl Source for App {
                 .as_ref()
                 .map(|tls| tls.certificates.expiries())
                 .unwrap_or_default(),
+            refusals_dropped: self.refusals.lines_dropped(),
+            alerts: self.alerts.counts(),
+            history: self.history.as_deref().map(KeptCounts::read),
             no_site: self.meters.read(),
             sites: in_force.sites.all().iter().map(|site| of(site, now)).collect(),
         }

@@ -53,13 +53,14 @@ use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
 use super::upstream::{News, Told, Upstream};
-use crate::admin;
+use crate::admin::{self, Source};
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
 use crate::guard::footprint::Footprint;
 use crate::guard::image::Image;
 use crate::guard::policy::{Mode, Policy};
 use crate::guard::route::Rule;
+use crate::history::{self, History};
 use crate::telemetry::Telemetry;
 use crate::telemetry::access::trace::{Mark, Marked};
 use crate::telemetry::access::{AccessLog, Format, OpenError};
@@ -126,6 +127,7 @@ pub fn run(
         access,
         alerts: alerting,
         refusals,
+        history: config.history().file.as_ref().map(|_| Arc::default()),
         pulses: Pulses::new(cores),
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
@@ -147,7 +149,8 @@ pub fn run(
         }),
     });
     let beside = Beside::start(&app)?;
-    let reload = Reload::new(Arc::clone(&app), config.clone(), load);
+    let history = history(&app, &config)?;
+    let reload = Reload::new(Arc::clone(&app), config.clone(), load, history.as_ref());
     let successor = RefCell::new(successor);
     let orders = Orders {
         control: &|| control.take().map_or_else(|| bind(true), |control| Ok(Some(control))),
@@ -167,6 +170,10 @@ pub fn run(
     let closed = sites.try_for_each(|site| close(site, clock));
     app.alerts.finish();
     app.refusals.finish();
+    if let Some(history) = history {
+        // With the floods that have just ended.
+        history.finish(app.snapshot());
+    }
     closed?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
@@ -207,6 +214,14 @@ impl Beside {
         drop(self.stop);
         self.threads.into_iter().try_for_each(thread::JoinHandle::join)
     }
+}
+
+/// Keeps the history, where one is to be kept.
+fn history(app: &Arc<App>, config: &Config) -> io::Result<Option<History>> {
+    let config::History { file, keep } = config.history().clone();
+    let (Some(file), Some(counts)) = (file, app.history.clone()) else { return Ok(None) };
+    let shown = Arc::clone(app);
+    History::start(history::Settings { file, keep }, counts, move || shown.snapshot()).map(Some)
 }
 
 /// Puts the access log of a configuration in force, or leaves all as it was.
@@ -408,6 +423,9 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
 }
 
 fn announce(config: &Config) {
+    if let Some(doubt) = config.admin().token_file.as_deref().and_then(admin::doubt) {
+        tracing::warn!("admin.token_file: {doubt}");
+    }
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
         let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();

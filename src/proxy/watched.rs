@@ -70,5 +70,7 @@ async fn accept(listener: Listener, admin: Arc<Admin>) {
             Ok((Socket::Unix(stream), _)) => drop(tokio::spawn(admin.serve(stream))),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+        // Who has lost a place to this one goes first.
+        tokio::task::yield_now().await;
     }
 }

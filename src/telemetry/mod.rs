@@ -1,10 +1,11 @@
 //! What happened, told to the operator: facts and notices become lines of the log.
 //!
-//! Nobody can flood the log through Floodwall. No line is written for a request: refusals and
-//! absorbed writes become [`flood`] records, some lines a minute for each route; notices and
-//! failures are told once in a while with a count of those left out. What strangers chose (paths,
-//! cookie names, error texts) is encoded and cut before it is written. Session keys are in no
-//! line, and clients in flood records only.
+//! Nobody can flood the log through Floodwall. No line is written for each request: refusals and
+//! absorbed writes become [`flood`] records, some lines a minute for each route, and a [sample of
+//! refusals](refusals), some lines a second at most; notices and failures are told once in a while
+//! with a count of those left out. What strangers chose (paths, cookie names, error texts) is encoded
+//! and cut before it is written. Session keys are in no line, and clients in flood records and that
+//! sample only.
 //!
 //! Time is an argument, except for the timestamps that the log puts before its lines. Knows
 //! nothing of the configuration, of runtimes and, but for [`alerts`], of sockets; whoever owns a clock
@@ -15,6 +16,7 @@ pub mod alerts;
 pub mod escape;
 mod failures;
 pub mod flood;
+pub mod kept;
 pub mod lessons;
 pub mod logs;
 pub mod meter;

@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use super::alerts::{Counts, Destination};
 use super::flood::{FloodRecord, FloodTotals};
+use super::kept::Kept;
 use super::lessons::Lesson;
 use super::meter::Exchanges;
 use super::tally::Tally;
@@ -35,6 +37,12 @@ pub struct Snapshot {
     pub reloads: Reloaded,
     /// The file of each certificate in force, and its last second, since 1970.
     pub certificates: Vec<(String, u64)>,
+    /// Lines of the refusal sample that were dropped so far.
+    pub refusals_dropped: u64,
+    /// What became of alerts, by destination.
+    pub alerts: [Counts; Destination::ALL.len()],
+    /// How well the history is kept, where there is one.
+    pub history: Option<Kept>,
     /// What is for no site: it could not be read, or named a host that nobody serves.
     pub no_site: Exchanges,
     pub sites: Vec<SiteSnapshot>,
@@ -140,5 +148,80 @@ impl SiteSnapshot {
     /// All that happened.
     pub fn tally(&self) -> Tally {
         self.routes.iter().fold(Tally::default(), |sum, (_, tally)| sum.plus(tally))
+    }
+}
+
+#[cfg(test)]
+impl Snapshot {
+    /// Of a process that has done nothing yet.
+    pub(crate) fn blank() -> Self {
+        let fill = Fill { used: 0, capacity: 100 };
+        let counts = |destination| Counts {
+            destination,
+            waiting: 0,
+            delivered: 0,
+            failed: 0,
+            given_up: 0,
+            dropped: 0,
+        };
+        Self {
+            at: Moment::from_nanos(0),
+            unix_ms: 0,
+            uptime: Duration::ZERO,
+            version: "1.2.3",
+            process: 1,
+            cores: 1,
+            draining: false,
+            connections: fill,
+            tunnels: fill,
+            lines_dropped: 0,
+            process_stats: ProcessSnapshot::default(),
+            reloads: Reloaded {
+                succeeded: 0,
+                failed: 0,
+                last_succeeded: true,
+                in_force_unix_ms: 0,
+            },
+            certificates: Vec::new(),
+            refusals_dropped: 0,
+            alerts: Destination::ALL.map(counts),
+            history: None,
+            no_site: Exchanges::default(),
+            sites: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl SiteSnapshot {
+    /// The same of a site.
+    pub(crate) fn blank(name: &str) -> Self {
+        let fill = Fill { used: 0, capacity: 100 };
+        Self {
+            name: name.to_owned(),
+            mode: "enforce",
+            guard: Status {
+                warmth: crate::guard::fact::Warmth::Warm,
+                keys: fill,
+                spares: fill,
+                clients: fill,
+                classes: crate::guard::learned::Classes::default(),
+            },
+            warm_at: 0,
+            under_way: UnderWay::default(),
+            budgets: Vec::new(),
+            saved: None,
+            exchanges: Exchanges::default(),
+            routes: Vec::new(),
+            prevented: 0,
+            would_prevent: 0,
+            floods: Vec::new(),
+            flood_totals: Vec::new(),
+            past_floods: Vec::new(),
+            lessons: Vec::new(),
+            servers: Vec::new(),
+            upstream_failures: Vec::new(),
+            limits_met: Vec::new(),
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 
+use super::kept::Kept;
 use super::snapshot::{SiteSnapshot, Snapshot};
 use crate::guard::fact::Warmth;
 
@@ -44,7 +45,19 @@ pub fn json(snapshot: &Snapshot) -> Value {
         "draining": snapshot.draining,
         "connections": snapshot.connections.used,
         "connections_capacity": snapshot.connections.capacity,
+        "history": snapshot.history.map(history),
         "sites": sites,
+    })
+}
+
+fn history(kept: Kept) -> Value {
+    json!({
+        "rows": kept.rows,
+        "minutes": kept.minutes,
+        "minutes_lost": kept.minutes_lost,
+        "failures": kept.failures,
+        "failing": kept.failing,
+        "last_unix": kept.last_unix,
     })
 }
 

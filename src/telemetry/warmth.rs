@@ -58,7 +58,7 @@ fn why(missed: Missed) -> String {
 }
 
 /// The two largest units of a time, rounded down: `3d12h`, `3h12m`, `45s`.
-fn span(span: Duration) -> String {
+pub fn span(span: Duration) -> String {
     const UNITS: [(u64, char); 4] = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
     let mut rest = span.as_secs();
     let mut text = String::new();
@@ -81,25 +81,25 @@ pub(super) fn rfc3339_ms(unix_ms: u64) -> String {
 }
 
 /// Seconds since 1970 as RFC 3339 writes them, in UTC.
-fn rfc3339(unix: u64) -> String {
+pub fn rfc3339(unix: u64) -> String {
     let Civil { year, month, day, hour, minute, second } = Civil::of(unix);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// A moment as calendar and clock on the wall have it, in UTC; months and days begin at 1.
-pub(super) struct Civil {
-    pub(super) year: u64,
-    pub(super) month: u64,
-    pub(super) day: u64,
-    pub(super) hour: u64,
-    pub(super) minute: u64,
-    pub(super) second: u64,
+pub struct Civil {
+    pub year: u64,
+    pub month: u64,
+    pub day: u64,
+    pub hour: u64,
+    pub minute: u64,
+    pub second: u64,
 }
 
 impl Civil {
     /// Of seconds since 1970. The days are turned into a date by the method of Howard Hinnant's
     /// `civil_from_days`: years begin in March, 400 of them have 146,097 days.
-    pub(super) fn of(unix: u64) -> Self {
+    pub fn of(unix: u64) -> Self {
         let (days, second) = (unix / 86_400 + 719_468, unix % 86_400);
         let (era, day_of_era) = (days / 146_097, days % 146_097);
         let year_of_era =

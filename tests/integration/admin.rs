@@ -24,7 +24,7 @@ pub fn curl(arguments: &[&str]) -> (String, String) {
     (status.to_owned(), body.to_owned())
 }
 
-fn by_socket(socket: &Path, target: &str) -> (String, String) {
+pub fn by_socket(socket: &Path, target: &str) -> (String, String) {
     let socket = socket.to_str().expect("UTF-8");
     curl(&["--unix-socket", socket, &format!("http://localhost{target}")])
 }

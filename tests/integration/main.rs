@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admin_attacks;
 mod alerts;
 mod attacks;
 mod challenges;
@@ -36,6 +37,7 @@ mod leaps;
 mod limits;
 mod limits_descriptors;
 mod metrics;
+mod metrics_prometheus;
 mod odds;
 mod page;
 mod page_views;
@@ -44,6 +46,7 @@ mod probing;
 mod proxy_protocol;
 mod proxying;
 mod raw;
+mod refusals;
 mod reload;
 mod sites;
 mod stages;

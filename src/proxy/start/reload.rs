@@ -9,8 +9,9 @@ use super::{
     abandon, alerts, all_or_none, announce, begin, fit, floods, names, place, put_access_log,
     settings, site_settings, tls, upstream,
 };
-use crate::admin;
+use crate::admin::{self, Source};
 use crate::config::{self, Config};
+use crate::history::History;
 use crate::proxy::core::App;
 use crate::proxy::in_force::InForce;
 use crate::proxy::settings::{DoorKind, Settings};
@@ -22,6 +23,7 @@ use crate::proxy::tls::client::Client;
 pub(super) struct Reload<'a> {
     app: Arc<App>,
     load: &'a dyn Fn() -> Result<Config, String>,
+    history: Option<&'a History>,
     state: Mutex<State>,
 }
 
@@ -39,8 +41,10 @@ impl<'a> Reload<'a> {
         app: Arc<App>,
         config: Config,
         load: &'a dyn Fn() -> Result<Config, String>,
+        history: Option<&'a History>,
     ) -> Self {
-        Self { app, load, state: Mutex::new(State { started: config, retired: Vec::new() }) }
+        let state = Mutex::new(State { started: config, retired: Vec::new() });
+        Self { app, load, history, state }
     }
 
     /// Reads the configuration again and puts it in force. What there is to tell, or why the old
@@ -119,6 +123,11 @@ impl<'a> Reload<'a> {
         state.retired.extend(gone.cloned());
         tls::announce(tls.as_ref(), self.app.clock);
         self.app.admin_token.store(token);
+        if let Some(history) = self.history {
+            // Sites that go are not seen afterwards.
+            history.note(self.app.snapshot());
+            history.keep(config.history().keep);
+        }
         self.app.in_force.store(Arc::new(InForce { settings, sites, tls }));
         announce(&config);
         alerts::announce(&config);

@@ -4,6 +4,7 @@
 pub mod attack;
 pub mod backend;
 pub mod chromium;
+pub mod daemon;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
@@ -14,6 +15,7 @@ pub mod inside;
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
 pub mod page;
+pub mod prometheus;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
 pub mod receiver;

@@ -49,6 +49,7 @@ impl Single {
         let in_force = ArcSwap::from_pointee(InForce { settings, sites, tls: None });
         let failed = Box::new(move |failure: &Failure, _: &Telemetry| failed(failure));
         Arc::new(App {
+            history: None,
             clock,
             seats,
             tunnels: Arc::default(),

@@ -1,0 +1,94 @@
+//! `floodwall report`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use floodwall::history::read::{ReadError, Reader};
+use floodwall::proxy::clock::Clock;
+use floodwall::report::model::Ask;
+use floodwall::report::{Report, html, json, text};
+
+use super::Trouble;
+use super::line::{ReportFormat, Reported};
+use super::when::When;
+
+/// What a history says of a span.
+pub fn report(asked: &Reported) -> Result<String, Trouble> {
+    let now = Clock::start().unix_ms() / 1_000;
+    let (from, until) = span(asked, now)?;
+    let path = file(asked)?;
+    let reader = Reader::open(&path).map_err(|error| unreadable(&path, &error))?;
+    let failed = |error| unreadable(&path, &ReadError::Sql(error));
+    if let Some(site) = &asked.site {
+        known(site, &reader.sites().map_err(failed)?)?;
+    }
+    let ask = Ask { from, until, now, site: asked.site.clone() };
+    let report = Report::read(&reader, &ask).map_err(failed)?;
+    let said = match asked.format {
+        ReportFormat::Text => text::text(&report),
+        ReportFormat::Json => format!("{:#}\n", json::json(&report)),
+        ReportFormat::Html => html::html(&report),
+    };
+    match &asked.output {
+        None => Ok(said),
+        Some(output) => {
+            fs::write(output, said).map_err(|error| {
+                let output = output.display();
+                Trouble::Failed(format!(
+                    "floodwall: {output} cannot be written: {error}\n  = give --output a path in a \
+                     folder that is there and may be written to"
+                ))
+            })?;
+            Ok(format!("{}\n", output.display()))
+        }
+    }
+}
+
+/// The span that is meant, in seconds since 1970.
+fn span(asked: &Reported, now: u64) -> Result<(u64, u64), Trouble> {
+    let until = asked.until.map_or(now, |until: When| until.last(now));
+    let from = asked.since.first(now);
+    if from >= until {
+        let what = match asked.until {
+            Some(_) => "--since is not before --until",
+            None => "--since is not in the past",
+        };
+        let help = "times are UTC; --since takes 24h, 7d, today, yesterday, 2026-11-23 and \
+                    2026-11-23T09:05Z";
+        return Err(Trouble::Misconfigured(format!("floodwall: {what}\n  = {help}")));
+    }
+    Ok((from, until))
+}
+
+/// Where the history is.
+fn file(asked: &Reported) -> Result<PathBuf, Trouble> {
+    if let Some(file) = &asked.file {
+        return Ok(file.clone());
+    }
+    let config = asked.config()?.unwrap_or_default();
+    config.history().file.clone().ok_or_else(|| {
+        Trouble::Misconfigured(
+            "floodwall: the configuration keeps no history\n  = give `history.file` a path and \
+             restart, or name a history with --file"
+                .to_owned(),
+        )
+    })
+}
+
+fn known(site: &str, sites: &[String]) -> Result<(), Trouble> {
+    if sites.iter().any(|known| known == site) {
+        return Ok(());
+    }
+    let remedy = match sites {
+        [] => "it has none yet".to_owned(),
+        sites => format!("it has {}", sites.join(", ")),
+    };
+    Err(Trouble::Misconfigured(format!(
+        "floodwall: --site {site:?} is not in the history\n  = {remedy}"
+    )))
+}
+
+fn unreadable(path: &Path, error: &ReadError) -> Trouble {
+    let (path, remedy) = (path.display(), error.remedy());
+    Trouble::Failed(format!("floodwall: the history {path} cannot be read: {error}\n  = {remedy}"))
+}
