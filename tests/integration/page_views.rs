@@ -58,7 +58,7 @@ fn each_site_is_looked_at_on_its_own_and_by_who_knows_the_token() {
     assert!(page.cell("floods-table", "Stopped").contains("only observed"));
     // It is of this site again when it is loaded again.
     page.browser.run("window.before = true; location.reload()");
-    page.await_is("window.before === undefined && location.hash === '#shop'");
+    page.await_is("window.before === undefined && location.search === '?site=shop'");
     page.await_text("#headline", "Flood on (no rule) since ");
     page.assert_clean();
 }

@@ -61,6 +61,19 @@ fn an_hour_is_kept_and_no_more() {
     assert!(Recent::site_bytes() < 128 << 10, "{}", Recent::site_bytes());
 }
 
+/// Where looking takes long, looks are rare.
+#[test]
+fn spans_are_by_the_clock() {
+    let sites = [site("a", SIZE)];
+    let mut recent = Recent::default();
+    for look in 0..100 {
+        recent.take(after(look * 4, &sites));
+    }
+    let told = data(&render::backlog(&recent, "a", None));
+    assert_eq!(column(&told["fine"], "span"), vec![4_000; 99]);
+    assert_eq!(column(&told["coarse"], "span"), vec![12_000; 33]);
+}
+
 #[test]
 fn the_last_minute_is_what_it_is_called() {
     let minute = |seconds: u64| {
