@@ -8,7 +8,7 @@ use super::conclude::{Character, Conclusion, Cve, Standing, Verdict, Why};
 use super::configuration;
 use super::plan::{Plan, Wishes};
 use super::report::Report;
-use super::seen::{Answer, Exchange, Method, Outcome, Question, Sight};
+use super::seen::{Answer, Carried, Exchange, Method, Outcome, Question, Sight};
 use crate::config::{Config, Overrides, Upstream};
 use crate::guard::key::SessionKey;
 use crate::guard::policy::KeyShape;
@@ -447,6 +447,22 @@ fn who_is_refused_sent_away_or_hears_nothing_asks_no_further() {
     assert_eq!(probed.conclusion.records.left(), 1);
     assert!(!probed.text.contains('\u{1b}'), "{}", probed.text);
     assert_eq!(probe_by(&wishes(), |_| silence(false)).conclusion.records.left(), 0);
+}
+
+/// A cache that knows no cookies hides what 1.8.3 creates without one.
+#[test]
+fn what_a_cache_answers_proves_nothing() {
+    let mut site = Site::new(R1_8_3);
+    let probed = probe_by(&wishes(), |question| {
+        let mut answer = site.answer(question);
+        if question.path.ends_with("/logout/") && question.carried == Carried::Nothing {
+            answer.set_cookies.clear();
+            answer.cached = true;
+        }
+        Outcome::Answered(answer)
+    });
+    assert_eq!(probed.conclusion.verdict, Verdict::CannotTell, "{}", probed.text);
+    assert!(probed.text.contains("answered by a cache"), "{}", probed.text);
 }
 
 #[test]
