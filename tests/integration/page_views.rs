@@ -65,7 +65,8 @@ fn each_site_is_looked_at_on_its_own_and_by_who_knows_the_token() {
 
 /// What a judgement is of: one change of a site that is well, and what is to be said of it.
 fn cases() -> Vec<(&'static str, Value, [&'static str; 4])> {
-    let flood = json!([{ "route": "logout", "since": 0, "clients": 3, "more_clients": false }]);
+    let flood = json!([{ "route": "logout", "since": 0, "seconds": 60, "clients": 3,
+                         "more_clients": false }]);
     let well = ["good", "No flood", "Safe", "Served well"];
     vec![
         ("all is well", json!({}), well),
@@ -132,7 +133,7 @@ fn what_is_said_is_what_the_numbers_say() {
              const site = {{ mode: 'enforce', floods: [], past: [], spares: [0, 16],
                  budgets: [{{ name: 'a', left: 1, burst: 10, period_s: 1 }}],
                  servers: [{{ name: 'a', up: true }}], minute: row, ...rest }};
-             return {{ columns, fine: [], coarse: [], now: {{ t: 1, site }} }};
+             return {{ columns, fine: [], coarse: [], now: {{ t: 61000, site }} }};
          }};
          Promise.all([import(`${{folder}}/judge.js`), import(`${{folder}}/stream.js`)])
              .then(([{{ judge }}, {{ Data }}]) => {}.map((change) => {{

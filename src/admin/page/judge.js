@@ -7,6 +7,8 @@ import { count, millis, plural, rate, span, time } from "./words.js";
 const SLOW_MS = 1000;
 // The rates that are said are over the last seconds.
 const RATE_SECONDS = 5;
+// A flood of which nothing was seen for longer is said to be quiet.
+const QUIET_SECONDS = 5;
 
 // The sums of the rows of the last seconds, and how many seconds they are.
 export const sums = (data, seconds) => {
@@ -29,7 +31,9 @@ export const judge = (data) => {
   const minute = named(data, data.now.site.minute);
   const observes = site.mode === "observe";
   const stopped = (observes ? lately.would_prevent : lately.prevented) / lately.seconds;
-  const facts = { site, lately, minute, observes, stopped };
+  // How long nothing was an event of a flood that still counts as running.
+  const quiet = Math.min(...site.floods.map((flood) => (data.now.t - flood.since) / 1000 - flood.seconds));
+  const facts = { site, lately, minute, observes, stopped, quiet };
   const answers = { attack: attack(facts), store: store(facts), users: users(facts) };
   return { ...facts, ...answers, ...headline(facts, answers) };
 };
@@ -41,7 +45,7 @@ const overAMinute = (minute) => {
   return seconds >= 55 ? "in the last minute" : `in the last ${seconds} s`;
 };
 
-const attack = ({ site, stopped, observes }) => {
+const attack = ({ site, stopped, observes, quiet }) => {
   const { floods } = site;
   if (floods.length === 0) {
     const last = site.past[0];
@@ -54,6 +58,9 @@ const attack = ({ site, stopped, observes }) => {
   const more = floods.some((flood) => flood.more_clients) ? "more than " : "";
   const text = floods.length === 1 ? `Flood on ${floods[0].route}` : `${floods.length} floods`;
   const verb = observes ? "would be stopped" : "stopped";
+  if (quiet > QUIET_SECONDS) {
+    return { level: "warn", text, why: `Quiet for ${span(quiet)}; it may be over.` };
+  }
   return {
     level: "bad",
     text,
@@ -109,7 +116,7 @@ const users = ({ site, minute }) => {
   return { level: "good", text: "Served well", why: `${p99}; ${all} ${when}, none refused.` };
 };
 
-const headline = ({ site, minute, observes, stopped }, answers) => {
+const headline = ({ site, minute, observes, stopped, quiet }, answers) => {
   const worst = ["bad", "warn"].find((level) => answers.store.level === level || answers.users.level === level);
   const p99 = minute.p99 === null ? "" : `, logged-in p99 ${millis(minute.p99)}`;
   const records = minute.t === null ? "" : `, ${plural(written(minute), "record", "records")} written ${overAMinute(minute)}`;
@@ -117,10 +124,11 @@ const headline = ({ site, minute, observes, stopped }, answers) => {
     const first = Math.min(...site.floods.map((flood) => flood.since));
     const routes = site.floods.map((flood) => flood.route).join(", ");
     const what = site.floods.length === 1 ? "Flood" : `${site.floods.length} floods`;
+    const how = quiet > QUIET_SECONDS ? `, quiet for ${span(quiet)}` : worst === undefined ? ", held" : "";
     return {
       level: worst ?? "held",
       mark: worst === undefined ? "⚑" : "!",
-      headline: `${what} on ${routes} since ${time(first)}${worst === undefined ? ", held" : ""}`,
+      headline: `${what} on ${routes} since ${time(first)}${how}`,
       gist: `${rate(stopped)} ${observes ? "would be stopped" : "stopped"}${records}${p99}`,
     };
   }
