@@ -8,6 +8,8 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use floodwall::config::{self, Authority, Config, Overrides, Upstream};
+use floodwall::replay::assume::Assume;
+use floodwall::replay::lines::Format;
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
@@ -164,6 +166,21 @@ Exit codes:
 
 Try: floodwall report --config floodwall.toml --since 7d --format html --output report.html")]
     Report(Reported),
+    /// Say what a configuration would have done to the requests of access logs
+    ///
+    /// Reads the common and combined formats of Apache and nginx with what servers put around them,
+    /// JSON, and Floodwall's own JSON; packed by gzip or not; several logs with the oldest first.
+    /// Logs of others hold no cookies: two worlds are told of, and what is assumed. With Floodwall's
+    /// own every decision is made again in its order: the report says whether that is exact, and if
+    /// not, why. Reads no state file, listens nowhere, writes no file.
+    #[command(after_help = "\
+Exit codes:
+  0  told
+  1  a log could not be read
+  2  the configuration or the command line is wrong
+
+Try: floodwall replay --config floodwall.toml /var/log/nginx/access.log*")]
+    Replay(Replay),
 
     /// Print what a shell needs to complete this command line
     ///
@@ -235,6 +252,44 @@ pub struct Running {
 pub struct Asked {
     #[command(flatten)]
     pub running: Running,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Logs to be replayed.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The access logs; - is standard input
+    #[arg(value_name = "LOG", required = true, value_hint = ValueHint::FilePath)]
+    pub logs: Vec<PathBuf>,
+
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// Which of several sites; lines that name another host, or another site, are left out
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub site: Option<String>,
+
+    /// How the logs are written [default: found out from their first lines]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::ALL.map(Format::word))]
+    pub format: Option<String>,
+
+    /// Which answers began a session, as far as a log cannot tell: those of pages that rules name, of
+    /// everything but pictures and the like, or of logins alone
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = Assume::Rules.word(),
+        value_parser = Assume::ALL.map(Assume::word)
+    )]
+    pub assume: String,
+
+    /// How many visitors, or lines, are told of one by one
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub list: u16,
 
     /// Print one JSON object
     #[arg(long)]

@@ -67,6 +67,8 @@ fn each_site_is_looked_at_on_its_own_and_by_who_knows_the_token() {
 fn cases() -> Vec<(&'static str, Value, [&'static str; 4])> {
     let flood = json!([{ "route": "logout", "since": 0, "seconds": 60, "clients": 3,
                          "more_clients": false }]);
+    let quiet = json!([{ "route": "logout", "since": 0, "seconds": 41, "clients": 3,
+                         "more_clients": false }]);
     let well = ["good", "No flood", "Safe", "Served well"];
     vec![
         ("all is well", json!({}), well),
@@ -79,6 +81,11 @@ fn cases() -> Vec<(&'static str, Value, [&'static str; 4])> {
             "a flood in observe mode",
             json!({ "floods": flood, "mode": "observe", "minute": { "would_prevent": 9 } }),
             ["bad", "Flood on logout", "Not protected", "Served well"],
+        ),
+        (
+            "a flood of which nothing was seen for a while",
+            json!({ "floods": quiet }),
+            ["held", "Flood on logout", "Safe", "Served well"],
         ),
         (
             "users are refused",
@@ -139,7 +146,8 @@ fn what_is_said_is_what_the_numbers_say() {
              .then(([{{ judge }}, {{ Data }}]) => {}.map((change) => {{
                  const {{ columns, fine, coarse, now }} = told(change);
                  const view = judge(new Data(columns, fine, coarse, now));
-                 return [view.level, view.attack.text, view.store.text, view.users.text];
+                 const said = [view.level, view.attack.text, view.store.text, view.users.text];
+                 return [said, view.headline];
              }}))
              .then(done, (error) => done(`${{error.stack}}`));",
         json!(changes)
@@ -147,6 +155,11 @@ fn what_is_said_is_what_the_numbers_say() {
     let found = page.browser.run_async(&script);
     let found = found.as_array().unwrap_or_else(|| panic!("{found}"));
     for ((what, _, expected), found) in cases.iter().zip(found) {
-        assert_eq!(found, &json!(expected), "{what}");
+        let [said, headline] = [&found[0], &found[1]];
+        assert_eq!(said, &json!(expected), "{what}");
+        let headline = headline.as_str().expect("text");
+        let quiet = *what == "a flood of which nothing was seen for a while";
+        assert_eq!(headline.ends_with(", quiet for 20s"), quiet, "{headline}");
+        assert_eq!(headline.ends_with(", held"), expected[0] == "held" && !quiet, "{headline}");
     }
 }
