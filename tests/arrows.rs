@@ -16,9 +16,9 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ("history", &["guard", "telemetry"]),
     ("report", &["history", "telemetry"]),
     ("proxy", &["admin", "guard", "telemetry"]),
-    ("replay", &["config", "guard", "telemetry"]),
     // Of telemetry, what makes strings of strangers fit for a line.
     ("probe", &["guard", "telemetry", "config"]),
+    ("replay", &["config", "guard", "telemetry"]),
 ];
 
 /// What would bring I/O, logs or a clock into the decision core.

@@ -66,12 +66,12 @@ pub fn main() -> ExitCode {
         Command::Status(asked) => control::status(&asked),
         Command::TestAlert(running) => control::test_alert(&running),
         Command::Explain(asked) => explain::explain(&asked),
-        Command::Replay(asked) => replay::replay(&asked),
         Command::Probe(asked) => match probe::probe(&asked) {
             Ok((text, verdict)) => return verdict_of(print(&text), verdict),
             Err(trouble) => Err(trouble),
         },
         Command::Report(asked) => report::report(&asked),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };
