@@ -8,8 +8,8 @@
 //!
 //! The arrows between the modules: `main → config, proxy, admin, report, telemetry → guard`, `proxy →
 //! admin → telemetry`, and `proxy, report → history → telemetry`; beside the proxy, `main → probe →
-//! config, telemetry, guard`. Nothing leaves `guard`. `tests/arrows.rs` reads the `use` lines and
-//! fails on a wrong arrow.
+//! config, telemetry, guard`. Nothing leaves `guard`. `tests/arrows.rs` reads the `use` lines and fails
+//! on a wrong arrow.
 
 pub mod admin;
 pub mod config;

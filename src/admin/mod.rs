@@ -5,24 +5,32 @@
 //! comes from a [`Source`]; it refuses to know how requests are carried.
 
 mod access;
+mod metrics;
 mod page;
 mod patience;
 mod serve;
+mod visits;
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 
 pub use self::access::{Token, TokenError};
 use self::page::Page;
+use self::visits::Visits;
+use crate::guard::moment::Moment;
 use crate::telemetry::snapshot::Snapshot;
 
 /// Who tells how the process stands.
 pub trait Source: Send + Sync + 'static {
     /// Some milliseconds of work where tables are large: not to be called for every byte.
     fn snapshot(&self) -> Snapshot;
+
+    fn now(&self) -> Moment;
 
     /// Whether every core has run lately.
     fn is_alive(&self) -> bool;
@@ -43,13 +51,70 @@ pub struct Admin {
     source: Arc<dyn Source>,
     /// Replaced by a reload.
     token: Arc<ArcSwapOption<Token>>,
+    latest: Mutex<Option<Latest>>,
+    visits: Arc<Visits>,
     page: Page,
 }
 
+/// What was found when it was last asked for.
+struct Latest {
+    snapshot: Arc<Snapshot>,
+    /// It is not asked for again before.
+    until: Moment,
+}
+
+/// For so long a snapshot is good enough for everybody: however many ask, tables are looked through
+/// five times a second at most.
+const FRESH: Duration = Duration::from_millis(200);
+
+/// And for so many times as long as it took to make, up to [`STALE`]: the largest tables take a
+/// tenth of this thread's time.
+const REST: u32 = 10;
+const STALE: Duration = Duration::from_secs(5);
+
+/// For how long whoever is connected at the end may wait for an answer.
+const LAST_PATIENCE: Duration = Duration::from_secs(1);
+
 impl Admin {
     pub fn new(source: Arc<dyn Source>, token: Arc<ArcSwapOption<Token>>) -> Self {
-        Self { source, token, page: Page::default() }
+        let (latest, page) = (Mutex::default(), Page::default());
+        Self { source, token, latest, visits: Arc::default(), page }
     }
+
+    /// How the process stands, or stood a moment ago.
+    fn snapshot(&self) -> Arc<Snapshot> {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = self.source.now();
+        if let Some(latest) = &*latest
+            && began < latest.until
+        {
+            return Arc::clone(&latest.snapshot);
+        }
+        let snapshot = Arc::new(self.source.snapshot());
+        let ended = self.source.now();
+        let rest = (ended.since(began) * REST).clamp(FRESH, STALE);
+        let kept = Arc::clone(&snapshot);
+        *latest = Some(Latest { snapshot: kept, until: ended.after(rest) });
+        snapshot
+    }
+
+    /// Lets answers that are on their way end, for a moment; nobody is told events any more.
+    pub async fn end(&self) {
+        self.page.end();
+        self.visits.end();
+        let _ = tokio::time::timeout(LAST_PATIENCE, self.visits.emptied()).await;
+    }
+}
+
+/// What whoever may read a token's file should be told.
+pub fn doubt(file: &Path) -> Option<String> {
+    let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
+    (mode & 0o007 != 0).then(|| {
+        let file = file.display();
+        format!(
+            "everybody on this machine can use {file} (its mode is {mode:04o}): chmod 0640 {file}"
+        )
+    })
 }
 
 /// The token that a file holds; without a file, none.

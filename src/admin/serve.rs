@@ -1,24 +1,32 @@
 //! Connections of the admin listener, and what is answered.
 
 use std::convert::Infallible;
+use std::io::{self, Write};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, VARY, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{Either, Full};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::MissedTickBehavior;
 
 use super::access::{Barred, check};
+use super::metrics::negotiation::{Format, takes_gzip};
 use super::page::Events;
 use super::patience::Patient;
-use super::{Admin, Readiness};
+use super::visits::{Farewell, Visit};
+use super::{Admin, Readiness, metrics};
 use crate::telemetry::status;
 
 /// How long a request's head may take, and how long a connection may be idle.
@@ -34,22 +42,52 @@ const LOOK_SPAN: Duration = Duration::from_secs(1);
 pub(super) type Reply = Response<Either<Full<Bytes>, Events>>;
 
 impl Admin {
-    /// Answers on one connection until it ends.
-    pub async fn serve(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    /// Answers on one connection until it ends. It has its place when this returns; who has lost
+    /// one has gone as soon as the runtime has been round.
+    pub fn serve<S>(self: Arc<Self>, stream: S) -> impl Future<Output = ()>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let visit = self.visits.enter();
+        self.visited(stream, visit)
+    }
+
+    async fn visited<S>(self: Arc<Self>, stream: S, visit: Visit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let answer = service_fn(|request: Request<Incoming>| {
-            let reply = self.answer(&request);
+            let mut reply = self.answer(&request, &visit);
+            if self.visits.has_ended() {
+                reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             async move { Ok::<_, Infallible>(reply) }
         });
-        // What goes wrong on a connection is its client's affair.
-        let _ = http1::Builder::new()
+        let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(16 << 10)
-            .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), answer)
-            .await;
+            .serve_connection(TokioIo::new(Patient::new(stream, READ_PATIENCE)), answer);
+        let mut connection = pin!(connection);
+        loop {
+            tokio::select! {
+                // What goes wrong on a connection is its client's affair.
+                _ = connection.as_mut() => return,
+                farewell = visit.farewell() => match farewell {
+                    Farewell::Now => return,
+                    Farewell::WhenAnswered => connection.as_mut().graceful_shutdown(),
+                },
+            }
+        }
     }
 
-    fn answer(&self, request: &Request<Incoming>) -> Reply {
+    fn answer(&self, request: &Request<Incoming>, visit: &Visit) -> Reply {
+        visit.asks();
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here\n");
+            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return reply;
+        }
         let path = request.uri().path();
         // Whoever balances load knows no token, and these tell nothing else.
         match path {
@@ -58,7 +96,7 @@ impl Admin {
             _ => {}
         }
         match check(request.headers(), self.token.load().as_deref()) {
-            Ok(()) => {}
+            Ok(()) => visit.is_trusted(),
             Err(Barred::Token) => {
                 let mut reply = plain(
                     StatusCode::UNAUTHORIZED,
@@ -75,30 +113,44 @@ impl Admin {
                 );
             }
         }
-        if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut reply = plain(StatusCode::METHOD_NOT_ALLOWED, "nothing is changed here\n");
-            reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return reply;
-        }
         match path {
+            "/metrics" => self.metrics(request.headers()),
             "/status" => {
-                let json = status::json(&self.source.snapshot());
+                let json = status::json(&self.snapshot());
                 typed(StatusCode::OK, "application/json", format!("{json}\n"))
             }
             _ => self.page.answer(request).unwrap_or_else(|| {
-                plain(StatusCode::NOT_FOUND, "there are /, /healthz, /readyz and /status\n")
+                let there = "there are /, /healthz, /metrics, /readyz and /status\n";
+                plain(StatusCode::NOT_FOUND, there)
             }),
         }
     }
 
     /// Looks at the process once a second, for ever: the page has a past when it is opened.
     pub async fn look(self: Arc<Self>) {
-        let mut seconds = tokio::time::interval(LOOK_SPAN);
-        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            seconds.tick().await;
-            self.page.take(self.source.snapshot());
+            self.page.take(self.snapshot());
+            tokio::time::sleep(LOOK_SPAN).await;
         }
+    }
+
+    fn metrics(&self, headers: &HeaderMap) -> Reply {
+        let format = Format::asked(headers);
+        let ready = self.source.readiness() == Readiness::Ready;
+        let Ok(page) = metrics::render(self.snapshot(), ready, format) else {
+            return plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics cannot be written\n");
+        };
+        let packed = takes_gzip(headers).then(|| packed(&page)).and_then(Result::ok);
+        let is_packed = packed.is_some();
+        let body = packed.unwrap_or_else(|| page.into_bytes());
+        let mut reply = typed(StatusCode::OK, format.content_type(), body);
+        let vary = HeaderValue::from_static("Accept, Accept-Encoding");
+        reply.headers_mut().insert(VARY, vary);
+        if is_packed {
+            let gzip = HeaderValue::from_static("gzip");
+            reply.headers_mut().insert(CONTENT_ENCODING, gzip);
+        }
+        reply
     }
 
     fn health(&self) -> Reply {
@@ -114,6 +166,12 @@ impl Admin {
             Readiness::Not(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }
+}
+
+fn packed(page: &str) -> io::Result<Vec<u8>> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    packer.write_all(page.as_bytes())?;
+    packer.finish()
 }
 
 pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Reply {

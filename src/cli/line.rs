@@ -149,7 +149,6 @@ Exit codes:
 
 Try: floodwall probe --write floodwall.toml https://www.example.org/")]
     Probe(Probe),
-
     /// Say what was prevented, when, from where, on which routes, and what reached the store
     ///
     /// Reads the history that Floodwall keeps while it runs, as of the last minute that was over;
@@ -273,54 +272,6 @@ pub struct Request {
     pub asked: Asked,
 }
 
-/// What a report is to be of.
-#[derive(Args, Debug)]
-pub struct Reported {
-    /// Where it begins
-    #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = When::parse)]
-    pub since: When,
-
-    /// Where it ends; a day is included [default: now]
-    #[arg(long, value_name = "WHEN", value_parser = When::parse)]
-    pub until: Option<When>,
-
-    /// Of one site only [default: all]
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
-    pub site: Option<String>,
-
-    /// For people, for programs, or a page to be sent to somebody
-    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ReportFormat::Text)]
-    pub format: ReportFormat,
-
-    /// Write it there, and print the path
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub output: Option<PathBuf>,
-
-    /// The history [default: history.file of the configuration; where that names none the state's
-    /// path and ".history"]
-    #[arg(long, value_name = "HISTORY", conflicts_with = "config", value_hint = ValueHint::FilePath)]
-    pub file: Option<PathBuf>,
-
-    /// The configuration, which names the history
-    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    config: Option<PathBuf>,
-}
-
-/// What a report looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ReportFormat {
-    Text,
-    Json,
-    Html,
-}
-
-impl Reported {
-    /// The configuration of the file, if one is named.
-    pub fn config(&self) -> Result<Option<Config>, Trouble> {
-        loaded(self.config.as_ref())
-    }
-}
-
 /// A site to be probed.
 #[derive(Args, Debug)]
 pub struct Probe {
@@ -377,6 +328,54 @@ pub struct Site {
     pub authority: Authority,
     /// Begins and ends with a slash.
     pub root: String,
+}
+
+/// What a report is to be of.
+#[derive(Args, Debug)]
+pub struct Reported {
+    /// Where it begins
+    #[arg(long, value_name = "WHEN", default_value = "24h", value_parser = When::parse)]
+    pub since: When,
+
+    /// Where it ends; a day is included [default: now]
+    #[arg(long, value_name = "WHEN", value_parser = When::parse)]
+    pub until: Option<When>,
+
+    /// Of one site only [default: all]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub site: Option<String>,
+
+    /// For people, for programs, or a page to be sent to somebody
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = ReportFormat::Text)]
+    pub format: ReportFormat,
+
+    /// Write it there, and print the path
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub output: Option<PathBuf>,
+
+    /// The history [default: history.file of the configuration; where that names none the state's
+    /// path and ".history"]
+    #[arg(long, value_name = "HISTORY", conflicts_with = "config", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// The configuration, which names the history
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    config: Option<PathBuf>,
+}
+
+/// What a report looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportFormat {
+    Text,
+    Json,
+    Html,
+}
+
+impl Reported {
+    /// The configuration of the file, if one is named.
+    pub fn config(&self) -> Result<Option<Config>, Trouble> {
+        loaded(self.config.as_ref())
+    }
 }
 
 impl Source {

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use floodwall::admin;
 use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
 use floodwall::probe::conclude::Verdict;
@@ -98,6 +99,7 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     // As in `check`: a start that cannot go well is not to be tried again by whoever supervises it.
     certificates(&config)?;
     alerts(&config)?;
+    token(&config)?;
     let format = match config.log().format {
         LogFormat::Auto => Format::Auto,
         LogFormat::Text => Format::Text,
@@ -124,8 +126,10 @@ fn check(source: &Source) -> Result<String, Trouble> {
     let config = source.config()?;
     let certificates = certificates(&config)?;
     let alerts = alerts(&config)?;
+    let token = token(&config)?;
     let sites: String = config.sites().iter().map(|site| of_site(&config, site)).collect();
-    Ok(format!("{}: ok\n{}{certificates}{alerts}{sites}", source.name(), config.summary()))
+    let summary = config.summary();
+    Ok(format!("{}: ok\n{summary}{certificates}{token}{alerts}{sites}", source.name()))
 }
 
 /// What there is to say of the certificates, keys and authorities that the configuration names.
@@ -138,6 +142,14 @@ fn certificates(config: &Config) -> Result<String, Trouble> {
 fn alerts(config: &Config) -> Result<String, Trouble> {
     floodwall::proxy::start::alerts(config)
         .map_err(|error| Trouble::Misconfigured(error.to_string()))
+}
+
+/// What there is to say of the admin listener's token.
+fn token(config: &Config) -> Result<String, Trouble> {
+    let file = config.admin().token_file.as_deref();
+    admin::token(file).map_err(|error| Trouble::Misconfigured(error.to_string()))?;
+    let doubt = file.and_then(admin::doubt);
+    Ok(doubt.map_or(String::new(), |doubt| format!("  token     {doubt}\n")))
 }
 
 /// What the tables of a site take at most, and what a start would find in its state file.

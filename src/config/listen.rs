@@ -17,6 +17,24 @@ pub enum Listen {
 }
 
 impl Listen {
+    /// Whether both cannot be listened on. A port of every address is taken on each.
+    pub(super) fn collides_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Unix(one), Self::Unix(other)) => one == other,
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                // Every address of IPv6 is none of IPv4.
+                let every = |one: &SocketAddr, other: &SocketAddr| {
+                    one.ip().is_unspecified() && one.is_ipv4() == other.is_ipv4()
+                };
+                let same = one.ip().to_canonical() == other.ip().to_canonical();
+                one.port() != 0
+                    && one.port() == other.port()
+                    && (same || every(one, other) || every(other, one))
+            }
+            (Self::Unix(_), Self::Tcp(_)) | (Self::Tcp(_), Self::Unix(_)) => false,
+        }
+    }
+
     /// Its address, where it has one.
     pub(super) fn tcp(&self) -> Option<SocketAddr> {
         match self {

@@ -115,6 +115,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
 
     // Sites inherit what the command line says.
     let keeps_nothing = overrides.state == Some(None);
+    let of_admin = written.place.clone().unwrap_or(0..0);
     config.put(overrides, &mut base, control, written);
     let entry = top.entry("site", faults);
     let sites = site::read(entry, base, keeps_nothing, &mut all, faults);
@@ -144,6 +145,9 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
         }
     }
     config.sites = sites.into_iter().map(|(site, _)| site).collect();
+    if addresses_are_good {
+        watching::alone(config, &config.sites, of_admin, faults);
+    }
 }
 
 /// Each address is for one thing, and there is one at all.

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use super::{AccessFormat, AccessLog, Alerts, Config, HostPattern, Site, Syslog, Tls, Written};
+use super::{
+    AccessFormat, AccessLog, Admin, Alerts, Config, History, HostPattern, Site, Syslog, Tls,
+    Written,
+};
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
 
@@ -23,6 +26,7 @@ impl fmt::Display for Summary<'_> {
         let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
         writeln!(f, "  listen    {}", listen.join(", "))?;
         of_tls(&config.tls, f)?;
+        of_watching(config, f)?;
         if let AccessLog { format, file: Some(file) } = &config.access_log
             && *format != AccessFormat::Off
         {
@@ -63,6 +67,24 @@ fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match all.is_empty() {
         true => Ok(()),
         false => writeln!(f, "  alerts    {}", all.join(", ")),
+    }
+}
+
+fn of_watching(config: &Config, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let Admin { listen, token_file } = &config.admin;
+    let addresses: Vec<String> = listen.iter().map(ToString::to_string).collect();
+    let token = match token_file {
+        Some(file) => format!(", with the token of {}", file.display()),
+        None => String::new(),
+    };
+    match &*addresses {
+        [] => writeln!(f, "  admin     nowhere")?,
+        addresses => writeln!(f, "  admin     {}{token}", addresses.join(", "))?,
+    }
+    let History { file, keep } = &config.history;
+    match file {
+        Some(file) => writeln!(f, "  history   {}, {}", file.display(), Written(*keep)),
+        None => writeln!(f, "  history   none is kept"),
     }
 }
 

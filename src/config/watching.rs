@@ -1,5 +1,6 @@
 //! How operators see what goes on: the admin listener and the history of floods.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use super::fault::{Fault, Faults, Unfit};
 use super::listen::{self, Listen};
 use super::table::Table;
 use super::value::{self, Empty, duration, text};
+use super::{Config, Site};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -34,6 +36,8 @@ pub struct History {
 #[derive(Default)]
 pub(super) struct Written {
     listen: Option<Vec<Listen>>,
+    /// Where `admin.listen` is.
+    pub(super) place: Option<Range<usize>>,
     file: Option<Option<PathBuf>>,
 }
 
@@ -66,9 +70,37 @@ pub(super) fn admin(
         let what = format!("admin.listen: {address} is reached by others than this machine");
         let remedy = "write token_file = \"/etc/floodwall/admin.token\", a file with a long random \
                       token, or listen on 127.0.0.1 or a Unix socket";
-        faults.add(Fault::new(place, what).remedy(remedy));
+        faults.add(Fault::new(place.clone(), what).remedy(remedy));
     }
     written.listen = Some(listen);
+    written.place = Some(place);
+}
+
+/// The admin listener has its addresses for itself, and no site's application is there.
+pub(super) fn alone(config: &Config, sites: &[Site], place: Range<usize>, faults: &mut Faults) {
+    let tls = config.tls.listen.iter().map(|address| ("tls.listen", Listen::Tcp(*address)));
+    let redirect = config.tls.redirect.iter().map(|one| ("tls.redirect", Listen::Tcp(*one)));
+    let plain = config.listen.iter().cloned().map(|listen| ("listen", listen));
+    let control = config.control.iter().cloned().map(|path| ("control", Listen::Unix(path)));
+    let others: Vec<(&str, Listen)> = plain.chain(tls).chain(redirect).chain(control).collect();
+    for own in &config.admin.listen {
+        if let Some((key, other)) = others.iter().find(|(_, other)| own.collides_with(other)) {
+            let what = format!("admin.listen: {own} is taken: {key} has {other}");
+            let remedy =
+                "give the admin listener an address of its own: listen = \"127.0.0.1:9180\"";
+            faults.add(Fault::new(place.clone(), what).remedy(remedy));
+        }
+        let servers = |site: &Site| site.servers.iter().any(|server| server.upstream.is(own));
+        if let Some(site) = sites.iter().find(|site| servers(site)) {
+            let what = match site.name.as_str() {
+                Site::ONLY => format!("admin.listen: {own} is named as upstream, too"),
+                name => format!("admin.listen: {own} is named as upstream of site {name}, too"),
+            };
+            let remedy = "what is shown there is for operators, not for the web: give one of the \
+                          two another address";
+            faults.add(Fault::new(place.clone(), what).remedy(remedy));
+        }
+    }
 }
 
 pub(super) fn history(

@@ -407,18 +407,22 @@ impl Learned {
         }
     }
 
-    /// How many classes there are. Looks at all of the table.
+    /// How many classes there are. Looks at all of the table, piece by piece.
     pub fn classes(&self, now: Moment) -> Classes {
         let now = seconds(now);
-        let table = self.memory.table.lock();
-        let mut classes = Classes { capacity: table.capacity(), ..Classes::default() };
-        for class in table.all() {
-            if class.creates(now) {
-                classes.creating += 1;
-            } else if class.clean >= self.policy.clean_answers.get() {
-                classes.clean += 1;
-            } else {
-                classes.unproven += 1;
+        let capacity = self.memory.table.lock().capacity();
+        let mut classes = Classes { capacity, ..Classes::default() };
+        for piece in 0.. {
+            let table = self.memory.table.lock();
+            let Some(piece) = table.piece(piece) else { break };
+            for class in piece {
+                if class.creates(now) {
+                    classes.creating += 1;
+                } else if class.clean >= self.policy.clean_answers.get() {
+                    classes.clean += 1;
+                } else {
+                    classes.unproven += 1;
+                }
             }
         }
         classes

@@ -1,6 +1,7 @@
 //! What the guard holds at a moment, in numbers: for whoever asks how it stands.
 
 use super::Guard;
+use super::budget::Left;
 use super::fact::Warmth;
 use super::learned::Classes;
 use super::moment::Moment;
@@ -26,7 +27,8 @@ pub struct Fill {
 }
 
 impl Guard {
-    /// How the guard stands. Looks at all of its tables, one shard at a time.
+    /// How the guard stands. Looks at all of its tables, piece by piece: nobody waits for a lock for
+    /// longer than some thousand entries take.
     pub fn status(&self, now: Moment) -> Status {
         let (keys, spares) = self.sizes();
         let policy = self.policy();
@@ -34,11 +36,13 @@ impl Guard {
             warmth: self.warmth(now),
             keys: Fill { used: keys, capacity: policy.session.capacity },
             spares: Fill { used: spares, capacity: policy.recycle.spares.into() },
-            clients: Fill {
-                used: self.budgets.owed(now).map(|owed| owed.len()).sum(),
-                capacity: policy.client.capacity,
-            },
+            clients: Fill { used: self.budgets.owing(now), capacity: policy.client.capacity },
             classes: self.learned.classes(now),
         }
+    }
+
+    /// What is left for the whole site of each budget of the policy, with its name.
+    pub fn budgets_left(&self, now: Moment) -> Vec<(String, Left)> {
+        self.budgets.left(now)
     }
 }

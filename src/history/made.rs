@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::guard::UnderWay;
 use crate::guard::client::Client;
 use crate::guard::fact::{Event, RouteId, Warmth};
 use crate::guard::learned::Classes;
@@ -11,7 +10,7 @@ use crate::guard::route::StandingWord;
 use crate::guard::status::{Fill, Status};
 use crate::telemetry::access::Verdict;
 use crate::telemetry::flood::{FloodRecord, Phase};
-use crate::telemetry::meter::{Exchanges, Measured, Meters};
+use crate::telemetry::meter::{Measured, Meters};
 use crate::telemetry::sketch::{ClientCount, TopClient};
 use crate::telemetry::snapshot::{SiteSnapshot, Snapshot};
 use crate::telemetry::tally::Tally;
@@ -71,18 +70,8 @@ impl Process {
             at: moment(seconds),
             unix_ms: (BEGAN + seconds) * 1_000,
             uptime: Duration::from_secs(seconds),
-            version: "0",
             process: self.number,
-            cores: 1,
-            draining: false,
-            connections: fill(0),
-            tunnels: fill(0),
-            lines_dropped: 0,
-            history: None,
-            no_site: Exchanges::default(),
             sites: vec![SiteSnapshot {
-                name: self.site.to_owned(),
-                mode: "enforce",
                 guard: Status {
                     warmth: Warmth::Warm,
                     keys: fill(self.keys),
@@ -90,16 +79,14 @@ impl Process {
                     clients: fill(0),
                     classes: Classes { creating: 0, clean: 1, unproven: 2, capacity: 100 },
                 },
-                warm_at: 0,
-                under_way: UnderWay::default(),
                 exchanges: self.meters.read(),
                 prevented: 0,
                 would_prevent: 0,
                 routes: self.routes.clone(),
                 floods: self.floods.clone(),
-                past_floods: Vec::new(),
-                servers: Vec::new(),
+                ..SiteSnapshot::blank(self.site)
             }],
+            ..Snapshot::blank()
         }
     }
 }

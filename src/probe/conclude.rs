@@ -121,6 +121,8 @@ pub enum Why {
     NoSign,
     /// It only reads the session.
     OnlyReads,
+    /// An answer came out of a cache, and tells of another request than ours.
+    Cached,
     /// Keys are exchanged on any page, so that an exchanged one says nothing.
     Rotates,
     /// Sessions are kept in cookies, or are not Django's.
@@ -287,6 +289,10 @@ fn character(sight: &Sight<'_>, logout: &Logout, reading_deletes: Option<usize>)
     let with = about(sight, logout, made_up).map(told);
     let own = about(sight, logout, live);
     let Some(without) = without else { return Character::Unclear(Why::Failing) };
+    let mut all = sight.about(&logout.path, logout.method).filter_map(Exchange::answer);
+    if all.any(|answer| answer.cached) {
+        return Character::Unclear(Why::Cached);
+    }
     let own = own.filter(|exchange| exchange.good()).map(told);
     match told(without) {
         Told::Other(_) if rotates(sight) => Character::Unclear(Why::Rotates),

@@ -8,7 +8,7 @@ use super::conclude::{Character, Conclusion, Cve, Standing, Verdict, Why};
 use super::configuration;
 use super::plan::{Plan, Wishes};
 use super::report::Report;
-use super::seen::{Answer, Exchange, Method, Outcome, Question, Sight};
+use super::seen::{Answer, Carried, Exchange, Method, Outcome, Question, Sight};
 use crate::config::{Config, Overrides, Upstream};
 use crate::guard::key::SessionKey;
 use crate::guard::policy::KeyShape;
@@ -449,6 +449,22 @@ fn who_is_refused_sent_away_or_hears_nothing_asks_no_further() {
     assert_eq!(probe_by(&wishes(), |_| silence(false)).conclusion.records.left(), 0);
 }
 
+/// A cache that knows no cookies hides what 1.8.3 creates without one.
+#[test]
+fn what_a_cache_answers_proves_nothing() {
+    let mut site = Site::new(R1_8_3);
+    let probed = probe_by(&wishes(), |question| {
+        let mut answer = site.answer(question);
+        if question.path.ends_with("/logout/") && question.carried == Carried::Nothing {
+            answer.set_cookies.clear();
+            answer.cached = true;
+        }
+        Outcome::Answered(answer)
+    });
+    assert_eq!(probed.conclusion.verdict, Verdict::CannotTell, "{}", probed.text);
+    assert!(probed.text.contains("answered by a cache"), "{}", probed.text);
+}
+
 #[test]
 fn records_that_may_have_begun_unseen_are_counted_as_such() {
     for release in [R1_7_8, R1_7_9] {
@@ -542,6 +558,16 @@ fn no_site_gets_more_requests_than_stated() {
     });
     assert!(probed.exchanges.len() <= MOST_REQUESTS, "{}", probed.text);
     let many: Vec<String> = (0..100).map(|number| format!("/{number}/")).collect();
+    // However much there is to look at, what was begun is ended where that can be.
+    for release in [R1_4_22, R1_8_2, R1_8_3, R1_8_4] {
+        let told = Wishes { pages: many.clone(), ..wishes() };
+        for saves_all in [false, true] {
+            let mut site = Site { saves_all, ..Site::new(release) };
+            let probed = probe_with(&told, &mut site);
+            assert_eq!(site.store.len(), 0, "{}", probed.text);
+            assert!(probed.text.contains("would tell more"), "{}", probed.text);
+        }
+    }
     let told = Wishes { pages: many.clone(), logouts: many.clone(), logins: many, ..wishes() };
     for release in [R1_4_20, R1_8_2, R1_8_4] {
         let mut site = Site::new(release);

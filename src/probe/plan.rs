@@ -55,8 +55,6 @@ impl Plan<'_> {
         if seen.len() >= MOST_REQUESTS || self.hopeless() {
             return None;
         }
-        // Whatever is looked at, room stays for ending the sessions that were begun.
-        let room = seen.len() + self.sight.live().len() + 2 <= MOST_REQUESTS;
         let looking = || {
             self.front()
                 .or_else(|| self.logout_search())
@@ -64,7 +62,12 @@ impl Plan<'_> {
                 .or_else(|| self.pages())
                 .or_else(|| self.readers(made_up))
         };
-        if room { looking() } else { None }.or_else(|| self.ending())
+        if self.is_full() { None } else { looking() }.or_else(|| self.ending())
+    }
+
+    /// Whether the requests that are left are needed for ending the sessions that were begun.
+    pub fn is_full(&self) -> bool {
+        self.sight.exchanges().len() + self.sight.live().len() + 2 > MOST_REQUESTS
     }
 
     /// Whether further questions have no sense: nobody is there, all is elsewhere, we are refused.

@@ -217,12 +217,10 @@ impl Report<'_> {
                  ask the application itself where you can"
             ));
         }
-        if answers().any(|answer| answer.cached) {
-            notes.push("an answer came out of a cache, and proves nothing".to_owned());
-        }
-        if self.exchanges().len() >= MOST_REQUESTS {
+        if self.plan.is_full() {
             notes.push(format!(
-                "it ended at {MOST_REQUESTS} requests: name paths, so that none is looked for"
+                "more than {MOST_REQUESTS} requests would tell more: name fewer paths, or the right \
+                 ones, so that none is looked for"
             ));
         }
         notes
@@ -231,6 +229,11 @@ impl Report<'_> {
     /// What to do now.
     fn advice(&self) -> Vec<String> {
         match self.conclusion.verdict {
+            Verdict::Exposed if self.conclusion.shielded => vec![
+                "The Floodwall in front lets unknown cookies through until its ledger is warm, and \
+                 its budgets\npay for what they create; session.unknown = \"drop\" does not wait."
+                    .to_owned(),
+            ],
             Verdict::Exposed => vec![
                 "Upgrade to Django 1.4.22, 1.7.10, 1.8.4 or later. Where that cannot be, put Floodwall \
                  in front,\nso that the application cannot be reached around it."
@@ -314,6 +317,9 @@ impl Why {
             Self::KeepsSession => "keeps the session that it is given: is it the logout?",
             Self::NoSign => "shows no sign of sessions: is it the logout?",
             Self::OnlyReads => "only reads the session: is it the logout?",
+            Self::Cached => {
+                "was answered by a cache, which proves nothing: ask the application itself"
+            }
             Self::Rotates => "stands among pages that exchange keys: the site may be no Django",
             Self::NotStored => "sets a session cookie that is no key of Django's store",
         }

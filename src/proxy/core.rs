@@ -11,6 +11,7 @@ use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
@@ -34,16 +35,17 @@ pub struct App {
     /// The tunnels of all cores.
     pub tunnels: Arc<Tunnels>,
     pub access: AccessLog,
-    /// How well the history is kept, where there is one.
-    pub history: Option<Arc<KeptCounts>>,
     pub alerts: Arc<Alerts>,
     pub refusals: Refusals,
+    /// How well the history is kept, where there is one.
+    pub history: Option<Arc<KeptCounts>>,
     pub pulses: Pulses,
     pub began: Moment,
     /// What whoever asks the admin listener must know.
     pub admin_token: Arc<ArcSwapOption<Token>>,
     /// Whether no connections are accepted any more.
     pub draining: AtomicBool,
+    pub reloads: Reloads,
     /// Of exchanges that are for no site.
     pub meters: Meters,
     /// Replaced by a reload.

@@ -107,6 +107,42 @@ pub enum Stage {
 }
 
 impl Failure {
+    /// The words for what the upstream fails by.
+    pub const UPSTREAM_WORDS: [&str; 13] = [
+        "body",
+        "body-stalled",
+        "closed",
+        "connect",
+        "connect-timeout",
+        "queue-full",
+        "queue-timeout",
+        "response-timeout",
+        "tunnel-broken",
+        "tunnel-stalled",
+        "unrelayable",
+        "unsent",
+        "upstream-tls",
+    ];
+
+    /// The words for the limits that clients are held to.
+    pub const LIMIT_WORDS: [&str; 15] = [
+        "accept",
+        "body-bytes",
+        "client-connections",
+        "client-tunnels",
+        "connections",
+        "handshake-timeout",
+        "head-bytes",
+        "head-timeout",
+        "headers",
+        "proxy-header",
+        "resets",
+        "send-stalled",
+        "target-bytes",
+        "tunnels",
+        "upload-stalled",
+    ];
+
     /// Whose failure it is.
     pub const fn side(&self) -> Side {
         match self {

@@ -37,6 +37,7 @@ use super::orders::Orders;
 use super::passed::Passed;
 use super::proxy_header::Version;
 use super::pulses::Pulses;
+use super::reloads::Reloads;
 use super::run::Ear;
 use super::seats::Seats;
 use super::settings::{
@@ -51,7 +52,7 @@ use super::state::{self, StateError, StateFile};
 use super::supervisor;
 use super::tls::client::Client;
 use super::upgrade::Program;
-use super::upstream::{Told, Upstream};
+use super::upstream::{News, Told, Upstream};
 use crate::admin::{self, Source};
 use crate::config::{self, AccessFormat, Config, HostPattern, Listen, SendHeader};
 use crate::guard::Guard;
@@ -131,6 +132,7 @@ pub fn run(
         began: clock.now(),
         admin_token: Arc::new(ArcSwapOption::new(token)),
         draining: AtomicBool::new(false),
+        reloads: Reloads::since(clock.unix_ms()),
         meters: Meters::new(cores),
         in_force: ArcSwap::from_pointee(InForce { settings, sites, tls }),
         failed: Box::new(move |failure, telemetry| {
@@ -308,14 +310,19 @@ fn upstream(
     Arc::new(Upstream::new(settings, cores, clock, Arc::clone(seats), told, client, before))
 }
 
-/// What is told when a server goes down, or is back.
+/// What is told of the servers of a site.
 pub fn told(shield: &Arc<Shield>) -> Arc<Told> {
     let shield = Arc::clone(shield);
-    Arc::new(move |server, change| {
-        let (telemetry, now) = (&shield.telemetry, shield.clock.now());
-        match change {
-            Change::Down(reason) => telemetry.server_down(&server.name, reason, now),
-            Change::Up(after) => telemetry.server_up(&server.name, *after, now),
+    Arc::new(move |server, news| {
+        let telemetry = &shield.telemetry;
+        match news {
+            News::Changed(Change::Down(reason)) => {
+                telemetry.server_down(&server.name, reason, shield.clock.now());
+            }
+            News::Changed(Change::Up(after)) => {
+                telemetry.server_up(&server.name, *after, shield.clock.now());
+            }
+            News::Connected { core, time } => telemetry.meter(core).connected(time),
         }
     })
 }
@@ -416,6 +423,9 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
 }
 
 fn announce(config: &Config) {
+    if let Some(doubt) = config.admin().token_file.as_deref().and_then(admin::doubt) {
+        tracing::warn!("admin.token_file: {doubt}");
+    }
     for site in config.sites() {
         let (name, mode) = (site.name(), site.policy().mode);
         let servers: Vec<String> = site.servers().iter().map(ToString::to_string).collect();

@@ -10,6 +10,7 @@
 //! whole, a crash of the machine. `FILE.lock` says on which boot of the machine a process runs.
 
 mod files;
+mod saves;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -22,6 +23,7 @@ use self::files::{
     crashed, create, journal_path, journals, lock, note_boot, read, read_journal, set_aside,
     sync_folder, with_suffix,
 };
+use self::saves::Saves;
 use super::clock::Clock;
 use crate::guard::Guard;
 use crate::guard::fact::Missed;
@@ -31,6 +33,7 @@ use crate::guard::ledger::KeyRecord;
 use crate::guard::moment::Moment;
 use crate::guard::policy::Policy;
 use crate::guard::warmth::WarmUp;
+use crate::telemetry::snapshot::Saved;
 
 pub use self::files::StateError;
 
@@ -51,6 +54,7 @@ pub struct StateFile {
     lock: Mutex<Option<File>>,
     /// A successor writes.
     released: AtomicBool,
+    saves: Saves,
 }
 
 #[derive(Debug)]
@@ -141,8 +145,12 @@ impl StateFile {
             }),
             lock: Mutex::new(Some(lock)),
             released: AtomicBool::new(false),
+            saves: Saves::default(),
         };
+        let began = clock.now();
         state.snapshot(guard, generation, false).map_err(StateError::at(path, "write"))?;
+        state.saves.done(clock.unix_ms(), clock.now().since(began));
+        state.saves.sized(state.journal().snapshot_bytes, 0);
         note_boot(&boot).map_err(StateError::at(path, "lock"))?;
         Ok(state)
     }
@@ -240,15 +248,26 @@ impl StateFile {
         let long = journal.bytes > JOURNAL_BYTES.max(journal.snapshot_bytes);
         let broken = journal.broken;
         drop(journal);
-        if (long || broken)
-            && let Err(error) = self.rotate(guard)
-            && self.journal().is_worth_saying(now)
-        {
-            tracing::error!(
-                file = %self.path.display(), %error,
-                "the state cannot be saved: a restart would forget what happened since; make room"
-            );
+        match if long || broken { self.rotate(guard) } else { Ok(()) } {
+            Ok(()) => self.saves.done(self.clock.unix_ms(), self.clock.now().since(now)),
+            Err(error) => {
+                self.saves.failed();
+                if self.journal().is_worth_saying(now) {
+                    tracing::error!(
+                        file = %self.path.display(), %error,
+                        "the state cannot be saved: a restart would forget what happened since; \
+                         make room"
+                    );
+                }
+            }
         }
+        let journal = self.journal();
+        self.saves.sized(journal.snapshot_bytes, journal.bytes);
+    }
+
+    /// How saving went so far.
+    pub fn saved(&self) -> Saved {
+        self.saves.read()
     }
 
     /// Leaves a sign of life in the journal, unless something could not be written there. To be

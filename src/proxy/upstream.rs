@@ -39,8 +39,17 @@ const POOLED_ATTEMPTS: usize = 2;
 /// The pause before another attempt when there was no file descriptor.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
 
-/// Is told when a server goes down, or is back. Must not block.
-pub type Told = dyn Fn(&Server, &Change) + Send + Sync;
+/// What becomes of a server.
+#[derive(Clone, Copy, Debug)]
+pub enum News<'a> {
+    /// It went down, or is back.
+    Changed(&'a Change),
+    /// A connection to it was made, on this core and within this time.
+    Connected { core: usize, time: Duration },
+}
+
+/// Is told what becomes of servers. Must not block.
+pub type Told = dyn Fn(&Server, News<'_>) + Send + Sync;
 
 /// The application of one site, as all cores share it.
 pub struct Upstream {
@@ -328,9 +337,10 @@ impl Upstream {
         };
         let began = self.clock.now();
         let outcome = self.connect(chosen, owner, place).await;
-        course.connecting_took(self.clock.now().since(began));
+        let time = self.clock.now().since(began);
+        course.connecting_took(time);
         match &outcome {
-            Ok(_) => {}
+            Ok(_) => (self.told)(chosen.server, News::Connected { core: owner.core, time }),
             // That is our own trouble, not the server's.
             Err(Failure::Connect(error)) if descriptors::are_exhausted(error) => {}
             Err(failure) => self.failed(chosen.server, failure),
@@ -509,7 +519,7 @@ impl Upstream {
             }
             Change::Up(_) => {}
         }
-        (self.told)(server, change);
+        (self.told)(server, News::Changed(change));
     }
 
     fn pool_limits(&self) -> PoolLimits {

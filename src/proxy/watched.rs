@@ -6,14 +6,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::socket::{Listener, Socket};
 use crate::admin::Admin;
-
-/// Connections at once; more wait to be accepted.
-const CONNECTIONS: usize = 64;
 
 /// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,7 +37,7 @@ impl Watched {
         Ok(Self { thread, end })
     }
 
-    /// Accepts nothing any more, and cuts what is connected.
+    /// Accepts nothing any more, and lets answers end that are on their way.
     pub(super) fn end(&self) {
         self.end.send_replace(true);
     }
@@ -53,35 +50,27 @@ impl Watched {
 }
 
 async fn serve(listeners: Vec<Listener>, admin: Arc<Admin>, mut ended: watch::Receiver<bool>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut accepting = JoinSet::new();
     accepting.spawn(Arc::clone(&admin).look());
     for listener in listeners {
-        accepting.spawn(accept(listener, Arc::clone(&admin), Arc::clone(&places)));
+        accepting.spawn(accept(listener, Arc::clone(&admin)));
     }
     // An error says that the other end is gone, which is an end, too.
     let _ = ended.wait_for(|ended| *ended).await;
+    drop(accepting);
+    admin.end().await;
 }
 
-/// Accepts connections until it is dropped, and they with it.
-async fn accept(listener: Listener, admin: Arc<Admin>, places: Arc<Semaphore>) {
-    let mut connections = JoinSet::new();
+/// Accepts connections until it is dropped; they go on.
+async fn accept(listener: Listener, admin: Arc<Admin>) {
     loop {
-        while connections.try_join_next().is_some() {}
-        // It is never closed.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let admin = Arc::clone(&admin);
         match listener.accept().await {
-            Ok((socket, _)) => {
-                connections.spawn(async move {
-                    match socket {
-                        Socket::Tcp(stream) => admin.serve(stream).await,
-                        Socket::Unix(stream) => admin.serve(stream).await,
-                    }
-                    drop(place);
-                });
-            }
+            Ok((Socket::Tcp(stream), _)) => drop(tokio::spawn(admin.serve(stream))),
+            Ok((Socket::Unix(stream), _)) => drop(tokio::spawn(admin.serve(stream))),
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
+        // Who has lost a place to this one goes first.
+        tokio::task::yield_now().await;
     }
 }

@@ -55,7 +55,9 @@ pub fn html(report: &Report) -> String {
     let class = if open { "verdict open" } else { "verdict" };
     put(&mut out, format_args!("<p class=\"{class}\">{}</p>\n", escape(&words::verdict(report))));
     if !report.is_empty() {
-        put(&mut out, format_args!("<p>{}</p>\n", escape(&words::honest(report))));
+        for told in words::besides(report).into_iter().chain([words::honest(report)]) {
+            put(&mut out, format_args!("<p>{}</p>\n", escape(&told)));
+        }
         cards(&mut out, report);
         plots(&mut out, report);
         floods(&mut out, report);

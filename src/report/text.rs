@@ -28,6 +28,9 @@ pub fn text(report: &Report) -> String {
     if report.is_empty() {
         return out;
     }
+    if let Some(besides) = words::besides(report) {
+        wrapped(&mut out, &besides, "");
+    }
     wrapped(&mut out, &words::honest(report), "");
     figures(&mut out, report);
     over_time(&mut out, report);

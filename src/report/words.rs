@@ -112,16 +112,6 @@ pub(super) fn verdict(report: &Report) -> String {
             format!("There were {} floods, the longest of {longest}.", grouped(floods.len() as u64))
         }
     };
-    let removed = match all.removed {
-        0 => String::new(),
-        removed => format!(
-            " {} removed from requests.",
-            match removed {
-                1 => "One made-up session cookie was".to_owned(),
-                removed => format!("{} made-up session cookies were", grouped(removed)),
-            }
-        ),
-    };
     if report.observes() && all.stopped() == 0 {
         return format!(
             "Floodwall only observed: it would have stopped {}, and the session store was not \
@@ -131,16 +121,27 @@ pub(super) fn verdict(report: &Report) -> String {
     }
     if prevented == 0 {
         return format!(
-            "{floods} Nothing had to be kept out of the session store. Of records, {written}.{removed}"
+            "{floods} Nothing had to be kept out of the session store. Of records, {written}."
         );
     }
     let without = prevented + all.created + report.spares;
     format!(
         "Floodwall kept {} out of the session store, one for each request that it stopped: {} of what \
-         there could have been; {written}.{removed} {floods}",
+         there could have been; {written}. {floods}",
         counted(prevented, "record", "records"),
         percent(prevented, without)
     )
+}
+
+/// What else was done, where something was.
+pub(super) fn besides(report: &Report) -> Option<String> {
+    let removed = counted(report.all.removed, "request", "requests");
+    (report.all.removed > 0).then(|| {
+        format!(
+            "A made-up session cookie was removed from {removed}; where Django has CVE-2015-5143 each \
+             could have left a record."
+        )
+    })
 }
 
 fn nothing(report: &Report) -> String {

@@ -10,6 +10,7 @@
 //! in full, once, and without a line break or a control byte of a stranger's. Session keys have no
 //! place in it: no cookie is ever given to it. It refuses to know what an exchange is about.
 
+mod put;
 mod render;
 pub mod trace;
 mod writer;

@@ -29,7 +29,14 @@ pub(super) struct Failures {
     message: &'static str,
     span: Duration,
     rest: Duration,
-    kinds: Mutex<Vec<(&'static str, Repeat)>>,
+    kinds: Mutex<Vec<Kind>>,
+}
+
+/// One kind, and how often it happened.
+struct Kind {
+    word: &'static str,
+    repeat: Repeat,
+    count: u64,
 }
 
 impl Failures {
@@ -50,19 +57,28 @@ impl Failures {
     /// Writes one failure, or counts it. `detail` is formatted only if it is written.
     pub(super) fn tell(&self, kind: &'static str, detail: &dyn Display, now: Moment) {
         let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kinds.iter().any(|(known, _)| *known == kind);
+        let known = kinds.iter().any(|known| known.word == kind);
         let kind = if known || kinds.len() < MOST_KINDS { kind } else { OTHER };
-        let index = kinds.iter().position(|(known, _)| *known == kind).unwrap_or_else(|| {
-            kinds.push((kind, Repeat::default()));
+        let index = kinds.iter().position(|known| known.word == kind).unwrap_or_else(|| {
+            kinds.push(Kind { word: kind, repeat: Repeat::default(), count: 0 });
             kinds.len() - 1
         });
-        let admitted = kinds.get_mut(index).and_then(|(_, repeat)| repeat.admit(now, self.span));
+        let admitted = kinds.get_mut(index).and_then(|kind| {
+            kind.count += 1;
+            kind.repeat.admit(now, self.span)
+        });
         drop(kinds);
         if let Some(suppressed) = admitted {
             let suppressed = (suppressed > 0).then_some(suppressed);
             let site = self.site.as_deref();
             tracing::warn!(site, kind, detail = visible(detail), suppressed, "{}", self.message);
         }
+    }
+
+    /// How often each kind happened that did.
+    pub(super) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds.iter().map(|kind| (kind.word, kind.count)).collect()
     }
 
     /// Tells how many were suppressed last, of kinds that have come to rest.
@@ -81,7 +97,7 @@ impl Failures {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .iter_mut()
-            .filter_map(|(kind, repeat)| Some((*kind, repeat.overdue(now, span)?)))
+            .filter_map(|kind| Some((kind.word, kind.repeat.overdue(now, span)?)))
             .collect();
         for (kind, suppressed) in due {
             tracing::warn!(site = self.site.as_deref(), kind, suppressed, "{}", self.message);

@@ -114,6 +114,7 @@ impl Floods {
             }
             if let Some(seen) = seen {
                 state.flood.count(seen);
+                state.totals.events += 1;
             }
             return None;
         }
@@ -152,6 +153,11 @@ impl Floods {
         records
     }
 
+    /// How often it flooded on each route, and how many events all of that had.
+    pub(super) fn totals(&self) -> impl Iterator<Item = (&str, FloodTotals)> {
+        self.routes.all().map(|(id, route)| (self.routes.name(id), route.lock().totals))
+    }
+
     /// Ends every flood, and returns its record.
     pub fn finish(&self, now: Moment) -> Vec<FloodRecord> {
         self.tell_each(|_| Some((Phase::Ended, now)))
@@ -188,7 +194,8 @@ struct Route {
 impl Route {
     fn new(settings: FloodSettings) -> Self {
         let latest = VecDeque::with_capacity(settings.events as usize);
-        let state = State { latest, floods: false, flood: Flood::none() };
+        let totals = FloodTotals::default();
+        let state = State { latest, floods: false, flood: Flood::none(), totals };
         Self { floods: AtomicBool::new(false), state: Mutex::new(state) }
     }
 
@@ -205,6 +212,16 @@ struct State {
     floods: bool,
     /// The flood that runs; else the last one, kept for its memory.
     flood: Flood,
+    totals: FloodTotals,
+}
+
+/// All floods of a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FloodTotals {
+    /// How many began.
+    pub started: u64,
+    /// Exchanges that were refused or absorbed in them, and those that would have been.
+    pub events: u64,
 }
 
 impl State {
@@ -221,6 +238,8 @@ impl State {
             return false;
         }
         self.floods = true;
+        self.totals.started += 1;
+        self.totals.events += self.latest.len() as u64;
         self.flood.restart(self.latest.front().map_or(seen.at, |oldest| oldest.at));
         for seen in self.latest.drain(..) {
             self.flood.tally.add_set(seen.events);

@@ -1,10 +1,11 @@
 //! What happened, told to the operator: facts and notices become lines of the log.
 //!
-//! Nobody can flood the log through Floodwall. No line is written for a request: refusals and
-//! absorbed writes become [`flood`] records, some lines a minute for each route; notices and
-//! failures are told once in a while with a count of those left out. What strangers chose (paths,
-//! cookie names, error texts) is encoded and cut before it is written. Session keys are in no
-//! line, and clients in flood records only.
+//! Nobody can flood the log through Floodwall. No line is written for each request: refusals and
+//! absorbed writes become [`flood`] records, some lines a minute for each route, and a [sample of
+//! refusals](refusals), some lines a second at most; notices and failures are told once in a while
+//! with a count of those left out. What strangers chose (paths, cookie names, error texts) is encoded
+//! and cut before it is written. Session keys are in no line, and clients in flood records and that
+//! sample only.
 //!
 //! Time is an argument, except for the timestamps that the log puts before its lines. Knows
 //! nothing of the configuration, of runtimes and, but for [`alerts`], of sockets; whoever owns a clock
@@ -16,6 +17,7 @@ pub mod escape;
 mod failures;
 pub mod flood;
 pub mod kept;
+pub mod lessons;
 pub mod logs;
 pub mod meter;
 mod notice;
@@ -44,7 +46,8 @@ use std::time::Duration;
 use self::alerts::{Alerts, End};
 use self::escape::visible;
 use self::failures::Failures;
-use self::flood::{FloodRecord, FloodSettings, Floods, Phase, Side};
+use self::flood::{FloodRecord, FloodSettings, FloodTotals, Floods, Phase, Side};
+use self::lessons::{Lesson, Lessons};
 use self::meter::{Exchanges, Meter, Meters};
 use self::notice::Notices;
 use self::routes::Routes;
@@ -82,6 +85,7 @@ struct Life {
     /// Whether it was told of the session of the health checks.
     checks_begin: AtomicBool,
     meters: Meters,
+    lessons: Lessons,
     /// Exchanges that the guard kept from writing, and those that it would have.
     prevented: AtomicU64,
     would_prevent: AtomicU64,
@@ -120,6 +124,7 @@ impl Telemetry {
                 servers: Servers::new(site.clone()),
                 checks_begin: AtomicBool::new(false),
                 meters: Meters::new(cores),
+                lessons: Lessons::default(),
                 prevented: AtomicU64::new(0),
                 would_prevent: AtomicU64::new(0),
                 past: Mutex::default(),
@@ -180,6 +185,7 @@ impl Telemetry {
     /// Tells the operator, or counts a repeat: the same kind on the same route is told once a
     /// minute at most.
     pub fn notice(&self, notice: &Notice, now: Moment) {
+        self.life.lessons.note(notice, now);
         self.notices.tell(notice, now);
     }
 
@@ -292,9 +298,29 @@ impl Telemetry {
         self.floods.running(now).into_iter().map(named).collect()
     }
 
+    /// All floods of each route, by its name; of rules that are gone while they still flood.
+    pub fn flood_totals(&self) -> Vec<(String, FloodTotals)> {
+        self.floods.totals().map(|(route, totals)| (route.to_owned(), totals)).collect()
+    }
+
+    /// How often requests failed by the upstream, by the word for it, where they did.
+    pub fn upstream_failures(&self) -> Vec<(&'static str, u64)> {
+        self.life.failures.counts()
+    }
+
+    /// How often clients were held to a limit, by the word for it, where they were.
+    pub fn limits_met(&self) -> Vec<(&'static str, u64)> {
+        self.life.limits.counts()
+    }
+
     /// The latest floods that have ended, oldest first.
     pub fn past_floods(&self) -> Vec<PastFlood> {
         self.past().iter().cloned().collect()
+    }
+
+    /// What was learned of paths lately, oldest first.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        self.life.lessons.latest()
     }
 
     /// What happened on each route, by its name; on those of rules that are gone, too.

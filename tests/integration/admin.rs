@@ -13,7 +13,7 @@ use crate::support::front::free_address;
 use crate::support::shop::shop;
 
 /// What curl says: the status, and the body.
-fn curl(arguments: &[&str]) -> (String, String) {
+pub fn curl(arguments: &[&str]) -> (String, String) {
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "10", "--write-out", "\n%{http_code}"])
         .args(arguments)
@@ -24,7 +24,7 @@ fn curl(arguments: &[&str]) -> (String, String) {
     (status.to_owned(), body.to_owned())
 }
 
-fn by_socket(socket: &Path, target: &str) -> (String, String) {
+pub fn by_socket(socket: &Path, target: &str) -> (String, String) {
     let socket = socket.to_str().expect("UTF-8");
     curl(&["--unix-socket", socket, &format!("http://localhost{target}")])
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -139,7 +140,10 @@ fn no_site_gets_more_requests_than_were_stated() {
         Site::saying("Connection: keep-alive\r\n"),
     ];
     for site in sites {
-        let many = ["--logout", "/a/", "--logout", "/b/", "--login", "/c/", "--page", "/d/"];
+        let mut many = vec!["--logout", "/a/", "--logout", "/b/", "--login", "/c/"];
+        many.extend(["--page", "/d/"].into_iter().cycle().take(2 * MOST));
+        let pages: Vec<String> = (0..2 * MOST).map(|number| format!("--page=/{number}/")).collect();
+        many.extend(pages.iter().map(String::as_str));
         for arguments in [&[][..], &many] {
             let before = site.requests().len();
             let output = run(&[&["--yes", "--json", &site.url()][..], arguments].concat());
@@ -150,12 +154,28 @@ fn no_site_gets_more_requests_than_were_stated() {
             worst = worst.max(sent);
         }
     }
+    // One is kept for ending a session, and none was there to be ended.
+    assert!(worst + 1 >= MOST, "{worst} are not as many as there might be");
     let attack = "sites that redirect, break off or begin sessions forever, probed";
     bounded(attack, "requests", MOST as u64, worst as u64);
 }
 
 #[test]
-fn pages_and_heads_without_an_end_take_no_more_than_their_time() {
+fn pages_and_heads_without_an_end_take_no_more_than_their_time_and_room() {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let written = Arc::clone(&sent);
+    let page = "x".repeat(1 << 16);
+    let site = Site::start(move |_, _, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while let Ok(length) = stream.write(page.as_bytes()) {
+            written.fetch_add(length, Ordering::SeqCst);
+        }
+    });
+    let (_, text, _) = probe(&site.url(), &[]);
+    assert!(site.requests().len() > 10, "{text}");
+    let each = sent.load(Ordering::SeqCst) / site.requests().len();
+    // What is read, and what the buffers of both sockets take besides.
+    bounded("pages without an end, probed", "KiB of each", 12 << 10, (each >> 10) as u64);
     let endless = |what: &'static str, head: &'static str| {
         Site::start(move |_, _, stream| {
             let _ = stream.write_all(head.as_bytes());
@@ -213,8 +233,9 @@ fn what_is_no_django_is_not_judged() {
         "Set-Cookie: sessionid=4711; Path=/\r\nVary: Cookie\r\n",
         "Vary: Cookie\r\nX-Cache: HIT from edge\r\n",
     ] {
-        let (code, text, _) = probe(&Site::saying(headers).url(), &[]);
+        let (code, text, json) = probe(&Site::saying(headers).url(), &[]);
         assert_eq!(code, 4, "{headers}: {text}");
+        assert_eq!(json["session_cookie"], "sessionid", "{headers}: {text}");
         assert!(!text.contains("behaves like"), "{text}");
     }
 }

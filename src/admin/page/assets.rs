@@ -8,12 +8,14 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderMap, IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use sha2::{Digest, Sha256};
+
+use crate::admin::metrics::negotiation::takes_gzip;
 
 /// A file of the tree.
 struct File {
@@ -153,23 +155,80 @@ pub(super) fn secure(headers: &mut HeaderMap, caching: HeaderValue) {
     }
 }
 
-/// Whether gzip is among what is accepted (RFC 9110, 12.5.3): a quality of zero takes it out.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let fields = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|field| field.to_str().ok());
-    let codings = fields.flat_map(|field| field.split(','));
-    codings.map(|coding| coding.split(';').map(str::trim)).any(|mut coding| {
-        let name = coding.next().unwrap_or_default();
-        let none = |weight: &str| {
-            let weight = weight.strip_prefix("q=").or_else(|| weight.strip_prefix("Q="));
-            weight.is_some_and(|weight| weight.parse() == Ok(0.0))
-        };
-        name.eq_ignore_ascii_case("gzip") && !coding.any(none)
-    })
-}
-
 /// Whether an entity tag is in a list of them (RFC 9110, 13.1.2), compared weakly.
 fn is_among(list: &HeaderValue, etag: &HeaderValue) -> bool {
     let (Ok(list), Ok(etag)) = (list.to_str(), etag.to_str()) else { return false };
     let bare = |tag: &str| tag.trim().trim_start_matches("W/").to_owned();
     list.split(',').any(|tag| tag.trim() == "*" || bare(tag) == bare(etag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(http::HeaderName, &'static str)]) -> HeaderMap {
+        lines.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
+    }
+
+    /// As `npm pack uplot@1.6.32` has them, whose integrity is vendor/ORIGIN's.
+    #[test]
+    fn the_library_is_what_its_authors_published() {
+        for (file, digest) in [
+            ("uplot.js", "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"),
+            ("uplot.css", "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04"),
+        ] {
+            let found = FILES.iter().find(|one| one.name == file).expect("it is there");
+            assert_eq!(encode_string(&Sha256::digest(found.content)), digest, "{file}");
+        }
+    }
+
+    /// What the binary grows by; the packed files take as much memory again, once they are asked for.
+    #[test]
+    fn all_files_together_stay_small() {
+        let plain = INDEX.len() + FILES.iter().map(|file| file.content.len()).sum::<usize>();
+        let packed = assets().files.iter().map(|(_, asset)| asset.packed.len()).sum::<usize>();
+        println!("{plain} bytes, packed {packed}");
+        assert!(plain < 128 << 10 && packed < 48 << 10, "{plain} bytes, packed {packed}");
+    }
+
+    #[test]
+    fn the_page_asks_for_files_that_are_there_and_for_nothing_else() {
+        let page = answer("/", &HeaderMap::new()).expect("the page");
+        assert_eq!(page.status(), StatusCode::OK);
+        let index = String::from_utf8(assets().index.plain.to_vec()).expect("UTF-8");
+        assert!(!index.contains(FOLDER_MARK));
+        let targets = index.split(['"']).filter(|part| part.starts_with("assets/"));
+        let files: Vec<&str> = targets.filter(|target| target.contains('.')).collect();
+        assert!(files.len() > 4, "{files:?}");
+        for file in files {
+            assert!(answer(&format!("/{file}"), &HeaderMap::new()).is_some(), "{file}");
+        }
+        let scripts = FILES.iter().filter(|file| file.name.ends_with(".js"));
+        for script in scripts {
+            let text = std::str::from_utf8(script.content).expect("UTF-8");
+            for import in text.split("from \"./").skip(1) {
+                let name = import.split('"').next().expect("a name");
+                assert!(FILES.iter().any(|file| file.name == name), "{}: {name}", script.name);
+            }
+        }
+        for nothing in ["/assets/", "/assets/0/page.js", "/assets/page.js", "//", "/index.html"] {
+            assert!(answer(nothing, &HeaderMap::new()).is_none(), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_already_is_not_sent_again() {
+        let path = format!("/assets/{}/page.js", version());
+        let first = answer(&path, &HeaderMap::new()).expect("a file");
+        let etag = first.headers()[ETAG].to_str().expect("ASCII").to_owned();
+        for known in [etag.clone(), format!("\"x\", {etag}"), "*".to_owned()] {
+            let mut headers = HeaderMap::new();
+            headers.insert(IF_NONE_MATCH, HeaderValue::try_from(known).expect("a value"));
+            let again = answer(&path, &headers).expect("a file");
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
+            assert_eq!(again.headers()[ETAG], first.headers()[ETAG]);
+        }
+        let other = answer(&path, &headers(&[(IF_NONE_MATCH, "\"x\"")])).expect("a file");
+        assert_eq!(other.status(), StatusCode::OK);
+    }
 }

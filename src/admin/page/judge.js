@@ -119,7 +119,7 @@ const headline = ({ site, minute, observes, stopped }, answers) => {
     const what = site.floods.length === 1 ? "Flood" : `${site.floods.length} floods`;
     return {
       level: worst ?? "held",
-      mark: worst === undefined ? "⛨" : "!",
+      mark: worst === undefined ? "⚑" : "!",
       headline: `${what} on ${routes} since ${time(first)}${worst === undefined ? ", held" : ""}`,
       gist: `${rate(stopped)} ${observes ? "would be stopped" : "stopped"}${records}${p99}`,
     };

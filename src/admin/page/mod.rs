@@ -9,6 +9,8 @@ mod columns;
 mod events;
 mod recent;
 mod render;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,7 +23,7 @@ use percent_encoding::percent_decode_str;
 
 pub(super) use self::events::Events;
 use self::events::{Place, Viewers};
-use self::recent::Recent;
+use self::recent::{Recent, Taken};
 use super::serve::{Reply, plain};
 use crate::telemetry::snapshot::Snapshot;
 
@@ -37,11 +39,17 @@ struct Kept {
 
 impl Page {
     /// Takes a look at the process, once a second, and tells whoever looks at the page.
-    pub(super) fn take(&self, snapshot: Snapshot) {
+    pub(super) fn take(&self, snapshot: Arc<Snapshot>) {
         let mut kept = self.lock();
         let Kept { recent, viewers } = &mut *kept;
-        recent.take(snapshot);
-        viewers.tell(|site| render::news(recent, site));
+        if recent.take(snapshot) == Taken::Now {
+            viewers.tell(|site| render::news(recent, site));
+        }
+    }
+
+    /// Nobody is told anything any more.
+    pub(super) fn end(&self) {
+        self.lock().viewers.end();
     }
 
     /// The answer to a request that may be answered; `None` where nothing of this is meant.

@@ -6,7 +6,9 @@ import { make, mark, millis, rate, say, short, time } from "./words.js";
 
 const perSecond = (name) => (row) => (row[name] * 1000) / row.span;
 
-const series = (name, label, colour, value = perSecond(name), dash = null) => ({ label, colour, value, dash });
+// One without `always` is in the legend only where it is seen.
+const series = (name, label, colour, value = perSecond(name), dash = null) => ({ label, colour, value, dash, always: false });
+const always = (one) => ({ ...one, always: true });
 
 const PLOTS = [
   {
@@ -16,7 +18,7 @@ const PLOTS = [
     stacked: true,
     format: rate,
     series: [
-      series("forwarded", "Forwarded", "blue", (row) => ((row.forwarded + row.tunnelled) * 1000) / row.span),
+      always(series("forwarded", "Forwarded", "blue", (row) => ((row.forwarded + row.tunnelled) * 1000) / row.span)),
       series("recycled", "Recycled", "teal"),
       series("answered", "Answered", "violet"),
       series("challenged", "Challenged", "amber"),
@@ -30,9 +32,9 @@ const PLOTS = [
     unit: "a second",
     format: rate,
     series: [
-      series("prevented", "Prevented", "teal"),
+      always(series("prevented", "Prevented", "teal")),
       series("would_prevent", "Would be prevented", "amber", perSecond("would_prevent"), [6, 4]),
-      series("created", "Records written", "red"),
+      always(series("created", "Records written", "red")),
       series("uncertain", "Perhaps written", "violet", perSecond("uncertain"), [2, 3]),
     ],
     filled: 0,
@@ -44,8 +46,8 @@ const PLOTS = [
     format: millis,
     axis: millis,
     series: [
-      series("p50", "Logged in, half within", "blue", (row) => row.p50),
-      series("p99", "Logged in, 99 % within", "red", (row) => row.p99),
+      always(series("p50", "Logged in, half within", "blue", (row) => row.p50)),
+      always(series("p99", "Logged in, 99 % within", "red", (row) => row.p99)),
       series("others_p99", "Others, 99 % within", "grey", (row) => row.others_p99, [4, 4]),
     ],
   },
@@ -67,7 +69,7 @@ const PLOTS = [
   },
 ];
 
-const HEIGHT = 190;
+const HEIGHT = 210;
 // Rows in the table of a plot.
 const TABLE_ROWS = 10;
 
@@ -106,6 +108,7 @@ class Plot {
     this.box = make("div", { class: "plot", role: "img", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-now` });
     this.now = make("p", { id: `${id}-now`, class: "unseen" });
     this.legend = make("ul", { class: "legend" });
+    this.none = make("p", { class: "none legend" }, "None in this time.");
     this.at = make("span", { class: "at" });
     this.table = make("div", { class: "scroll", id: `${id}-table`, hidden: "", tabindex: "0", role: "region", "aria-label": `${plot.title}, the latest values` });
     this.toggle = make("button", { type: "button", class: "small", "aria-expanded": "false", "aria-controls": `${id}-table` }, "Show as table");
@@ -114,7 +117,7 @@ class Plot {
     this.figure = make(
       "figure", {},
       make("figcaption", {}, title, this.at, this.toggle),
-      this.legend, this.box, this.now, this.table,
+      this.legend, this.none, this.box, this.now, this.table,
     );
     for (const { label, colour: name, dash } of plot.series) {
       const swatch = make("span", { class: `swatch ${name}${dash ? " dashed" : ""}`, "aria-hidden": "true" });
@@ -130,9 +133,10 @@ class Plot {
     const lines = this.plot.series.map(({ label, colour: name, dash }, index) => ({
       label,
       stroke: () => colour(name),
-      width: stacked ? 1 : 1.75,
+      // A line on top of a pile would be drawn where nothing is piled, too.
+      width: stacked ? 0 : 1.75,
       dash,
-      fill: stacked || index === filled ? () => `${colour(name)}${stacked ? "b0" : "30"}` : undefined,
+      fill: stacked || index === filled ? () => `${colour(name)}${stacked ? "e0" : "30"}` : undefined,
       points: { show: (chart, line, from, to) => alone(chart.data[line], from, to), size: 4 },
     }));
     return {
@@ -147,7 +151,7 @@ class Plot {
       series: [{}, ...lines],
       bands: stacked ? lines.slice(1).map((line, index) => ({ series: [index + 2, index + 1] })) : [],
       axes: [
-        { ...common, space: 70, values: (chart, splits) => splits.map(clockOf) },
+        { ...common, size: 26, gap: 6, space: 70, values: (chart, splits) => splits.map(clockOf) },
         { ...common, size: 52, space: 34, values: (chart, splits) => splits.map((n) => (axis ? axis(n) : short(n))) },
       ],
       hooks: {
@@ -203,12 +207,12 @@ class Plot {
       const item = this.legend.children[line];
       const text = value === null ? "–" : format(value);
       say(item.lastElementChild, text);
-      // What never happened within the range needs no place in the legend.
-      item.hidden = line > 0 && !this.values[line].some((one) => one > 0) && this.plot.stacked === true;
+      item.hidden = !one.always && !this.values[line].some((n) => n > 0);
       if (!item.hidden) parts.push(`${one.label} ${text}`);
     });
     say(this.at, under === null || under === undefined || this.times[under] === undefined ? "" : time(this.times[under] * 1000));
-    say(this.now, `Now: ${parts.join(", ")}.`);
+    this.none.hidden = parts.length > 0;
+    say(this.now, parts.length > 0 ? `Now: ${parts.join(", ")}.` : "Nothing in this time.");
   }
 
   showTable(shown) {

@@ -13,10 +13,10 @@ use crate::telemetry::flood::FloodRecord;
 use crate::telemetry::snapshot::{SiteSnapshot, Snapshot};
 
 /// Seconds that are kept one by one: five minutes.
-const FINE: usize = 300;
+pub(super) const FINE: usize = 300;
 /// Spans of [`SPAN`] seconds: an hour.
-const COARSE: usize = 360;
-const SPAN: u64 = 10;
+pub(super) const COARSE: usize = 360;
+pub(super) const SPAN: u64 = 10;
 /// What is said of the last minute is over as many spans at most, and the one that is not over.
 const MINUTE: usize = 6;
 /// The rate of a flood is over as many seconds.
@@ -29,7 +29,7 @@ pub(super) struct Recent {
     /// How many looks were taken.
     sequence: u64,
     /// The latest, newest last.
-    snapshots: VecDeque<Snapshot>,
+    snapshots: VecDeque<Arc<Snapshot>>,
     tracks: Vec<Track>,
 }
 
@@ -41,6 +41,13 @@ pub(super) struct Track {
     ends: VecDeque<Counters>,
     pub(super) fine: VecDeque<Sample>,
     pub(super) coarse: VecDeque<Sample>,
+}
+
+/// Whether a look was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    Now,
+    Before,
 }
 
 impl Default for Recent {
@@ -58,11 +65,15 @@ impl Default for Recent {
 impl Recent {
     /// Bytes that are kept of a site.
     #[cfg(test)]
-    const fn site_bytes() -> usize {
+    pub(super) const fn site_bytes() -> usize {
         size_of::<Track>() + (FINE + COARSE) * size_of::<Sample>() + MINUTE * size_of::<Counters>()
     }
 
-    pub(super) fn take(&mut self, snapshot: Snapshot) {
+    /// Takes a look, unless it is the one that was taken last.
+    pub(super) fn take(&mut self, snapshot: Arc<Snapshot>) -> Taken {
+        if self.latest().is_some_and(|latest| latest.at == snapshot.at) {
+            return Taken::Before;
+        }
         self.sequence += 1;
         let whole_span = self.sequence.is_multiple_of(SPAN);
         let mut before = std::mem::take(&mut self.tracks);
@@ -76,6 +87,7 @@ impl Recent {
             self.tracks.push(track);
         }
         push(&mut self.snapshots, SNAPSHOTS, snapshot);
+        Taken::Now
     }
 
     /// What tells this run of the program from another.
@@ -94,7 +106,7 @@ impl Recent {
     }
 
     pub(super) fn latest(&self) -> Option<&Snapshot> {
-        self.snapshots.back()
+        self.snapshots.back().map(|latest| &**latest)
     }
 
     /// How the past floods of a site were before the last look.

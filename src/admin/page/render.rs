@@ -1,6 +1,6 @@
 //! Events as the page reads them: server-sent events (WHATWG HTML, 9.2) with one JSON object each.
 //!
-//! Nothing in them is of a stranger's choice but the prefixes of clients.
+//! Nothing in them is of a stranger's choice but the prefixes of clients and the paths of lessons.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -133,6 +133,19 @@ fn of_one(recent: &Recent, now: &Snapshot, site: &SiteSnapshot, past: Past) -> V
             flood(now, route, record, rate)
         })
         .collect();
+    let budgets: Vec<Value> = site
+        .budgets
+        .iter()
+        .map(|(name, left)| {
+            json!({
+                "name": name,
+                "left": left.left,
+                "held": left.held,
+                "burst": left.burst,
+                "period_s": left.period.as_secs_f64(),
+            })
+        })
+        .collect();
     let servers: Vec<Value> = site
         .servers
         .iter()
@@ -154,6 +167,19 @@ fn of_one(recent: &Recent, now: &Snapshot, site: &SiteSnapshot, past: Past) -> V
             Some(site.past_floods.iter().rev().map(ended).collect::<Vec<_>>())
         }
     };
+    let lessons: Vec<Value> = site
+        .lessons
+        .iter()
+        .rev()
+        .map(|lesson| {
+            json!({
+                "at": unix_ms(now, lesson.at),
+                "what": lesson.what.word(),
+                "of": lesson.of.map(|(method, standing)| [method, standing]),
+                "path": lesson.path,
+            })
+        })
+        .collect();
     let classes = guard.classes;
     json!({
         "name": site.name,
@@ -171,6 +197,8 @@ fn of_one(recent: &Recent, now: &Snapshot, site: &SiteSnapshot, past: Past) -> V
             "unproven": classes.unproven,
             "capacity": classes.capacity,
         },
+        "budgets": budgets,
+        "lessons": lessons,
         "servers": servers,
         "floods": running,
         "past": past,

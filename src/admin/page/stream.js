@@ -55,6 +55,8 @@ export class Stream {
     this.openedAt = performance.now();
     source.addEventListener("backlog", (event) => this.backlog(JSON.parse(event.data)));
     source.addEventListener("news", (event) => this.news(JSON.parse(event.data)));
+    // A connection is renewed now and then, so that one that is dead is not kept.
+    source.addEventListener("again", () => this.connect());
     source.onerror = () => {
       if (source !== this.source) return;
       this.lost("connection lost");

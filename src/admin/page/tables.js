@@ -51,6 +51,12 @@ const SERVERS = [
   column("Waiting", (server) => count(server.waiting), "number"),
 ];
 
+const LEARNED = {
+  creates: "creates sessions: budgets hold it",
+  flushes: "flushes sessions: recycled",
+  writes: "writes to its session: gated for a while",
+};
+
 class Table {
   constructor(parent, label, columns) {
     this.columns = columns;
@@ -142,6 +148,11 @@ export class Tables {
     });
     const { creating, clean, unproven } = site.classes;
     facts(element("classes"), [["creating", count(creating)], ["clean", count(clean)], ["unproven", count(unproven)]]);
+    list(element("lessons"), site.lessons.slice(0, 8), () => make("li", {}, make("span"), make("span"), make("small")), (line, lesson) => {
+      say(line.children[0], lesson.path);
+      say(line.children[1], `${LEARNED[lesson.what]}${lesson.of ? ` (${lesson.of[0]}, session ${lesson.of[1]})` : ""}`);
+      say(line.children[2], time(lesson.at));
+    });
     facts(element("tiles"), [
       ["Requests", rate(requests(lately) / lately.seconds)],
       [observes ? "Would be stopped" : "Stopped", rate(stopped)],

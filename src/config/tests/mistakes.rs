@@ -9,6 +9,14 @@ const RULE: &str = "[[rule]]\nname = 'x'\npath = '/x'\n";
 /// What is written, where the mistake is, and what must be said of it.
 #[rustfmt::skip]
 const BAD: &[(&str, (usize, usize), &[&str])] = &[
+    // The admin listener.
+    ("listen = '127.0.0.1:80'\nadmin.listen = '127.0.0.1:80'", (2, 16), &["admin.listen: 127.0.0.1:80 is taken: listen has 127.0.0.1:80", "listen = \"127.0.0.1:9180\""]),
+    ("listen = '0.0.0.0:80'\nadmin.listen = ['127.0.0.1:9180', '127.0.0.1:80']", (2, 16), &["127.0.0.1:80 is taken: listen has 0.0.0.0:80"]),
+    ("listen = 'unix:/run/x'\nadmin.listen = 'unix:/run/x'", (2, 16), &["admin.listen: unix:/run/x is taken: listen has"]),
+    ("control = '/run/x'\nadmin.listen = 'unix:/run/x'", (2, 16), &["is taken: control has unix:/run/x"]),
+    ("[tls]\nlisten = '[::1]:443'\ncertificates = [{ certificate = 'c', key = 'd' }]\n[admin]\nlisten = '[::1]:443'", (5, 10), &["is taken: tls.listen has [::1]:443"]),
+    ("upstream = 'http://localhost:9180'\nadmin.listen = '127.0.0.1:9180'", (2, 16), &["127.0.0.1:9180 is named as upstream, too", "for operators"]),
+    ("admin.listen = 'unix:/run/a'\n[[site]]\nname = 'a'\nupstream = 'unix:/run/a'", (1, 16), &["is named as upstream of site a, too"]),
     // Keys and tables.
     ("\n listn = 1", (2, 2), &["unknown key \"listn\" at the top level", "did you mean `listen`?", "learned, listen, log"]),
     ("[sesion]\ncookie = 'x'", (1, 2), &["did you mean `session`?"]),

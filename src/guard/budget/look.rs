@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::line::Level;
 use super::open::Open;
-use super::table::Cell;
-use super::{Budgets, Debtor, Rank, Refused};
+use super::table::{Cell, Section};
+use super::{Budgets, Debtor, Rank, Refused, Share, Site};
 use crate::guard::client::Client;
 use crate::guard::gcra::Gcra;
 use crate::guard::moment::Moment;
+use crate::guard::sharded::Locked;
 
 /// A cell of a budget, as it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,26 @@ impl Budgets {
             cells.push(of_site(&open, debtor.rank));
             (cells, open.check(&spots, debtor.rank))
         })
+    }
+
+    /// What is left for the whole site of each budget of the policy, with its name.
+    pub fn left(&self, now: Moment) -> Vec<(String, Left)> {
+        let Site { lines, cells, .. } = &*self.memory.site.lock();
+        let left = |share: &Share| {
+            let (line, cell) = (lines.line(share.slot), cells[share.slot].site);
+            (share.name.clone(), Left::of(CellWord::Site(Rank::Regular), cell, &line.site, now))
+        };
+        self.shares.iter().map(left).collect()
+    }
+
+    /// How many clients and prefixes owe something. Looks at the table piece by piece: nobody waits
+    /// for longer than a piece takes, which is some tens of microseconds.
+    pub fn owing(&self, now: Moment) -> usize {
+        let of_section = |section: &Locked<Section>| {
+            let pieces = (0..).map_while(|piece| section.lock().shard.owing(piece, now));
+            pieces.sum::<usize>()
+        };
+        self.memory.sections.iter().map(of_section).sum()
     }
 
     /// The name of a budget of the policy.

@@ -188,6 +188,8 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) const BUCKET: usize = 8;
+    /// Cells that are looked at under one lock by whoever only counts them: 96 KiB.
+    const PIECE: usize = 4_096;
     /// The journal was not told of the cell as it is.
     pub(super) const CHANGED: u64 = 1 << 32;
 
@@ -305,6 +307,17 @@ impl Shard {
             }
         }
         changed
+    }
+
+    /// How many cells of a piece of the table owe something; `None` behind the last piece.
+    pub(super) fn owing(&self, piece: usize, now: Moment) -> Option<usize> {
+        let from = piece * Self::PIECE;
+        let to = self.cells.len().min(from + Self::PIECE);
+        let owes = |index: &usize| {
+            let cell = self.read(*index);
+            cell.held > 0 || cell.until > now
+        };
+        (from < to).then(|| (from..to).filter(owes).count())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (CellHash, Option<Tag>, Cell)> + '_ {

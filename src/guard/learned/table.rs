@@ -46,6 +46,8 @@ pub(super) struct Table {
 
 impl Table {
     const BUCKET: usize = 8;
+    /// Places that are looked at under one lock by whoever only counts: 128 KiB.
+    const PIECE: usize = 4_096;
 
     pub(super) fn new(capacity: usize) -> Self {
         let buckets = capacity.div_ceil(Self::BUCKET).max(2);
@@ -56,8 +58,15 @@ impl Table {
         self.places.len()
     }
 
+    #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &Class> {
         self.places.iter().filter(|class| class.hash != 0)
+    }
+
+    /// What stands in a piece of the table; `None` behind the last piece.
+    pub(super) fn piece(&self, piece: usize) -> Option<impl Iterator<Item = &Class>> {
+        let places = self.places.chunks(Self::PIECE).nth(piece)?;
+        Some(places.iter().filter(|class| class.hash != 0))
     }
 
     fn candidates(&self, hash: ClassHash) -> impl Iterator<Item = usize> + use<> {

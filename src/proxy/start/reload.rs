@@ -50,6 +50,12 @@ impl<'a> Reload<'a> {
     /// Reads the configuration again and puts it in force. What there is to tell, or why the old
     /// one stays.
     pub(super) fn reload(&self) -> Result<String, String> {
+        let outcome = self.put_in_force();
+        self.app.reloads.note(outcome.is_ok(), self.app.clock.unix_ms());
+        outcome
+    }
+
+    fn put_in_force(&self) -> Result<String, String> {
         let config = (self.load)()?;
         let mut state = self.state();
         let before = self.app.in_force.load_full();

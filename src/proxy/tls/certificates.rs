@@ -143,6 +143,13 @@ impl Certificates {
         }
     }
 
+    /// The file of each certificate, and its last second, since 1970.
+    pub fn expiries(&self) -> Vec<(String, u64)> {
+        let table = self.table.load();
+        let pairs = self.files.iter().zip(&table.pairs);
+        pairs.map(|(files, pair)| (files.certificate.display().to_string(), pair.expires)).collect()
+    }
+
     /// A line on each certificate.
     pub fn summary(&self, unix: u64) -> String {
         let line = |pair: &Pair| {

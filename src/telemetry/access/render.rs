@@ -4,12 +4,11 @@
 //! does it (a quote, a backslash and whatever is not visible ASCII is `\xHH`), in JSON as JSON has
 //! it, with U+FFFD for what is not UTF-8.
 
-use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::super::warmth::Civil;
 use super::trace::{Answer, Decided, End, Mark, Marked, Session, Set, Trace};
-use super::{Check, Exchange, Format};
+use super::{Check, Exchange, Format, put};
 use crate::guard::challenge::Challenged;
 use crate::guard::moment::Moment;
 
@@ -20,9 +19,6 @@ const AGENT: usize = 512;
 const HOST: usize = 255;
 const METHOD: usize = 32;
 
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-
 /// Appends the line of an exchange.
 pub(super) fn line(format: Format, exchange: &Exchange<'_>, out: &mut Vec<u8>) {
     match format {
@@ -32,7 +28,7 @@ pub(super) fn line(format: Format, exchange: &Exchange<'_>, out: &mut Vec<u8>) {
             common(exchange, out);
             for (value, most) in [(exchange.referer, REFERER), (exchange.user_agent, AGENT)] {
                 out.extend_from_slice(b" \"");
-                plain(value.unwrap_or(b"-"), most, out);
+                put::plain(cut(value.unwrap_or(b"-"), most), out);
                 out.push(b'"');
             }
         }
@@ -44,47 +40,46 @@ pub(super) fn line(format: Format, exchange: &Exchange<'_>, out: &mut Vec<u8>) {
 /// `%h %l %u %t "%r" %>s %b` of Apache's mod_log_config, with the client for `%h`; nobody is known
 /// by name.
 fn common(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
-    let Civil { year, month, day, hour, minute, second } =
-        Civil::of(exchange.began_unix_ms / 1_000);
-    let month = MONTHS[(month as usize).saturating_sub(1) % MONTHS.len()];
-    put(
-        out,
-        format_args!(
-            "{} - - [{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000] \"",
-            exchange.client
-        ),
-    );
+    put::address(exchange.client, out);
+    out.extend_from_slice(b" - - [");
+    put::common_time(exchange.began_unix_ms, out);
+    out.extend_from_slice(b"] \"");
     match &exchange.request {
         Some(request) => {
-            plain(request.method.as_bytes(), METHOD, out);
+            put::plain(cut(request.method.as_bytes(), METHOD), out);
             out.push(b' ');
-            plain(request.target.as_bytes(), TARGET, out);
-            put(out, format_args!(" {}", request.protocol));
+            put::plain(cut(request.target.as_bytes(), TARGET), out);
+            out.push(b' ');
+            out.extend_from_slice(request.protocol.as_bytes());
         }
         None => out.push(b'-'),
     }
-    put(out, format_args!("\" {} {}", exchange.status, exchange.bytes));
+    out.extend_from_slice(b"\" ");
+    put::number(exchange.status.into(), out);
+    out.push(b' ');
+    put::number(exchange.bytes, out);
 }
 
 fn json(exchange: &Exchange<'_>, out: &mut Vec<u8>) {
     time(exchange.began_unix_ms, out);
     let request = exchange.request.as_ref();
     text("site", exchange.site.map(str::as_bytes), usize::MAX, out);
-    put(out, format_args!(",\"client\":\"{}\",\"peer\":\"{}\"", exchange.client, exchange.peer));
+    address("client", exchange.client, out);
+    address("peer", exchange.peer, out);
     text("method", request.map(|request| request.method.as_bytes()), METHOD, out);
     text("host", exchange.host, HOST, out);
     text("path", request.map(|request| request.target.as_bytes()), TARGET, out);
-    text("protocol", request.map(|request| request.protocol.as_bytes()), usize::MAX, out);
-    let (status, bytes) = (exchange.status, exchange.bytes);
-    put(out, format_args!(",\"status\":{status},\"bytes\":{bytes}"));
+    word("protocol", request.map(|request| request.protocol), out);
+    number("status", exchange.status.into(), out);
+    number("bytes", exchange.bytes, out);
     millis("duration_ms", Some(exchange.duration), out);
     millis("upstream_ms", exchange.upstream_time, out);
     text("upstream", exchange.upstream.map(str::as_bytes), usize::MAX, out);
-    text("standing", exchange.standing.map(|word| word.word().as_bytes()), usize::MAX, out);
+    word("standing", exchange.standing.map(|standing| standing.word()), out);
     text("route", exchange.route.map(str::as_bytes), usize::MAX, out);
-    text("class", exchange.class.map(str::as_bytes), usize::MAX, out);
-    text("verdict", exchange.verdict.map(|verdict| verdict.word().as_bytes()), usize::MAX, out);
-    text("why", exchange.why.map(str::as_bytes), usize::MAX, out);
+    word("class", exchange.class, out);
+    word("verdict", exchange.verdict.map(|verdict| verdict.word()), out);
+    word("why", exchange.why, out);
     out.extend_from_slice(if exchange.aborted {
         b",\"aborted\":true"
     } else {
@@ -103,7 +98,8 @@ pub(super) fn check(check: &Check<'_>, out: &mut Vec<u8>) {
     time(check.unix_ms, out);
     out.extend_from_slice(b",\"event\":\"check\"");
     text("site", Some(check.site.as_bytes()), usize::MAX, out);
-    put(out, format_args!(",\"client\":\"{}\",\"method\":\"GET\"", check.client));
+    address("client", check.client, out);
+    word("method", Some("GET"), out);
     text("path", Some(check.target.as_bytes()), TARGET, out);
     replay(check.trace, false, out);
     out.extend_from_slice(b"}\n");
@@ -111,7 +107,11 @@ pub(super) fn check(check: &Check<'_>, out: &mut Vec<u8>) {
 
 /// What a replay reads.
 fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
-    put(out, format_args!(",\"replay\":{{\"run\":\"{:08x}\"", trace.run));
+    object("replay", out);
+    // Everything else stands behind it.
+    out.extend_from_slice(b"\"run\":\"");
+    put::hex::<8>(trace.run.into(), out);
+    out.push(b'"');
     for mark in &trace.marks {
         self::mark(mark, out);
     }
@@ -123,9 +123,9 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
         Session::Signed => "signed",
         Session::Malformed => "malformed",
     };
-    put(out, format_args!(",\"session\":\"{session}\""));
+    word("session", Some(session), out);
     if let Session::Key(key) = asked.session {
-        put(out, format_args!(",\"key\":\"{key:016x}\""));
+        hash("key", key, out);
     }
     let (challenge, token) = match asked.challenged {
         Challenged::No { replayable: false } => (None, None),
@@ -133,11 +133,11 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
         Challenged::Failed => (Some("failed"), None),
         Challenged::Passed(token) => (Some("passed"), Some(token)),
     };
-    if let Some(word) = challenge {
-        put(out, format_args!(",\"challenge\":\"{word}\""));
+    if challenge.is_some() {
+        word("challenge", challenge, out);
     }
     if let Some(token) = token {
-        put(out, format_args!(",\"token\":\"{:016x}\"", token.0));
+        hash("token", token.0, out);
     }
     let flags = [
         ("carried", asked.carried),
@@ -148,19 +148,19 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
         ("shared", asked.shared),
     ];
     for (name, _) in flags.into_iter().filter(|(_, set)| *set) {
-        put(out, format_args!(",\"{name}\":true"));
+        flag(name, out);
     }
     if let Some(charged) = trace.charged() {
         pair("charged", charged, out);
     }
     if let Some((settled, end)) = trace.settled() {
         pair("settled", settled, out);
-        let (word, answer, proof) = match end {
+        let (how, answer, proof) = match end {
             End::Unsent => ("unsent", None, None),
             End::NoAnswer => ("no answer", None, None),
             End::Answered(answer, proof) => ("answered", Some(answer), proof),
         };
-        put(out, format_args!(",\"end\":\"{word}\""));
+        word("end", Some(how), out);
         for (name, answer) in [("answer", answer), ("proof", proof)] {
             if let Some(answer) = answer {
                 self::answer(name, answer, out);
@@ -174,17 +174,20 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
 fn mark(Mark { policy, what }: &Mark, out: &mut Vec<u8>) {
     match what {
         Marked::Start { blank } => {
-            let version = env!("CARGO_PKG_VERSION");
-            put(
-                out,
-                format_args!(",\"start\":{{\"version\":\"{version}\",\"policy\":\"{policy:016x}\""),
+            object("start", out);
+            out.extend_from_slice(
+                concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"").as_bytes(),
             );
+            hash("policy", *policy, out);
             if let Some(since) = blank {
-                put(out, format_args!(",\"blank\":{}", nanos(*since)));
+                number("blank", nanos(*since), out);
             }
         }
         Marked::Reload(decided) => {
-            put(out, format_args!(",\"reload\":{{\"policy\":\"{policy:016x}\""));
+            object("reload", out);
+            out.extend_from_slice(b"\"policy\":\"");
+            put::hex::<16>(*policy, out);
+            out.push(b'"');
             pair("made", *decided, out);
         }
     }
@@ -193,7 +196,7 @@ fn mark(Mark { policy, what }: &Mark, out: &mut Vec<u8>) {
 
 fn answer(name: &str, answer: Answer, out: &mut Vec<u8>) {
     let Answer { status, session, lookalike } = answer;
-    let word = match session {
+    let what = match session {
         Set::Nothing => "none",
         Set::Deletion => "deletion",
         Set::Key { .. } => "key",
@@ -201,25 +204,33 @@ fn answer(name: &str, answer: Answer, out: &mut Vec<u8>) {
         Set::Signed { empty: true } => "empty signed",
         Set::OtherShape => "malformed",
     };
-    put(out, format_args!(",\"{name}\":{{\"status\":{status},\"session\":\"{word}\""));
+    object(name, out);
+    out.extend_from_slice(b"\"status\":");
+    put::number(status.into(), out);
+    word("session", Some(what), out);
     if let Set::Key { key, spare, max_age } = session {
-        put(out, format_args!(",\"key\":\"{key:016x}\""));
+        hash("key", key, out);
         if spare {
-            out.extend_from_slice(b",\"spare\":true");
+            flag("spare", out);
         }
         if let Some(age) = max_age {
-            put(out, format_args!(",\"max_age\":{}", age.as_secs()));
+            number("max_age", age.as_secs(), out);
         }
     }
     if lookalike {
-        out.extend_from_slice(b",\"lookalike\":true");
+        flag("lookalike", out);
     }
     out.push(b'}');
 }
 
 /// The number of a decision and its moment.
 fn pair(name: &str, Decided { number, at }: Decided, out: &mut Vec<u8>) {
-    put(out, format_args!(",\"{name}\":[{number},{}]", nanos(at)));
+    put::key(name, out);
+    out.push(b'[');
+    put::number(number, out);
+    out.push(b',');
+    put::number(nanos(at), out);
+    out.push(b']');
 }
 
 /// A moment in nanoseconds since the process began.
@@ -229,80 +240,73 @@ fn nanos(at: Moment) -> u64 {
 
 /// The time in front of every JSON line.
 fn time(unix_ms: u64, out: &mut Vec<u8>) {
-    let Civil { year, month, day, hour, minute, second } = Civil::of(unix_ms / 1_000);
-    let ms = unix_ms % 1_000;
-    put(
-        out,
-        format_args!(
-            "{{\"time\":\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z\""
-        ),
-    );
+    out.extend_from_slice(b"{\"time\":\"");
+    put::time(unix_ms, out);
+    out.push(b'"');
 }
 
-fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
-    // A write into memory does not fail.
-    let _ = out.write_fmt(what);
-}
-
-fn key(name: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(b",\"");
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"\":");
-}
-
-/// A time in milliseconds, to the microsecond.
+/// A time in milliseconds.
 fn millis(name: &str, time: Option<Duration>, out: &mut Vec<u8>) {
-    key(name, out);
-    match time.map(|time| time.as_micros()) {
-        Some(micros) => put(out, format_args!("{}.{:03}", micros / 1_000, micros % 1_000)),
+    put::key(name, out);
+    match time {
+        Some(time) => put::millis(time, out),
         None => out.extend_from_slice(b"null"),
     }
 }
 
-/// A field of a JSON object, behind others.
+/// A whole number.
+fn number(name: &str, value: u64, out: &mut Vec<u8>) {
+    put::key(name, out);
+    put::number(value, out);
+}
+
+/// A hash.
+fn hash(name: &str, value: u64, out: &mut Vec<u8>) {
+    put::key(name, out);
+    out.push(b'"');
+    put::hex::<16>(value, out);
+    out.push(b'"');
+}
+
+fn address(name: &str, address: IpAddr, out: &mut Vec<u8>) {
+    put::key(name, out);
+    out.push(b'"');
+    put::address(address, out);
+    out.push(b'"');
+}
+
+/// A word of our own.
+fn word(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
+    put::key(name, out);
+    match value {
+        Some(value) => {
+            out.push(b'"');
+            out.extend_from_slice(value.as_bytes());
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+/// Whatever a stranger or the operator chose.
 fn text(name: &str, value: Option<&[u8]>, most: usize, out: &mut Vec<u8>) {
-    key(name, out);
-    let Some(value) = value else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    out.push(b'"');
-    for chunk in cut(value, most).utf8_chunks() {
-        let valid = chunk.valid();
-        if valid.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
-            out.extend_from_slice(valid.as_bytes());
-        } else {
-            valid.chars().for_each(|char| escaped(char, out));
-        }
-        if !chunk.invalid().is_empty() {
-            out.extend_from_slice("\u{fffd}".as_bytes());
-        }
-    }
-    out.push(b'"');
-}
-
-/// A character within a JSON string: what drives terminals or turns the direction of writing is
-/// spelled out.
-fn escaped(char: char, out: &mut Vec<u8>) {
-    match char {
-        '"' | '\\' => out.extend_from_slice(&[b'\\', char as u8]),
-        _ if char.is_control()
-            || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') =>
-        {
-            put(out, format_args!("\\u{:04x}", char as u32));
-        }
-        _ => out.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes()),
+    put::key(name, out);
+    match value {
+        Some(value) => put::string(cut(value, most), out),
+        None => out.extend_from_slice(b"null"),
     }
 }
 
-/// As nginx escapes a variable in its log (`ngx_http_log_escape`).
-fn plain(value: &[u8], most: usize, out: &mut Vec<u8>) {
-    for byte in cut(value, most) {
-        match byte {
-            b'"' | b'\\' | 0..=0x1f | 0x7f..=0xff => put(out, format_args!("\\x{byte:02X}")),
-            _ => out.push(*byte),
-        }
-    }
+/// That something is so.
+fn flag(name: &str, out: &mut Vec<u8>) {
+    put::key(name, out);
+    out.extend_from_slice(b"true");
+}
+
+/// The beginning of an object within.
+fn object(name: &str, out: &mut Vec<u8>) {
+    put::key(name, out);
+    out.push(b'{');
 }
 
 fn cut(value: &[u8], most: usize) -> &[u8] {

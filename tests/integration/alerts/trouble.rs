@@ -14,9 +14,10 @@ use super::{SECRET, events, flood, flooded, webhook};
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
+use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::receiver::Receiver;
+use crate::support::sending::at_once;
 use crate::support::tls::Authority;
 
 /// A flood whose alerts meet these behaviours; what came, once there is so much of it.
@@ -53,18 +54,22 @@ fn a_receiver_in_trouble_is_asked_again_and_gets_each_alert() {
 #[test]
 fn a_receiver_that_hangs_or_hangs_up_is_asked_again() {
     let more = "timeout = '200ms'";
-    for behaviour in ["hang", "close", "drip", "endless", "429:1", "408"] {
+    let behaviours = ["hang", "close", "drip", "endless", "429:1", "408"];
+    at_once(behaviours.len(), |number| {
+        let behaviour = behaviours[number];
         let (seen, log) = met(&[behaviour, "200"], more, 2);
         assert_eq!(events(&seen), ["flood-started", "flood-started"], "{behaviour}: {log}");
         let waited = seen[1]["at"].as_f64().expect("a time") - seen[0]["at"].as_f64().expect("one");
         let least = if behaviour == "429:1" { 1.0 } else { 0.25 };
         assert!((least..20.0).contains(&waited), "{behaviour}: {waited}");
-    }
+    });
 }
 
 #[test]
 fn what_is_answered_with_success_or_a_mistake_of_ours_is_not_sent_again() {
-    for behaviour in ["200", "204", "drip-body", "301:http://127.0.0.1:9/", "307:/", "404", "410"] {
+    let behaviours = ["200", "204", "drip-body", "301:http://127.0.0.1:9/", "307:/", "404", "410"];
+    at_once(behaviours.len(), |number| {
+        let behaviour = behaviours[number];
         let (seen, log) = met(&[behaviour], "timeout = '500ms'", 2);
         assert_eq!(events(&seen), ["flood-started", "flood-ended"], "{behaviour}: {log}");
         let complained = log.contains("an alert was not delivered");
@@ -72,7 +77,7 @@ fn what_is_answered_with_success_or_a_mistake_of_ours_is_not_sent_again() {
         assert_eq!(complained, fails, "{behaviour}: {log}");
         let redirects = log.contains("name the address that it redirects to");
         assert_eq!(redirects, behaviour.starts_with('3'), "{log}");
-    }
+    });
 }
 
 /// What is given up is not kept, and does not stand in the way of the next.
@@ -84,7 +89,7 @@ fn nobody_is_asked_for_longer_than_configured() {
 
 #[test]
 fn a_receiver_that_is_down_for_the_whole_flood_learns_of_it_later() {
-    let (folder, address) = (Folder::new("alerts-down"), free_address());
+    let (folder, address) = (Folder::new("alerts-down"), lasting_address());
     let configuration = flooded(&["logout"], &webhook(&folder, address, ""));
     let mut floodwall = Floodwall::start(&folder, "http://127.0.0.1:9", &configuration);
     flood(&floodwall, "logout");

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -172,6 +173,14 @@ impl Floodwall {
             assert!(Instant::now() < deadline, "{count} addresses were not told: {log}");
             std::thread::yield_now();
         }
+    }
+
+    /// Where its admin listener is, of `admin.listen = '127.0.0.1:0'`.
+    pub fn admin(&self) -> SocketAddr {
+        const LISTENS: &str = "\"message\":\"admin listens\",\"address\":\"";
+        let log = self.log();
+        let address = log.rsplit(LISTENS).next().and_then(|rest| rest.split('"').next());
+        address.and_then(|address| address.parse().ok()).expect("it listens before it serves")
     }
 
     /// Where to send a flood, or a user.

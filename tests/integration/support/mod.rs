@@ -3,6 +3,8 @@
 
 pub mod attack;
 pub mod backend;
+pub mod chromium;
+pub mod daemon;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
@@ -12,6 +14,7 @@ pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
+pub mod prometheus;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
 pub mod receiver;

@@ -10,6 +10,7 @@ use floodwall::proxy::core::App;
 use floodwall::proxy::failure::Failure;
 use floodwall::proxy::in_force::InForce;
 use floodwall::proxy::pulses::Pulses;
+use floodwall::proxy::reloads::Reloads;
 use floodwall::proxy::seats::Seats;
 use floodwall::proxy::settings::{Settings, SiteSettings};
 use floodwall::proxy::shield::Shield;
@@ -56,6 +57,7 @@ impl Single {
             admin_token: Arc::default(),
             draining: AtomicBool::new(false),
             pulses,
+            reloads: Reloads::since(clock.unix_ms()),
             meters,
             access: AccessLog::off(),
             alerts: Arc::new(Alerts::new(Arc::new(move || (clock.now(), clock.unix_ms())))),
