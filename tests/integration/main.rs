@@ -41,6 +41,7 @@ mod metrics;
 mod metrics_prometheus;
 mod odds;
 mod page;
+mod page_views;
 mod patch;
 mod probing;
 mod proxy_protocol;

@@ -112,7 +112,7 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"run\":\"");
     put::hex::<8>(trace.run.into(), out);
     out.push(b'"');
-    for mark in &trace.marks {
+    for mark in trace.marks() {
         self::mark(mark, out);
     }
     pair("admitted", trace.admitted, out);
