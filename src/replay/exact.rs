@@ -262,3 +262,7 @@ fn take(runs: &mut Vec<Run>, told: Told, shared: &mut Shared<'_>) {
     };
     runs[index].take(told, shared);
 }
+
+#[cfg(test)]
+#[path = "exact_tests.rs"]
+mod tests;
