@@ -59,7 +59,7 @@ fn the_last_alerts_are_tried_again_too() {
     flood(&floodwall, "logout");
     receiver.await_seen(1);
     assert!(floodwall.stop().success());
-    assert_eq!(receiver.seen().len(), 4);
+    assert_eq!(receiver.await_seen(4).len(), 4);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn alerts_can_be_tried_before_they_are_needed() {
     assert!(said.contains("syslog /nowhere/log: not delivered: No such file"), "{said}");
     let (_, said) = floodwall.tell(&["test-alert"]);
     assert!(said.contains(&format!("{to}not delivered: status 500")), "{said}");
-    let seen = receiver.seen();
+    let seen = receiver.await_seen(2);
     assert_eq!(events(&seen), ["test", "test"]);
     assert_eq!(seen[0]["signed"], true);
     floodwall.configure(&flooded(&[], ""));
@@ -162,7 +162,7 @@ fn alerts_can_be_tried_before_they_are_needed() {
     let output = output.expect("floodwall runs");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("sent from here"), "{output:?}");
-    assert_eq!(events(&receiver.seen()), ["test", "test", "test"]);
+    assert_eq!(events(&receiver.await_seen(3)), ["test", "test", "test"]);
 }
 
 /// The exit code of `floodwall check`, and what it says.
