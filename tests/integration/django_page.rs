@@ -16,6 +16,8 @@ use crate::support::load::flood::{Flood, Scenario};
 use crate::support::load::visit::Visit;
 use crate::support::page::Page;
 
+/// The width of a small phone, in CSS pixels.
+const PHONE: u32 = 360;
 /// What all may create together where `/write/` is: so many at once, and one more each second.
 const BURST: u64 = 20;
 const CONFIGURATION: &str = "[budget.cart]\n\
@@ -121,8 +123,8 @@ fn during(page: &Page) {
     ranges(page);
     themes(page);
     keys(page);
-    page.browser.resize(360, 800, true);
-    await_that("the page is wider than a phone", || page.overflow() <= 0);
+    page.browser.resize(PHONE, 800, true);
+    await_that("the page is wider than a phone", || page.width() <= PHONE.into());
     assert_eq!(page.faults(), Vec::<String>::new());
     page.picture("phone");
     page.browser.resize(1440, 900, false);

@@ -60,10 +60,11 @@ impl Page {
         self.text(&format!("#{table} tbody tr:first-child [data-label='{column}']"))
     }
 
-    /// How far the page is wider than its window.
-    pub fn overflow(&self) -> i64 {
-        let script = "return document.documentElement.scrollWidth - window.innerWidth";
-        self.browser.run(script).as_i64().expect("pixels")
+    /// How wide the page is, in CSS pixels. A window of a phone shows as much as there is, so this
+    /// is not to be compared with the window's own width.
+    pub fn width(&self) -> u64 {
+        let width = self.browser.run("return document.documentElement.scrollWidth");
+        width.as_u64().expect("pixels")
     }
 
     /// What axe-core finds wrong, by rule and place.
