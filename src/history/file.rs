@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::schema::{self, APPLICATION, VERSION, Whose};
 
 /// How long to wait for whoever else reads or writes.
-pub(super) const BUSY: Duration = Duration::from_secs(5);
+pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Where SQLite's header has the application (<https://sqlite.org/fileformat.html>, 1.3).
 const APPLICATION_AT: usize = 68;

@@ -258,8 +258,7 @@ impl Minute {
         after: &Histogram,
     ) {
         let bounds = BOUNDS_US.into_iter().chain([0]);
-        for (upto_us, (before, after)) in bounds.zip(before.counts.iter().zip(&after.counts)) {
-            let count = after.saturating_sub(*before);
+        for (upto_us, count) in bounds.zip(after.since(before).counts) {
             if count > 0 {
                 self.durations.push(DurationCount { site: site.to_owned(), kind, upto_us, count });
             }

@@ -49,8 +49,14 @@ pub struct Route {
     pub would: u64,
     pub created: u64,
     pub uncertain: u64,
-    /// The sum over all minutes of what was certainly kept from the application.
-    pub prevented: u64,
+}
+
+impl Route {
+    /// Requests without a live session that never reached the application, or whose write replaced
+    /// a record: each could have left one. A request is one of these once.
+    pub fn stopped(&self) -> u64 {
+        self.refused + self.recycled + self.answered
+    }
 }
 
 /// Refusals for one reason, or those that there would have been.
@@ -152,7 +158,8 @@ impl Reader {
         match Whose::of(&connection)? {
             Whose::Ours(version) if version > VERSION => Err(ReadError::Newer(version)),
             Whose::Ours(_) => Ok(Self { connection }),
-            Whose::Nobodys | Whose::Others => Err(ReadError::Others),
+            Whose::Nobodys => Err(ReadError::Blank),
+            Whose::Others => Err(ReadError::Others),
         }
     }
 
@@ -218,15 +225,11 @@ impl Reader {
         })
     }
 
-    /// By slot and route. A request whose made-up cookie was removed and that was then refused is one
-    /// request, which the counts do not say: so of each minute the larger number is taken, without
-    /// those of the removed cookies whose requests were challenged, or went on and wrote.
+    /// What happened, by slot and route.
     pub fn routes(&self, span: &Span) -> rusqlite::Result<Vec<Route>> {
         let sums = format!(
             "SELECT slot, s.text, r.text, sum(refused), sum(recycled), sum(answered),
-                sum(removed), sum(challenged), sum(would), sum(created), sum(uncertain),
-                sum(max(refused + recycled + answered,
-                    removed - challenged - created - uncertain))
+                sum(removed), sum(challenged), sum(would), sum(created), sum(uncertain)
              FROM (
                 SELECT minute / ?4 * ?4 AS slot, site, route,
                     total(count) FILTER (WHERE k.text = 'refused') AS refused,
@@ -257,7 +260,6 @@ impl Reader {
                 would: sum(8)?,
                 created: sum(9)?,
                 uncertain: sum(10)?,
-                prevented: sum(11)?,
             })
         })
     }
@@ -424,6 +426,8 @@ fn must_write(error: &rusqlite::Error) -> bool {
 pub enum ReadError {
     /// There is none.
     Missing,
+    /// It is just being begun.
+    Blank,
     /// The file is something else.
     Others,
     /// A later program wrote it: its version.
@@ -436,7 +440,7 @@ impl ReadError {
     /// What to do about it.
     pub fn remedy(&self) -> &'static str {
         match self {
-            Self::Missing => {
+            Self::Missing | Self::Blank => {
                 "Floodwall writes it while it runs, a minute after its start at the latest; \
                  --config or --file says where it is"
             }
@@ -461,6 +465,7 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Missing => f.write_str("there is no such file"),
+            Self::Blank => f.write_str("there is nothing in it yet"),
             Self::Others => f.write_str("it is no history of Floodwall"),
             Self::Newer(version) => write!(
                 f,
@@ -477,7 +482,7 @@ impl std::error::Error for ReadError {
         match self {
             Self::File(error) => Some(error),
             Self::Sql(error) => Some(error),
-            Self::Missing | Self::Others | Self::Newer(_) => None,
+            Self::Missing | Self::Blank | Self::Others | Self::Newer(_) => None,
         }
     }
 }

@@ -41,6 +41,7 @@ pub(super) struct Writer {
     failed_in_a_row: u32,
     told: bool,
     forgot_unix: Option<u64>,
+    ends: bool,
 }
 
 impl Writer {
@@ -61,6 +62,7 @@ impl Writer {
             failed_in_a_row: 0,
             told: false,
             forgot_unix: None,
+            ends: false,
         }
     }
 
@@ -71,28 +73,45 @@ impl Writer {
         self.write(unix_ms / 1_000, false);
         loop {
             let rest_of_minute = Duration::from_millis(60_000 - unix_ms % 60_000);
-            match orders.recv_timeout(rest_of_minute.min(LOOK)) {
+            let told = match orders.recv_timeout(rest_of_minute.min(LOOK)) {
                 Err(RecvTimeoutError::Timeout) => {
                     let snapshot = look();
                     unix_ms = snapshot.unix_ms;
                     self.look(&snapshot);
-                }
-                Ok(Order::Keep(keep)) => {
-                    unix_ms = look().unix_ms;
-                    self.settings.keep = keep;
-                    self.forgot_unix = None;
-                    self.write(unix_ms / 1_000, false);
-                }
-                Ok(Order::Note(snapshot)) => {
-                    self.note(&snapshot);
-                    self.write(snapshot.unix_ms / 1_000, false);
-                }
-                Ok(Order::End(snapshot)) => {
-                    self.note(&snapshot);
-                    self.write(snapshot.unix_ms / 1_000, true);
-                    return;
+                    continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
+                Ok(order) => order,
+            };
+            // What has been told since is written with it: a disk may be slower than whoever tells.
+            for order in std::iter::once(told).chain(orders.try_iter()) {
+                unix_ms = self.obey(order).unwrap_or(unix_ms);
+            }
+            self.write(unix_ms / 1_000, self.ends);
+            if self.ends {
+                return;
+            }
+        }
+    }
+
+    /// Takes down what it is told, and when that was, in milliseconds since 1970.
+    fn obey(&mut self, order: Order) -> Option<u64> {
+        match order {
+            Order::Keep(keep) => {
+                if keep < self.settings.keep {
+                    self.forgot_unix = None;
+                }
+                self.settings.keep = keep;
+                None
+            }
+            Order::Note(snapshot) => {
+                self.note(&snapshot);
+                Some(snapshot.unix_ms)
+            }
+            Order::End(snapshot) => {
+                self.ends = true;
+                self.note(&snapshot);
+                Some(snapshot.unix_ms)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Whatever a guard is asked and told, in whatever order: the log of it, replayed, says the same.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ struct Line {
 }
 
 impl Played {
-    fn new(seed: u64, policy: Policy, file: &PathBuf) -> Self {
+    fn new(seed: u64, policy: Policy, file: &Path) -> Self {
         let log = AccessLog::off();
         log.put(Logged::Json, Some(file)).expect("a log");
         let start = Mark { policy: policy.digest(), what: Marked::Start { blank: Some(START) } };
@@ -299,12 +299,12 @@ impl Played {
     }
 }
 
-fn exactness(policy: &Policy, file: &PathBuf) -> Report {
+fn exactness(policy: &Policy, file: &Path) -> Report {
     let config = Config::parse("test", b"", Overrides::default()).expect("the defaults");
     let mut setting = Setting::new(&config, &config.sites()[0]);
     setting.policy = policy.clone();
     setting.assume = Assume::Rules;
-    crate::replay::replay(&setting, std::slice::from_ref(file), &mut |_| ()).expect("it is read")
+    crate::replay::replay(&setting, &[file.to_owned()], &mut |_| ()).expect("it is read")
 }
 
 fn policies() -> Vec<Policy> {

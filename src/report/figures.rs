@@ -1,7 +1,6 @@
 //! Numbers, times and spans as people read them, and quantiles of what is known by buckets.
 
-use std::collections::BTreeMap;
-
+use crate::telemetry::meter::{BOUNDS_US, Histogram};
 use crate::telemetry::warmth::Civil;
 
 const MONTHS: [&str; 12] =
@@ -138,44 +137,29 @@ fn microseconds(us: u64) -> String {
     }
 }
 
-/// How often something took how long: counts by the upper bounds of their buckets in microseconds; 0
-/// stands for what is above all of them.
+/// How often something took how long.
 #[derive(Clone, Debug, Default)]
-pub struct Buckets(BTreeMap<u64, u64>);
+pub struct Buckets(Histogram);
 
 impl Buckets {
+    /// So many took so long at most, in microseconds; 0 stands for what is above all bounds. Bounds
+    /// of another version are taken as the next that there is.
     pub fn add(&mut self, upto_us: u64, count: u64) {
         let bound = if upto_us == 0 { u64::MAX } else { upto_us };
-        *self.0.entry(bound).or_default() += count;
+        self.0.counts[BOUNDS_US.partition_point(|known| *known < bound)] += count;
     }
 
     pub fn count(&self) -> u64 {
-        self.0.values().sum()
+        self.0.count()
     }
 
-    /// The time that so large a part took at most; `None` of nothing. Within a bucket all times are
-    /// taken to be equally likely, as Prometheus's `histogram_quantile` does.
+    /// The time that so large a part took at most; `None` of nothing.
     pub fn quantile(&self, part: f64) -> Option<Time> {
-        use crate::telemetry::meter::BOUNDS_US;
-        let all = self.count();
-        if all == 0 {
-            return None;
-        }
-        let wanted = part * all as f64;
-        let mut below = 0;
-        for (bound, count) in &self.0 {
-            if (below + count) as f64 >= wanted {
-                let lower = BOUNDS_US.iter().rev().find(|lower| **lower < *bound);
-                let lower = lower.copied().unwrap_or(0);
-                if *bound == u64::MAX {
-                    return Some(Time::Above(lower));
-                }
-                let into = (wanted - below as f64) / *count as f64;
-                return Some(Time::About(lower + ((bound - lower) as f64 * into) as u64));
-            }
-            below += count;
-        }
-        None
+        let us = self.0.quantile_us(part)? as u64;
+        let [.., above] = self.0.counts;
+        let told_apart = (self.count() - above) as f64;
+        let is_above = part * self.count() as f64 > told_apart;
+        Some(if is_above { Time::Above(us) } else { Time::About(us) })
     }
 }
 

@@ -51,11 +51,13 @@ pub fn html(report: &Report) -> String {
             escape(&words::coverage(report))
         ),
     );
-    let open = report.observes() && report.all.prevented == 0;
+    let open = report.observes() && report.all.stopped() == 0;
     let class = if open { "verdict open" } else { "verdict" };
     put(&mut out, format_args!("<p class=\"{class}\">{}</p>\n", escape(&words::verdict(report))));
     if !report.is_empty() {
-        put(&mut out, format_args!("<p>{}</p>\n", escape(&words::honest(report))));
+        for told in words::besides(report).into_iter().chain([words::honest(report)]) {
+            put(&mut out, format_args!("<p>{}</p>\n", escape(&told)));
+        }
         cards(&mut out, report);
         plots(&mut out, report);
         floods(&mut out, report);
@@ -103,15 +105,17 @@ fn cards(out: &mut String, report: &Report) {
         );
     };
     let all = &report.all;
-    let uncertain = match all.uncertain {
-        0 => "as the answers prove".to_owned(),
-        count => format!("and up to {} more", grouped(count)),
+    let uncertain = match (all.uncertain, report.spares) {
+        (0, 0) => "as the answers prove".to_owned(),
+        (0, spares) => format!("and {} kept as spares", grouped(spares)),
+        (count, spares) => format!("up to {} more, {} spares", grouped(count), grouped(spares)),
     };
     if all.would > 0 {
         let figure = grouped(all.would);
         card("Only observed", "bad", &figure, "requests that would have been stopped");
     }
-    card("Records prevented", "good", &grouped(all.prevented), "at least");
+    let note = "one for each request that was stopped";
+    card("Records prevented", "good", &grouped(report.prevented()), note);
     card("Records written", "", &grouped(all.created), &uncertain);
     let flooded: u64 = report.floods.iter().map(|flood| flood.last - flood.began).sum();
     let note = match report.floods.len() {
@@ -196,14 +200,14 @@ fn plots(out: &mut String, report: &Report) {
     let shape = Shape::Stacked;
     out.push_str(&plot("requests", "Requests", told, shape, drawn, short, true).html());
     let told = format!(
-        "By how many the session store would have grown without Floodwall, per {each}: {} were \
+        "By how many the session store could have grown without Floodwall, per {each}: {} were \
          prevented, {} written.",
-        grouped(all.prevented),
+        grouped(report.prevented()),
         grouped(all.created)
     );
     let drawn = vec![
         series("written", "written", &|slot| Some(slot.created as f64)),
-        series("prevented", "prevented", &|slot| Some(slot.prevented as f64)),
+        series("prevented", "prevented", &|slot| Some(slot.stopped as f64)),
     ];
     if drawn.iter().any(is_there) {
         out.push_str(&plot("records", "Records", told, shape, drawn, short, true).html());
@@ -268,16 +272,15 @@ fn below(report: &Report) -> Vec<(f64, String)> {
 /// The same for whoever does not look at plots.
 fn numbers(out: &mut String, report: &Report) {
     out.push_str("<details><summary>The same as numbers</summary>\n");
-    let heads =
-        ["From", "Requests", "Prevented", "Written", "Uncertain", "Known: 99 of 100 within"];
+    let heads = ["From", "Requests", "Stopped", "Written", "Uncertain", "Known: 99 of 100 within"];
     table(out, "Of each part of the time in which something happened", &heads, 1, |row| {
         for slot in &report.slots {
             let requests: u64 = slot.verdicts.values().sum();
-            if requests + slot.prevented + slot.created + slot.uncertain > 0 {
+            if requests + slot.stopped + slot.created + slot.uncertain > 0 {
                 row(&[
                     minute(slot.at),
                     grouped(requests),
-                    grouped(slot.prevented),
+                    grouped(slot.stopped),
                     grouped(slot.created),
                     grouped(slot.uncertain),
                     slot.times.quantile(0.99).map_or("-".to_owned(), Time::words),
@@ -350,7 +353,7 @@ fn routes(out: &mut String, report: &Report) {
     heading(out, "On which routes");
     let heads = [
         "Route",
-        "Prevented",
+        "Stopped",
         "Refused",
         "Recycled",
         "Answered",
@@ -363,7 +366,7 @@ fn routes(out: &mut String, report: &Report) {
         for route in &report.routes {
             row(&[
                 of_site(report, &route.site, &route.route),
-                grouped(route.prevented),
+                grouped(route.stopped()),
                 grouped(route.refused),
                 grouped(route.recycled),
                 grouped(route.answered),

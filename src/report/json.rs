@@ -30,7 +30,11 @@ pub fn json(report: &Report) -> Value {
         "verdict": words::verdict(report),
         "requests": report.exchanges,
         "requests_by_verdict": verdicts,
-        "records": records(&report.all),
+        "records_prevented": report.prevented(),
+        "records_written": report.all.created,
+        "records_uncertain": report.all.uncertain,
+        "records_spare": report.spares,
+        "counts": counts(&report.all),
         "refused_by": refused,
         "would_refuse_by": would_refuse,
         "known_sessions": {
@@ -47,7 +51,7 @@ pub fn json(report: &Report) -> Value {
         "routes": report.routes.iter().map(|route| json!({
             "site": route.site,
             "route": route.route,
-            "records": records(route),
+            "counts": counts(route),
         })).collect::<Vec<_>>(),
         "tables": report.fills.iter().map(|fill| json!({
             "site": fill.site,
@@ -60,15 +64,15 @@ pub fn json(report: &Report) -> Value {
     })
 }
 
-fn records(route: &Route) -> Value {
+fn counts(route: &Route) -> Value {
     json!({
-        "prevented_at_least": route.prevented,
+        "stopped": route.stopped(),
         "refused": route.refused,
         "recycled": route.recycled,
         "answered": route.answered,
         "cookies_removed": route.removed,
         "challenged": route.challenged,
-        "would_prevent": route.would,
+        "would_stop": route.would,
         "written": route.created,
         "uncertain": route.uncertain,
     })
@@ -120,10 +124,10 @@ fn slot(slot: &Slot) -> Value {
     json!({
         "at": rfc3339(slot.at),
         "requests_by_verdict": slot.verdicts,
-        "prevented_at_least": slot.prevented,
+        "stopped": slot.stopped,
         "written": slot.created,
         "uncertain": slot.uncertain,
-        "would_prevent": slot.would,
+        "would_stop": slot.would,
         "known_failed": slot.failed,
         "known_median_ms": slot.times.quantile(0.5).map(Time::ms),
         "known_p99_ms": slot.times.quantile(0.99).map(Time::ms),

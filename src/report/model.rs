@@ -45,7 +45,9 @@ pub struct Report {
     pub verdicts: Vec<(String, u64)>,
     /// Over all routes.
     pub all: Route,
-    /// Each route of each site where anything but plain answers happened, most prevented first.
+    /// Records that are kept as spares, at most.
+    pub spares: u64,
+    /// Each route of each site where anything but plain answers happened, most stopped first.
     pub routes: Vec<Route>,
     pub reasons: Vec<Reason>,
     pub known: KnownSessions,
@@ -102,7 +104,8 @@ pub struct Slot {
     pub at: u64,
     /// By verdict.
     pub verdicts: BTreeMap<String, u64>,
-    pub prevented: u64,
+    /// Requests that were stopped.
+    pub stopped: u64,
     pub created: u64,
     pub uncertain: u64,
     /// Requests that there would have been no answer to, had it not only observed.
@@ -132,6 +135,7 @@ impl Report {
             exchanges: 0,
             verdicts: Vec::new(),
             all: Route::default(),
+            spares: 0,
             routes: Vec::new(),
             reasons: reader.reasons(&span)?,
             known: KnownSessions::default(),
@@ -148,6 +152,8 @@ impl Report {
         report.add_routes(reader, &span, &mut slots)?;
         report.add_known(reader, &span, &mut slots)?;
         report.slots = slots.into_values().collect();
+        let spares = report.fills.iter().filter(|fill| fill.what == "spares");
+        report.spares = spares.map(|fill| fill.most).sum();
         report.clients = clients(&report.floods);
         Ok(report)
     }
@@ -160,6 +166,12 @@ impl Report {
     /// Whether something would have been done, and was only observed.
     pub fn observes(&self) -> bool {
         self.all.would > 0
+    }
+
+    /// Records that were prevented: one for each request that was stopped, but for those that became
+    /// spares.
+    pub fn prevented(&self) -> u64 {
+        self.all.stopped().saturating_sub(self.spares)
     }
 
     /// The numbers of a verdict.
@@ -199,7 +211,7 @@ impl Report {
         for row in reader.routes(span)? {
             add(&mut self.all, &row);
             if let Some(slot) = slots.get_mut(&row.slot) {
-                slot.prevented += row.prevented;
+                slot.stopped += row.stopped();
                 slot.created += row.created;
                 slot.uncertain += row.uncertain;
                 slot.would += row.would;
@@ -210,10 +222,11 @@ impl Report {
             add(sum, &row);
         }
         let is_worth_telling = |route: &Route| {
-            route.prevented + route.would + route.challenged + route.created + route.uncertain > 0
+            route.stopped() + route.would + route.challenged + route.created > 0
+                || route.removed + route.uncertain > 0
         };
         self.routes = routes.into_values().filter(is_worth_telling).collect();
-        self.routes.sort_by_key(|route| std::cmp::Reverse((route.prevented, route.created)));
+        self.routes.sort_by_key(|route| std::cmp::Reverse((route.stopped(), route.created)));
         Ok(())
     }
 
@@ -272,7 +285,6 @@ fn add(sum: &mut Route, row: &Route) {
     sum.would += row.would;
     sum.created += row.created;
     sum.uncertain += row.uncertain;
-    sum.prevented += row.prevented;
 }
 
 fn clients(floods: &[Flood]) -> Vec<Client> {

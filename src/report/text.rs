@@ -28,17 +28,20 @@ pub fn text(report: &Report) -> String {
     if report.is_empty() {
         return out;
     }
+    if let Some(besides) = words::besides(report) {
+        wrapped(&mut out, &besides, "");
+    }
     wrapped(&mut out, &words::honest(report), "");
     figures(&mut out, report);
     over_time(&mut out, report);
     floods(&mut out, report);
     routes(&mut out, report);
     if !report.clients.is_empty() {
-        heading(&mut out, "From where: top clients of all floods");
+        heading(&mut out, "From where: top clients of all floods, with so many events at least");
         for client in &report.clients {
             let (prefix, floods) = (&client.prefix, counted(client.floods, "flood", "floods"));
             let events = grouped(client.at_least);
-            put(&mut out, format_args!("  {prefix:<42} {events:>12} events or more, {floods}"));
+            put(&mut out, format_args!("  {prefix:<43} {events:>12} events, {floods}"));
         }
     }
     if !report.fills.is_empty() {
@@ -51,10 +54,10 @@ pub fn text(report: &Report) -> String {
         }
     }
     out.push('\n');
-    let note = "Prevented: requests without a live session that were refused, recycled or answered, \
-                each of which could have left a record; a request counts once, and one that was \
-                challenged does not. Written: what the application's answers prove. --format html \
-                has the definitions in full.";
+    let note = "Stopped: requests without a live session that were refused, recycled or answered, each \
+                of which could have left a record. Prevented: the same without those that became \
+                spares. Written: what the application's answers prove. Who was challenged may have \
+                come back. --format html has the definitions in full.";
     wrapped(&mut out, note, "");
     out
 }
@@ -66,17 +69,18 @@ fn figures(out: &mut String, report: &Report) {
         put(out, format_args!("  {name:<26} {:>14}  {note}", grouped(count)));
     };
     row("requests", report.exchanges, "");
-    row("records prevented", all.prevented, "at least");
+    row("records prevented", report.prevented(), "one for each request stopped");
     row("  refused", all.refused, "");
     row("  recycled", all.recycled, "");
     row("  answered", all.answered, "");
-    row("made-up cookies removed", all.removed, "from requests that may be above");
-    row("challenged", all.challenged, "not counted as prevented");
+    row("made-up cookies removed", all.removed, "from requests");
+    row("challenged", all.challenged, "not prevented, for all we know");
     if all.would > 0 {
-        row("would have been prevented", all.would, "but were only observed");
+        row("would have been stopped", all.would, "but were only observed");
     }
     row("records written", all.created, "");
-    row("uncertain", all.uncertain, "at most so many records more");
+    row("uncertain", all.uncertain, "so many records more at most");
+    row("kept as spares", report.spares, "used again for each logout");
     for reason in report.reasons.iter().filter(|reason| reason.kind == "refused") {
         row(&format!("refused: {}", reason.reason), reason.count, "");
     }
@@ -104,24 +108,24 @@ fn over_time(out: &mut String, report: &Report) {
             let sum = |of: fn(&super::model::Slot) -> u64| slots.iter().map(of).sum::<u64>();
             let requests = sum(|slot| slot.verdicts.values().sum());
             let at = slots.first().map_or(0, |slot| slot.at);
-            (at, requests, sum(|slot| slot.prevented), sum(|slot| slot.created))
+            (at, requests, sum(|slot| slot.stopped), sum(|slot| slot.created))
         })
         .collect();
     let most = lines.iter().map(|line| line.2 + line.3).max().unwrap_or(0);
     if most == 0 {
         return;
     }
-    heading(out, &format!("Each {}: # prevented, + written", span(report.step * group as u64)));
-    for (at, requests, prevented, written) in lines {
-        if requests + prevented + written == 0 {
+    heading(out, &format!("Each {}: # stopped, + written", span(report.step * group as u64)));
+    for (at, requests, stopped, written) in lines {
+        if requests + stopped + written == 0 {
             continue;
         }
         let columns = |count: u64| {
             let columns = (count as f64 * COLUMNS as f64 / most as f64).round() as usize;
             if count > 0 { columns.max(1) } else { 0 }
         };
-        let bar = ["#".repeat(columns(prevented)), "+".repeat(columns(written))].concat();
-        let number = grouped(prevented);
+        let bar = ["#".repeat(columns(stopped)), "+".repeat(columns(written))].concat();
+        let number = grouped(stopped);
         put(out, format_args!("  {} {number:>11} {bar}", minute(at)));
     }
 }
@@ -181,15 +185,15 @@ fn routes(out: &mut String, report: &Report) {
     if report.routes.is_empty() {
         return;
     }
-    heading(out, "Routes                       prevented  challenged   written  uncertain");
+    heading(out, "Routes                         stopped  challenged   written  uncertain");
     for route in &report.routes {
         let name = of_site(report, &route.site, &route.route);
-        let [prevented, challenged, written, uncertain] =
-            [route.prevented, route.challenged, route.created, route.uncertain].map(grouped);
+        let [stopped, challenged, written, uncertain] =
+            [route.stopped(), route.challenged, route.created, route.uncertain].map(grouped);
         put(
             out,
             format_args!(
-                "  {name:<22} {prevented:>14} {challenged:>11} {written:>9} {uncertain:>10}"
+                "  {name:<22} {stopped:>14} {challenged:>11} {written:>9} {uncertain:>10}"
             ),
         );
     }

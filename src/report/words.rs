@@ -5,19 +5,30 @@ use super::model::{Quality, Report};
 use crate::history::read::Flood;
 
 /// What its numbers mean, and what they do not: a term and its definition.
-pub(super) const DEFINITIONS: [(&str, &str); 9] = [
+pub(super) const DEFINITIONS: [(&str, &str); 11] = [
     (
         "Records prevented",
-        "Requests without a live session that were refused, recycled or answered by Floodwall. \
-         Unprotected, each could have left one record in the session store. Where more made-up \
-         session cookies were removed from requests than that, those are counted instead, without \
-         those whose requests were challenged or left a record; so a request counts once. A client \
-         that was challenged may have come back, and does not count.",
+        "One for each request that was stopped: a request without a live session that Floodwall \
+         refused, recycled or answered itself. Unprotected, it could have left a record in the \
+         session store. The records that are kept as spares are taken off. A client that was \
+         challenged may have come back, and does not count.",
     ),
     (
         "Records written",
         "Records that reached the session store for requests without a live session: the \
-         application's answers prove them. They were paid for by a budget, or are among the spares.",
+         application's answers prove them, and a budget paid for them.",
+    ),
+    (
+        "Spares",
+        "Empty records that Floodwall had the application make once, and uses again for every \
+         anonymous logout. There is a fixed number of them at most.",
+    ),
+    (
+        "Made-up cookies removed",
+        "Session cookies that stand for no live session, taken out of requests. On Django before \
+         1.4.21, 1.7.9 and 1.8.3 (CVE-2015-5143) a page that reads its session would have left a \
+         record for each. They are not among the records prevented, unless their request was \
+         stopped as well.",
     ),
     (
         "Uncertain",
@@ -79,39 +90,58 @@ pub(super) fn verdict(report: &Report) -> String {
         return nothing(report);
     }
     let all = &report.all;
-    let written = match (all.created, all.uncertain) {
-        (0, 0) => "none was written".to_owned(),
-        (created, 0) => format!("{} written", were(created)),
-        (created, uncertain) => {
-            format!("{} written, and up to {} more", were(created), grouped(uncertain))
-        }
+    let prevented = report.prevented();
+    let mut written = match all.created {
+        1 => "1 was written".to_owned(),
+        created => format!("{} were written", grouped(created)),
     };
+    if all.uncertain > 0 {
+        written += &format!(", and up to {} more", grouped(all.uncertain));
+    }
+    match report.spares {
+        0 => {}
+        1 => written += ", and 1 is kept as a spare",
+        spares => written += &format!(", and {} are kept as spares", grouped(spares)),
+    }
     let floods = match &*report.floods {
         [] => "There was no flood.".to_owned(),
-        [flood] => format!("One flood, of {}.", long_span(flood.last - flood.began)),
+        [flood] => format!("There was one flood, of {}.", long_span(flood.last - flood.began)),
         floods => {
             let longest = floods.iter().map(|flood| flood.last - flood.began).max();
             let longest = long_span(longest.unwrap_or_default());
-            format!("{} floods, the longest of {longest}.", grouped(floods.len() as u64))
+            format!("There were {} floods, the longest of {longest}.", grouped(floods.len() as u64))
         }
     };
-    if report.observes() && all.prevented == 0 {
+    if report.observes() && all.stopped() == 0 {
         return format!(
-            "Floodwall only observed: {} would have been refused or absorbed, and the session store \
-             was not protected; {written}. {floods}",
+            "Floodwall only observed: it would have stopped {}, and the session store was not \
+             protected. Of records, {written}. {floods}",
             counted(all.would, "request", "requests")
         );
     }
-    if all.prevented == 0 {
-        return format!("{floods} Nothing had to be kept out of the session store; {written}.");
+    if prevented == 0 {
+        return format!(
+            "{floods} Nothing had to be kept out of the session store. Of records, {written}."
+        );
     }
-    let kept = all.prevented + all.created;
+    let without = prevented + all.created + report.spares;
     format!(
-        "Floodwall kept at least {} out of the session store; {written}. That is {} of what there would have \
-         been. {floods}",
-        counted(all.prevented, "record", "records"),
-        percent(all.prevented, kept)
+        "Floodwall kept {} out of the session store, one for each request that it stopped: {} of what \
+         there could have been; {written}. {floods}",
+        counted(prevented, "record", "records"),
+        percent(prevented, without)
     )
+}
+
+/// What else was done, where something was.
+pub(super) fn besides(report: &Report) -> Option<String> {
+    let removed = counted(report.all.removed, "request", "requests");
+    (report.all.removed > 0).then(|| {
+        format!(
+            "A made-up session cookie was removed from {removed}; where Django has CVE-2015-5143 each \
+             could have left a record."
+        )
+    })
 }
 
 fn nothing(report: &Report) -> String {
@@ -127,14 +157,6 @@ fn nothing(report: &Report) -> String {
             friendly(first),
             friendly(last)
         ),
-    }
-}
-
-fn were(count: u64) -> String {
-    match count {
-        0 => "none was certainly".to_owned(),
-        1 => "1 was".to_owned(),
-        _ => format!("{} were", grouped(count)),
     }
 }
 
