@@ -7,6 +7,9 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use floodwall::config::{Config, Overrides};
@@ -21,6 +24,8 @@ use floodwall::guard::moment::Moment;
 use floodwall::guard::path;
 use floodwall::guard::policy::Terms;
 use floodwall::guard::set_cookie::Evidence;
+use floodwall::telemetry::access::trace::{Mark, Marked};
+use floodwall::telemetry::access::{AccessLog, Format};
 
 const ROUNDS: u32 = 200_000;
 const NOW: Moment = Moment::from_nanos(1 << 59);
@@ -44,6 +49,35 @@ fn main() {
     measure("refused, same client", |_| exchange(&guard, "/cart/add/", "", 4, None, NOW));
     measure("no session, a new client each time", |round| {
         exchange(&guard, "/page/", "", 1000 + round, None, NOW)
+    });
+    numbered(&guard);
+}
+
+/// What it costs that decisions are numbered for the JSON access log: their locks, also where two
+/// cores decide at once.
+fn numbered(guard: &Guard) {
+    let log = AccessLog::off();
+    let start = Mark { policy: 0, what: Marked::Start { blank: None } };
+    let order = log.order(start);
+    let decide = |client: u32| {
+        // Admission and settlement have a turn each: here the first is held for both.
+        let (first, exchanged) = (order.turn(), exchange(guard, "/page/", "", client, None, NOW));
+        black_box(first.map(|turn| turn.made(NOW)));
+        black_box(order.turn().map(|turn| turn.made(NOW)));
+        exchanged
+    };
+    measure("no session, page, not logged", |_| decide(5));
+    log.put(Format::Json, Some(Path::new("/dev/null"))).expect("it can be written");
+    measure("no session, page, numbered", |_| decide(5));
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                decide(6);
+            }
+        });
+        measure("the same beside another core", |_| decide(5));
+        stop.store(true, Ordering::Relaxed);
     });
 }
 

@@ -7,9 +7,9 @@
 //! I/O, writes no log and takes the time as an argument.
 //!
 //! The arrows between the modules: `main → config, proxy, admin, report, telemetry → guard`, `proxy →
-//! admin → telemetry`, and `proxy, report → history → telemetry`; beside the proxy, `main → probe →
-//! config, telemetry, guard`. Nothing leaves `guard`. `tests/arrows.rs` reads the `use` lines and fails
-//! on a wrong arrow.
+//! admin → telemetry`, and `proxy, report → history → telemetry`; beside the proxy, `main → probe,
+//! replay → config, telemetry, guard`. Nothing leaves `guard`. `tests/arrows.rs` reads the `use` lines
+//! and fails on a wrong arrow.
 
 pub mod admin;
 pub mod config;
@@ -17,5 +17,6 @@ pub mod guard;
 pub mod history;
 pub mod probe;
 pub mod proxy;
+pub mod replay;
 pub mod report;
 pub mod telemetry;

@@ -26,6 +26,7 @@ use crate::guard::policy::Mode;
 use crate::guard::route::StandingWord;
 use crate::guard::status::{Fill, Status};
 use crate::telemetry::access::Verdict;
+use crate::telemetry::alerts::Counts;
 use crate::telemetry::flood::{FloodRecord, FloodTotals};
 use crate::telemetry::meter::StatusClass;
 use crate::telemetry::sketch::ClientCount;
@@ -134,6 +135,14 @@ fn of_program(snapshot: &Snapshot, ready: bool, page: &mut Page<'_, '_>) -> fmt:
     page.gauge(&of::TUNNELS, snapshot.tunnels.used)?;
     page.gauge(&of::TUNNELS_CAPACITY, snapshot.tunnels.capacity)?;
     page.counter(&of::LINES_DROPPED, snapshot.lines_dropped)?;
+    page.counter(&of::SAMPLE_DROPPED, snapshot.refusals_dropped)?;
+    of_alerts(&snapshot.alerts, page)?;
+    if let Some(history) = &snapshot.history {
+        page.counter(&of::HISTORY_TALLIES, history.minutes)?;
+        page.counter(&of::HISTORY_LOST, history.minutes_lost)?;
+        page.counter(&of::HISTORY_FAILURES, history.failures)?;
+        page.gauge(&of::HISTORY_WRITTEN, history.last_unix.unwrap_or(0))?;
+    }
     let reloads = &snapshot.reloads;
     page.counters(&of::RELOADS, [(["success"], reloads.succeeded), (["failure"], reloads.failed)])?;
     page.gauge(&of::RELOAD_SUCCEEDED, flag(reloads.last_succeeded))?;
@@ -152,6 +161,22 @@ fn of_program(snapshot: &Snapshot, ready: bool, page: &mut Page<'_, '_>) -> fmt:
         ([class.word()], standings().flat_map(|(_, standing)| of(standing)).sum())
     };
     page.counters(&of::WITHOUT_SITE, StatusClass::ALL.map(nowhere))
+}
+
+fn of_alerts(alerts: &[Counts], page: &mut Page<'_, '_>) -> fmt::Result {
+    let outcomes = alerts.iter().flat_map(|counts| {
+        let to = counts.destination.word();
+        [
+            ([to, "delivered"], counts.delivered),
+            ([to, "given-up"], counts.given_up),
+            ([to, "dropped"], counts.dropped),
+        ]
+    });
+    page.counters(&of::ALERTS, outcomes)?;
+    let failed = alerts.iter().map(|counts| ([counts.destination.word()], counts.failed));
+    page.counters(&of::ALERT_FAILURES, failed)?;
+    let waiting = alerts.iter().map(|counts| ([counts.destination.word()], counts.waiting));
+    page.gauges(&of::ALERTS_WAITING, waiting)
 }
 
 fn of_exchanges(sites: &[Site<'_>], page: &mut Page<'_, '_>) -> fmt::Result {
@@ -191,6 +216,9 @@ fn of_rules(sites: &[Site<'_>], page: &mut Page<'_, '_>) -> fmt::Result {
     let writes = Write::ALL.into_iter().filter(|write| *write != Write::None);
     let writes: Vec<_> = writes.map(|write| (write.word(), Event::Wrote(write))).collect();
     page.counters(&of::WRITES, sites.iter().flat_map(|site| site.by_rule(&writes)))?;
+    page.counters(&of::PREVENTED, sites.iter().map(|site| ([site.name], site.is.prevented)))?;
+    let would = sites.iter().map(|site| ([site.name], site.is.would_prevent));
+    page.counters(&of::WOULD_PREVENT, would)?;
     let refused = Refusal::ALL.map(|why| (why.word(), Event::Refused(why)));
     page.counters(&of::REFUSED, sites.iter().flat_map(|site| site.by_rule(&refused)))?;
     let would = Refusal::ALL.map(|why| (why.word(), Event::WouldRefuse(why)));

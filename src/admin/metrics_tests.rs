@@ -10,6 +10,7 @@ use crate::guard::learned::Classes;
 use crate::guard::moment::Moment;
 use crate::telemetry::Telemetry;
 use crate::telemetry::flood::FloodSettings;
+use crate::telemetry::kept::Kept;
 use crate::telemetry::meter::{BOUNDS_US, Measured};
 use crate::telemetry::snapshot::Reloaded;
 
@@ -85,6 +86,7 @@ pub(in crate::admin) fn snapshot(sites: &[SiteSnapshot]) -> Arc<Snapshot> {
     let fill = Fill { used: 1, capacity: 2 };
     Arc::new(Snapshot {
         cores: 2,
+        history: Some(Kept::default()),
         connections: fill,
         tunnels: fill,
         reloads: Reloaded {

@@ -133,3 +133,6 @@ pub fn token(file: Option<&Path>) -> Result<Option<Arc<Token>>, TokenError> {
     };
     file.map(read).transpose()
 }
+
+#[cfg(test)]
+mod tests;

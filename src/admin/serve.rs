@@ -26,7 +26,7 @@ use super::metrics::negotiation::{Format, takes_gzip};
 use super::page::Events;
 use super::patience::Patient;
 use super::visits::{Farewell, Visit};
-use super::{Admin, Readiness, metrics};
+use super::{Admin, REST, Readiness, metrics};
 use crate::telemetry::status;
 
 /// How long a request's head may take, and how long a connection may be idle.
@@ -126,11 +126,14 @@ impl Admin {
         }
     }
 
-    /// Looks at the process once a second, for ever: the page has a past when it is opened.
+    /// Looks at the process once a second, for ever: the page has a past when it is opened. Where
+    /// that takes long it is done less often. What is asked for is looked at anew.
     pub async fn look(self: Arc<Self>) {
         loop {
-            self.page.take(self.snapshot());
-            tokio::time::sleep(LOOK_SPAN).await;
+            let began = self.source.now();
+            self.page.take(Arc::new(self.source.snapshot()));
+            let took = self.source.now().since(began);
+            tokio::time::sleep(LOOK_SPAN.max(took * REST)).await;
         }
     }
 

@@ -1,5 +1,7 @@
 //! What the command line may say. The comments of these types are the help texts.
 
+mod probe;
+
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -7,10 +9,11 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use floodwall::config::{self, Authority, Config, Overrides, Upstream};
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue};
+use floodwall::config::{self, Config, Overrides, Upstream};
+use floodwall::replay::assume::Assume;
+use floodwall::replay::lines::Format;
 
+pub use self::probe::{Probe, Site};
 use super::Trouble;
 use super::when::When;
 
@@ -164,6 +167,21 @@ Exit codes:
 
 Try: floodwall report --config floodwall.toml --since 7d --format html --output report.html")]
     Report(Reported),
+    /// Say what a configuration would have done to the requests of access logs
+    ///
+    /// Reads the common and combined formats of Apache and nginx with what servers put around them,
+    /// JSON, and Floodwall's own JSON; packed by gzip or not; several logs with the oldest first.
+    /// Logs of others hold no cookies: two worlds are told of, and what is assumed. With Floodwall's
+    /// own every decision is made again in its order: the report says whether that is exact, and if
+    /// not, why. Reads no state file, listens nowhere, writes no file.
+    #[command(after_help = "\
+Exit codes:
+  0  told
+  1  a log could not be read
+  2  the configuration or the command line is wrong
+
+Try: floodwall replay --config floodwall.toml /var/log/nginx/access.log*")]
+    Replay(Replay),
 
     /// Print what a shell needs to complete this command line
     ///
@@ -241,6 +259,44 @@ pub struct Asked {
     pub json: bool,
 }
 
+/// Logs to be replayed.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The access logs; - is standard input
+    #[arg(value_name = "LOG", required = true, value_hint = ValueHint::FilePath)]
+    pub logs: Vec<PathBuf>,
+
+    /// The configuration
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: PathBuf,
+
+    /// Which of several sites; lines that name another host, or another site, are left out
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub site: Option<String>,
+
+    /// How the logs are written [default: found out from their first lines]
+    #[arg(long, value_name = "FORMAT", value_parser = Format::ALL.map(Format::word))]
+    pub format: Option<String>,
+
+    /// Which answers began a session, as far as a log cannot tell: those of pages that rules name, of
+    /// everything but pictures and the like, or of logins alone
+    #[arg(
+        long,
+        value_name = "WHICH",
+        default_value = Assume::Rules.word(),
+        value_parser = Assume::ALL.map(Assume::word)
+    )]
+    pub assume: String,
+
+    /// How many visitors, or lines, are told of one by one
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(..=10_000))]
+    pub list: u16,
+
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// A request to be explained.
 #[derive(Args, Debug)]
 pub struct Request {
@@ -270,64 +326,6 @@ pub struct Request {
 
     #[command(flatten)]
     pub asked: Asked,
-}
-
-/// A site to be probed.
-#[derive(Args, Debug)]
-pub struct Probe {
-    /// Its front page: http[s]://HOST[:PORT][/PATH]; other paths are looked for below it
-    #[arg(value_name = "URL", value_parser = site)]
-    pub site: Site,
-
-    /// Do not ask back
-    #[arg(long)]
-    pub yes: bool,
-
-    /// Where its users log out; repeat it for more
-    #[arg(long = "logout", value_name = "PATH", value_parser = page)]
-    pub logouts: Vec<String>,
-
-    /// Where its users log in; repeat it for more
-    #[arg(long = "login", value_name = "PATH", value_parser = page)]
-    pub logins: Vec<String>,
-
-    /// A page that shows who is logged in; repeat it for more
-    #[arg(long = "page", value_name = "PATH", value_parser = page)]
-    pub pages: Vec<String>,
-
-    /// SESSION_COOKIE_NAME [default: sessionid, or what is seen]
-    #[arg(long, value_name = "NAME", value_parser = cookie)]
-    pub cookie: Option<String>,
-
-    /// Sent with each request, as in 'Host: www.example.org'; repeat it for more
-    #[arg(long = "header", value_name = "HEADER", value_parser = header)]
-    pub headers: Vec<(HeaderName, HeaderValue)>,
-
-    /// Trust the authorities of this PEM file, and no others [default: the system's]
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub ca: Option<PathBuf>,
-
-    /// How long one request may take; all together take six times as long at most
-    #[arg(long, value_name = "SECONDS", default_value = "10",
-          value_parser = clap::value_parser!(u8).range(1..=60))]
-    pub timeout: u8,
-
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
-
-    /// Write the configuration into this file, which must not be there
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
-    pub write: Option<PathBuf>,
-}
-
-/// What a URL says.
-#[derive(Clone, Debug)]
-pub struct Site {
-    pub tls: bool,
-    pub authority: Authority,
-    /// Begins and ends with a slash.
-    pub root: String,
 }
 
 /// What a report is to be of.
@@ -429,55 +427,6 @@ fn target(text: &str) -> Result<String, String> {
     match text.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) {
         true => Ok(text.to_owned()),
         false => Err("percent-encode spaces and what is not ASCII, as browsers do".to_owned()),
-    }
-}
-
-/// A URL of a front page, without a query.
-fn site(text: &str) -> Result<Site, String> {
-    if text.starts_with("unix:") {
-        return Err("a Unix socket has no URL; write \"http://HOST:PORT/\"".to_owned());
-    }
-    let authority = text.find("://").map_or(0, |scheme| scheme + 3);
-    let end = text[authority..].find('/').map_or(text.len(), |slash| authority + slash);
-    let (origin, path) = text.split_at(end);
-    let (tls, authority) = match origin.parse()? {
-        Upstream::Tcp(authority) => (false, authority),
-        Upstream::Tls(authority) => (true, authority),
-        Upstream::Unix(_) => return Err("no URL".to_owned()),
-    };
-    let root = if path.is_empty() { "/".to_owned() } else { page(path)? };
-    let slash = if root.ends_with('/') { "" } else { "/" };
-    Ok(Site { tls, authority, root: format!("{root}{slash}") })
-}
-
-/// A path without a query.
-fn page(text: &str) -> Result<String, String> {
-    let path = target(text)?;
-    match path.contains(['?', '#']) || path.starts_with("//") || path.len() > 1024 {
-        true => Err("write a path alone, as in /accounts/logout/".to_owned()),
-        false => Ok(path),
-    }
-}
-
-/// A cookie's name (RFC 6265, section 4.1.1).
-fn cookie(text: &str) -> Result<String, String> {
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    match !text.is_empty() && text.len() <= 64 && text.bytes().all(token) {
-        true => Ok(text.to_owned()),
-        false => Err("a name alone, as in sessionid; no value".to_owned()),
-    }
-}
-
-/// A header that does not get in the way of the probe's own.
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    const OWN: [HeaderName; 5] = [COOKIE, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, EXPECT];
-    let form = || "write it as in 'Host: www.example.org'".to_owned();
-    let (name, value) = text.split_once(':').ok_or_else(form)?;
-    let name = HeaderName::try_from(name.trim()).map_err(|_| form())?;
-    let value = HeaderValue::try_from(value.trim()).map_err(|_| form())?;
-    match OWN.contains(&name) {
-        true => Err("the probe sets this one itself".to_owned()),
-        false => Ok((name, value)),
     }
 }
 

@@ -8,6 +8,7 @@ mod explain;
 mod generate;
 mod line;
 mod probe;
+mod replay;
 mod report;
 mod usage;
 mod when;
@@ -70,6 +71,7 @@ pub fn main() -> ExitCode {
             Err(trouble) => Err(trouble),
         },
         Command::Report(asked) => report::report(&asked),
+        Command::Replay(asked) => replay::replay(&asked),
         Command::Completions { shell } => Ok(generate::completions(shell)),
         Command::Man { directory } => generate::manual(directory.as_deref()),
     };

@@ -394,3 +394,32 @@ fn no_more_budgets_are_remembered_than_there_is_room_for() {
     assert_eq!(why(budgets.reserve(1, v4(1), NOW)), Some(Refusal::ClientBudget), "it owes");
     assert_eq!(budgets.held(), 0);
 }
+
+/// A table of many pieces, some of whose cells owe, some hold and some did either.
+#[test]
+fn who_owes_is_counted_without_a_list() {
+    let budgets = budgets(2, 1_000_000, 1_000_000);
+    let mut holds = Vec::new();
+    for client in 0..6_000 {
+        let hold = budgets.reserve(0, v4(client), NOW).expect("there is room");
+        match client % 3 {
+            0 => budgets.keep(hold, NOW),
+            1 => budgets.refund(hold),
+            _ => holds.push(hold),
+        }
+    }
+    let listed = |now| -> usize {
+        let sections = budgets.memory.sections.iter();
+        sections.map(|section| Owed::of_section(&section.lock(), now).len()).sum()
+    };
+    assert_eq!((budgets.owing(NOW), listed(NOW)), (4_000, 4_000));
+    let later = NOW.after(Duration::from_secs(1));
+    assert_eq!((budgets.owing(later), listed(later)), (2_000, 2_000));
+    let left = budgets.left(NOW);
+    let names: Vec<&str> = left.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["anonymous", "login"]);
+    let of = |place: usize| (left[place].1.left, left[place].1.held, left[place].1.burst);
+    assert_eq!(of(0), (996_000, 2_000, 1_000_000));
+    assert_eq!(of(1), (1_000_000, 0, 1_000_000));
+    holds.into_iter().for_each(|hold| budgets.refund(hold));
+}

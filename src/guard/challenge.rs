@@ -46,6 +46,9 @@ pub struct Sent {
     pub marker: String,
 }
 
+/// The query parameter of the marker.
+pub const MARKER: &str = "__floodwall";
+
 impl Sent {
     /// The length of a marker.
     pub const MARKER_BYTES: usize = 2 * Tokens::END;

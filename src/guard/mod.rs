@@ -50,10 +50,11 @@ use client::Client;
 use fact::Warmth;
 use key::{Secret, SessionKey, Token};
 use learned::Learned;
-use ledger::Ledger;
+use ledger::{KeyRecord, Ledger, Patience};
 use moment::Moment;
 use policy::Policy;
 use regulars::Regulars;
+use route::Effect;
 use set_cookie::Dress;
 use sharded::Locked;
 use spares::Spares;
@@ -157,6 +158,21 @@ impl Guard {
     /// What stands for the token of a challenge there.
     pub fn traced_token(&self, token: Token) -> Token {
         Token(self.trace.number(token.0))
+    }
+
+    /// Takes in a key of which it is known that it is alive, as one that came of a login, if the
+    /// ledger has never heard of it; says whether it had not. For whoever has only a part of what
+    /// happened.
+    pub fn adopt(&self, key: &SessionKey, now: Moment) -> bool {
+        let hash = self.keys.key(key);
+        let known = self.ledger.look(hash, Effect::Write, now, Patience::Spent);
+        if known != ledger::Looked::Unknown {
+            return false;
+        }
+        let expires = now.after(self.policy.session.lifetime);
+        let flags = KeyRecord::PAID | KeyRecord::LOGGED_IN;
+        self.ledger.issue(hash, expires, flags, now);
+        true
     }
 
     /// A number for this process and this site, that no other is likely to have.

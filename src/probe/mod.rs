@@ -14,6 +14,8 @@ pub mod conclude;
 #[cfg(test)]
 mod conclude_tests;
 pub mod configuration;
+#[cfg(test)]
+mod model;
 pub mod plan;
 pub mod report;
 pub mod seen;

@@ -21,11 +21,13 @@ pub fn tell(
     (treated, route): (Treated, RouteId),
 ) {
     let policy = &site.shield.guard.policy().client;
-    if !is_to_blame(origin, settings, policy) {
+    let (client, now) = (Client::fold(origin.client, policy), core.clock.now());
+    // In a flood that ends it: the rest of what is looked at is long lists.
+    if !core.app.refusals.is_due(client, treated, now) || !is_to_blame(origin, settings, policy) {
         return;
     }
     let refused = Refused {
-        client: Client::fold(origin.client, policy),
+        client,
         address: origin.client,
         treated,
         route: match route {
@@ -34,7 +36,7 @@ pub fn tell(
         },
         site: &site.name,
     };
-    core.app.refusals.tell(&refused, core.clock.now(), || core.clock.unix_ms());
+    core.app.refusals.tell(&refused, now, || core.clock.unix_ms());
 }
 
 /// Whether the address is that of the client itself, and of nobody whom the operator trusts.

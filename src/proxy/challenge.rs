@@ -19,11 +19,8 @@ use super::forwarded;
 use super::replies::{self, Accepts};
 use super::shield::Shield;
 use super::upload::Upload;
-use crate::guard::challenge::{Challenged, Sent};
+use crate::guard::challenge::{Challenged, MARKER, Sent};
 use crate::guard::client::Client;
-
-/// The query parameter of the marker.
-const MARKER: &str = "__floodwall";
 
 /// What a request has to do with challenges.
 #[derive(Debug)]

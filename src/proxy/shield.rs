@@ -190,7 +190,7 @@ impl Shield {
         };
         let (turn, now) = (self.order.turn(), self.clock.now());
         let settlement = self.guard.settle(ticket, outcome, now);
-        if let Some(made) = turn.map(|turn| turn.made(now))
+        if let Some(made) = turn.map(|turn| turn.made_with_marks(now))
             && let Some(trace) = trace
         {
             trace.settle(&self.guard, made, outcome, spare.as_ref());

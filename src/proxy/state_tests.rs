@@ -27,12 +27,17 @@ fn a_snapshot_that_fails_again_and_again_leaves_one_journal() {
         state.save(&guard);
     }
     assert!(state.journal().broken);
+    let saved = state.saved();
+    assert_eq!((saved.done, saved.failed), (1, 5), "the first was at the start");
     let broken = ["state", "state.journal.1", "state.journal.2", "state.lock", "state.new"];
     assert_eq!(names(&folder), broken);
 
     fs::remove_dir(folder.join("state.new")).unwrap();
     state.save(&guard);
     assert!(!state.journal().broken);
+    let again = state.saved();
+    assert_eq!((again.done, again.failed), (2, 5));
+    assert!(again.last_unix_ms >= saved.last_unix_ms && again.snapshot_bytes > 0);
     assert_eq!(names(&folder), ["state", "state.journal.2", "state.lock"]);
     // The next one has a journal of its own again.
     state.journal().broken = true;

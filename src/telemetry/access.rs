@@ -8,7 +8,12 @@
 //!
 //! It promises a line for each [`Exchange`] that it was given and that was not counted as dropped,
 //! in full, once, and without a line break or a control byte of a stranger's. Session keys have no
-//! place in it: no cookie is ever given to it. It refuses to know what an exchange is about.
+//! place in it: no cookie is ever given to it, but hashes of keys that only this process can make. It
+//! refuses to know what an exchange is about.
+//!
+//! Lines in JSON have in them what a replay needs to decide again exactly as it was decided, see
+//! [`trace`]: for that the decisions about a site are made one at a time, and numbered, while this
+//! format is on. A line that was dropped leaves a gap in the numbers.
 
 mod put;
 mod render;

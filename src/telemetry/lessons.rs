@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::escape::visible;
+use super::escape::{LIMIT, visible};
 use crate::guard::fact::Notice;
 use crate::guard::moment::Moment;
 
@@ -50,6 +50,11 @@ impl Learned {
 pub(super) struct Lessons(Mutex<VecDeque<Lesson>>);
 
 impl Lessons {
+    /// Bytes of all of them, beside this.
+    pub(super) const fn bytes() -> usize {
+        MOST * (size_of::<Lesson>() + LIMIT)
+    }
+
     /// Remembers what a notice says of a path, if it says anything. What was known is as of now.
     pub(super) fn note(&self, notice: &Notice, now: Moment) {
         let (what, of, path) = match notice {

@@ -158,7 +158,7 @@ impl Telemetry {
     /// Bytes that all of it takes at most, for as many rules and cores.
     pub fn bytes(rules: usize, floods: FloodSettings, cores: usize) -> usize {
         let tallies = (rules + 1) * size_of::<SharedTally>();
-        let fixed = size_of::<Self>() + size_of::<Life>() + Meters::bytes(cores);
+        let fixed = size_of::<Self>() + size_of::<Life>() + Lessons::bytes() + Meters::bytes(cores);
         Floods::bytes(rules, floods) + Notices::bytes(rules) + tallies + fixed
     }
 

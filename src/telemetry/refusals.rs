@@ -141,6 +141,11 @@ impl Refusals {
         Ok(())
     }
 
+    /// Whether there would be a line now: if not, there is no need to look any closer at a client.
+    pub fn is_due(&self, client: Client, treated: Treated, now: Moment) -> bool {
+        self.free(client, treated, now).is_some()
+    }
+
     /// Tells of a client, unless enough was told. `unix_ms` is the wall clock.
     pub fn tell(&self, refused: &Refused<'_>, now: Moment, unix_ms: impl FnOnce() -> u64) {
         if self.admit(refused.client, refused.treated, now) {
@@ -180,26 +185,12 @@ impl Refusals {
         self.writer.finish();
     }
 
-    /// Whether there is to be a line.
+    /// Whether there is to be a line; it is counted then.
     fn admit(&self, client: Client, treated: Treated, now: Moment) -> bool {
-        let settings = self.per_second.load(Ordering::Relaxed);
-        let most = settings & !CHALLENGED;
-        if most == 0 || (treated == Treated::Challenged && settings & CHALLENGED == 0) {
-            return false;
-        }
-        let now_ms = now.as_nanos() / 1_000_000;
-        let second = (now_ms / 1_000) & 0xffff_ffff;
-        let own = treated.is_its_own();
-        let spent = |spent: u64| after(spent, second, own, most);
-        if spent(self.spent.load(Ordering::Relaxed)).is_none() {
-            return false;
-        }
-        let (slots, tag) = self.place(client);
-        let time = now_ms & ((1 << TIME_BITS) - 1);
-        if self.free_slot(slots, tag, time).is_none() {
-            return false;
-        }
-        let taken = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spent);
+        let Some(Free { slots, tag, time }) = self.free(client, treated, now) else { return false };
+        let most = self.per_second.load(Ordering::Relaxed) & !CHALLENGED;
+        let spend = |spent| after(spent, second(now), treated.is_its_own(), most);
+        let taken = self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend);
         if taken.is_err() {
             return false;
         }
@@ -210,6 +201,20 @@ impl Refusals {
             let (relaxed, again) = (Ordering::Relaxed, Ordering::Relaxed);
             slot.compare_exchange(seen, entry, relaxed, again).is_ok()
         })
+    }
+
+    /// Where a client has a place; `None` where there is to be no line. Changes nothing.
+    fn free(&self, client: Client, treated: Treated, now: Moment) -> Option<Free<'_>> {
+        let settings = self.per_second.load(Ordering::Relaxed);
+        let most = settings & !CHALLENGED;
+        if most == 0 || (treated == Treated::Challenged && settings & CHALLENGED == 0) {
+            return None;
+        }
+        after(self.spent.load(Ordering::Relaxed), second(now), treated.is_its_own(), most)?;
+        let (slots, tag) = self.place(client);
+        let time = milliseconds(now) & ((1 << TIME_BITS) - 1);
+        self.free_slot(slots, tag, time)?;
+        Some(Free { slots, tag, time })
     }
 
     /// Where a client may stand, and what tells it from others there.
@@ -249,6 +254,22 @@ impl Refusals {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where a client may stand, what tells it from others there, and the time.
+struct Free<'a> {
+    slots: &'a [AtomicU64],
+    tag: u64,
+    time: u64,
+}
+
+fn milliseconds(now: Moment) -> u64 {
+    now.as_nanos() / 1_000_000
+}
+
+/// As it stands in what is spent.
+fn second(now: Moment) -> u64 {
+    (milliseconds(now) / 1_000) & 0xffff_ffff
 }
 
 /// What is spent with one line more in this second; `None` where that would be too many.

@@ -41,12 +41,18 @@ impl ClientCount {
 }
 
 /// The clients of one flood.
-pub(super) struct Clients {
+pub struct Clients {
     top: SpaceSaving,
     /// Holds at most [`MOST_CLIENTS`] and has room for them from the start. Its hash is keyed at
     /// random, so that no choice of addresses makes it slow.
     seen: HashSet<Client>,
     more: bool,
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Clients {
@@ -57,7 +63,7 @@ impl Clients {
         COUNTERS * size_of::<Counter>() + places * (size_of::<Client>() + 1) + size_of::<Self>()
     }
 
-    pub(super) fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             top: SpaceSaving { counters: Vec::with_capacity(COUNTERS) },
             seen: HashSet::with_capacity(MOST_CLIENTS),
@@ -73,7 +79,7 @@ impl Clients {
     }
 
     /// Counts an event of `client`. Allocates nothing.
-    pub(super) fn add(&mut self, client: Client) {
+    pub fn add(&mut self, client: Client) {
         // A client that has a counter was counted among all clients when it got the counter.
         if self.top.add(client) == Place::Had || self.more {
             return;
@@ -85,14 +91,14 @@ impl Clients {
         }
     }
 
-    pub(super) fn count(&self) -> ClientCount {
+    pub fn count(&self) -> ClientCount {
         let seen = self.seen.len() as u64;
         // One more than fit was seen, at least.
         if self.more { ClientCount::AtLeast(seen + 1) } else { ClientCount::Exactly(seen) }
     }
 
     /// The `most` clients with most events that are certain, in that order.
-    pub(super) fn top(&self, most: usize) -> Vec<TopClient> {
+    pub fn top(&self, most: usize) -> Vec<TopClient> {
         let mut top: Vec<TopClient> = self
             .top
             .counters

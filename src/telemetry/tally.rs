@@ -18,6 +18,13 @@ impl Tally {
         self.0[index(event)] += 1;
     }
 
+    /// Counts what another one has counted.
+    pub fn add_all(&mut self, other: &Self) {
+        for (count, more) in self.0.iter_mut().zip(other.0) {
+            *count += more;
+        }
+    }
+
     /// Counts one more of each kind in `set`.
     pub(super) fn add_set(&mut self, set: EventSet) {
         for (index, count) in self.0.iter_mut().enumerate() {

@@ -315,6 +315,7 @@ fn an_upstream_that_fails_each_request_is_told_once_a_second() {
             }
         }
         telemetry.upstream_failed("timeout", &"no head", at(10_000));
+        assert_eq!(telemetry.upstream_failures(), [("connect", 10_000), ("timeout", 1)]);
         for second in 10..30 {
             telemetry.tick(at(second * 1_000));
         }

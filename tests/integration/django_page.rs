@@ -1,16 +1,12 @@
 //! The page of the admin listener in Chromium, during a flood of a genuine Django.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use base64ct::{Base64, Encoding};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::attack::bounded;
-use crate::support::chromium::Chromium;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
@@ -18,7 +14,10 @@ use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::load::flood::{Flood, Scenario};
 use crate::support::load::visit::Visit;
+use crate::support::page::Page;
 
+/// The width of a small phone, in CSS pixels.
+const PHONE: u32 = 360;
 /// What all may create together where `/write/` is: so many at once, and one more each second.
 const BURST: u64 = 20;
 const CONFIGURATION: &str = "[budget.cart]\n\
@@ -30,98 +29,6 @@ const CONFIGURATION: &str = "[budget.cart]\n\
                              budget = 'cart'\n\
                              [log]\n\
                              flood_quiet = '2s'\n";
-
-/// A page, open in a browser.
-struct Page {
-    browser: Chromium,
-    address: String,
-}
-
-impl Page {
-    fn open(address: &str) -> Self {
-        let browser = Chromium::start(&[]);
-        browser.resize(1440, 900, false);
-        let page = Self { browser, address: address.to_owned() };
-        page.load();
-        page
-    }
-
-    fn load(&self) {
-        self.browser.go(&format!("http://{}/", self.address));
-    }
-
-    fn text(&self, selector: &str) -> String {
-        let script = format!("return document.querySelector({}).textContent", json!(selector));
-        self.browser.run(&script).as_str().expect("text").to_owned()
-    }
-
-    fn is(&self, expression: &str) -> bool {
-        self.browser.run(&format!("return Boolean({expression})")) == true
-    }
-
-    fn await_is(&self, expression: &str) {
-        await_that(&format!("never {expression}"), || self.is(expression));
-    }
-
-    fn await_text(&self, selector: &str, part: &str) {
-        await_that(&format!("{selector} never says {part}"), || self.text(selector).contains(part));
-    }
-
-    /// The number of a tile.
-    fn tile(&self, name: &str) -> String {
-        let script = format!(
-            "return [...document.querySelectorAll('#tiles div')]\
-             .find((tile) => tile.firstElementChild.textContent === {})\
-             .lastElementChild.textContent",
-            json!(name)
-        );
-        self.browser.run(&script).as_str().expect("a tile").to_owned()
-    }
-
-    /// A cell of the first row of a table, by its column.
-    fn cell(&self, table: &str, column: &str) -> String {
-        self.text(&format!("#{table} tbody tr:first-child [data-label='{column}']"))
-    }
-
-    /// How far the page is wider than its window.
-    fn overflow(&self) -> i64 {
-        let script = "return document.documentElement.scrollWidth - window.innerWidth";
-        self.browser.run(script).as_i64().expect("pixels")
-    }
-
-    /// What axe-core finds wrong, by rule and place.
-    fn faults(&self) -> Vec<String> {
-        let axe = fs::read_to_string(cache().join("page/axe.min.js"))
-            .expect("axe-core; remedy: tests/page/provision");
-        let run = "const done = arguments[arguments.length - 1];\
-                   axe.run().then((found) => done(found.violations), (error) => done(`${error}`));";
-        let found = self.browser.run_async(&format!("{axe};{run}"));
-        let found = found.as_array().unwrap_or_else(|| panic!("axe-core failed: {found}"));
-        let told = |fault: &Value| format!("{}: {}", fault["id"], fault["nodes"]);
-        found.iter().map(told).collect()
-    }
-
-    /// Leaves a picture for people to look at in `target/page`.
-    fn picture(&self, name: &str) {
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../page");
-        fs::create_dir_all(&folder).expect("a folder");
-        let picture = Base64::decode_vec(&self.browser.picture()).expect("Base64");
-        fs::write(folder.join(format!("{name}.png")), picture).expect("it can be written");
-    }
-
-    /// Nothing went wrong in it, and nothing but its own listener was asked for anything.
-    fn assert_clean(&self) {
-        assert_eq!(self.browser.console(), Vec::<String>::new());
-        let script = "return performance.getEntriesByType('resource').map(({ name }) => name)\
-                      .filter((name) => !name.startsWith(`${location.origin}/`))";
-        assert_eq!(self.browser.run(script), json!([]));
-    }
-}
-
-fn cache() -> PathBuf {
-    let cache = std::env::var_os("FLOODWALL_CACHE").map(PathBuf::from);
-    cache.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache"))
-}
 
 /// The number in front of a text, as in `1,243/s`.
 fn number(text: &str) -> f64 {
@@ -141,12 +48,13 @@ fn an_operator_sees_a_flood_come_and_go() {
     let admin = free_address();
     let configuration = format!("admin.listen = '{admin}'\n{CONFIGURATION}");
     let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
-    let page = Page::open(&admin.to_string());
+    let page = Page::open(&format!("http://{admin}/"));
     page.await_text("#headline", "No flood");
     assert_eq!(page.text("#link-text"), "Live");
     assert_eq!(page.faults(), Vec::<String>::new());
 
     let over = AtomicBool::new(false);
+    let began = Instant::now();
     let (user, report) = thread::scope(|scope| {
         let (target, over) = (floodwall.target(), &over);
         let user = scope.spawn({
@@ -172,6 +80,8 @@ fn an_operator_sees_a_flood_come_and_go() {
     });
     assert_eq!(user.failures().collect::<Vec<_>>(), Vec::<String>::new());
     assert_eq!(report.errors, 0, "{report}");
+    let promised = BURST + began.elapsed().as_secs() + 1 + user.rounds as u64;
+    assert!(site.rows() <= promised, "{} rows, {promised} promised", site.rows());
 
     page.await_text("#headline", "No flood");
     page.await_text("#said", "The flood on cart has ended.");
@@ -213,8 +123,8 @@ fn during(page: &Page) {
     ranges(page);
     themes(page);
     keys(page);
-    page.browser.resize(360, 800, true);
-    await_that("the page is wider than a phone", || page.overflow() <= 0);
+    page.browser.resize(PHONE, 800, true);
+    await_that("the page is wider than a phone", || page.width() <= PHONE.into());
     assert_eq!(page.faults(), Vec::<String>::new());
     page.picture("phone");
     page.browser.resize(1440, 900, false);
@@ -250,11 +160,12 @@ fn step(page: &Page) -> i64 {
 fn ranges(page: &Page) {
     page.browser.run("document.querySelector('[aria-controls=plot-verdicts-table]').click()");
     page.await_is("document.querySelectorAll('#plot-verdicts-table tbody tr').length > 1");
-    assert!(step(page) <= 2, "{}", step(page));
+    // One second each, or a little more where the machine is busy.
+    assert!((1..9).contains(&step(page)), "{}", step(page));
     page.browser.press("2");
     page.await_is("document.querySelector('[data-range=\"900\"]').ariaPressed === 'true'");
     assert!(page.is("document.querySelector('[data-range=\"300\"]').ariaPressed === 'false'"));
-    await_that("the longer range has no longer steps", || (9..=11).contains(&step(page)));
+    await_that("the longer range has no longer steps", || step(page) >= 9);
     page.browser.press("1");
     page.await_is("document.querySelector('[data-range=\"300\"]').ariaPressed === 'true'");
     page.browser.run("document.querySelector('[aria-controls=plot-verdicts-table]').click()");
@@ -314,7 +225,7 @@ fn the_page_survives_a_restart_and_tells_of_it() {
     let admin = free_address();
     let configuration = format!("admin.listen = '{admin}'\n{CONFIGURATION}");
     let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
-    let page = Page::open(&admin.to_string());
+    let page = Page::open(&format!("http://{admin}/"));
     let visit = Visit::new(floodwall.target(), "user1");
     visit.rounds(1);
     page.await_text("#users .answer", "Served well");

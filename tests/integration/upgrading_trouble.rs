@@ -10,7 +10,9 @@ use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::shop::{ask, connect, session_of, shop};
 
-const WIDE: &str = "[session]\nunknown = 'drop'\nin_flight_anonymous = 64\n[budget.anonymous]\n\
+/// Without an admin listener: one socket is passed.
+const WIDE: &str = "[admin]\nlisten = ''\n\
+                    [session]\nunknown = 'drop'\nin_flight_anonymous = 64\n[budget.anonymous]\n\
                     client = { rate = '1000/s', burst = 100000 }\n\
                     site = { rate = '1000/s', burst = 100000 }\n";
 

@@ -146,6 +146,46 @@ families! {
         &[],
         "Lines of the access log that could not be written",
     );
+    SAMPLE_DROPPED = Family::counter(
+        "floodwall_refusal_sample_lines_dropped",
+        &[],
+        "Lines of the refusal sample that could not be written",
+    );
+    ALERTS = Family::counter(
+        "floodwall_alerts",
+        &["destination", "outcome"],
+        "Alerts: delivered, given up after all attempts, dropped because the queue was full",
+    );
+    ALERT_FAILURES = Family::counter(
+        "floodwall_alert_attempts_failed",
+        &["destination"],
+        "Attempts to deliver an alert that failed",
+    );
+    ALERTS_WAITING = Family::gauge(
+        "floodwall_alerts_waiting",
+        &["destination"],
+        "Alerts that wait, or are on their way",
+    );
+    HISTORY_TALLIES = Family::counter(
+        "floodwall_history_tallies",
+        &[],
+        "Tallies of a minute that were written to the history, where one is kept",
+    );
+    HISTORY_LOST = Family::counter(
+        "floodwall_history_tallies_lost",
+        &[],
+        "Tallies that waited for a file that cannot be written until there was no room for them",
+    );
+    HISTORY_FAILURES = Family::counter(
+        "floodwall_history_failures",
+        &[],
+        "Writes to the history that failed; what they had is tried again",
+    );
+    HISTORY_WRITTEN = Family::gauge(
+        "floodwall_history_written_timestamp",
+        &[],
+        "When the history was written last; 0 before the first time",
+    ).seconds();
     RELOADS = Family::counter(
         "floodwall_reloads",
         &["result"],
@@ -202,6 +242,17 @@ families! {
         "floodwall_writes",
         &["site", "rule", "kind"],
         "Changes in the session store, as answers prove them",
+    );
+    PREVENTED = Family::counter(
+        "floodwall_prevented",
+        &["site"],
+        "Exchanges that were kept from writing to the session store: refused, challenged, absorbed, \
+         or rid of a session cookie that stands for no session; each counts once",
+    );
+    WOULD_PREVENT = Family::counter(
+        "floodwall_would_prevent",
+        &["site"],
+        "The same in observe mode, where they were not",
     );
     REFUSED = Family::counter(
         "floodwall_refused",

@@ -35,7 +35,7 @@ const INDEX: &str = include_str!("index.html");
 /// What stands in [`INDEX`] for the folder of the files.
 const FOLDER_MARK: &str = "{assets}";
 
-const FILES: [File; 11] = [
+const FILES: [File; 12] = [
     file!("style.css", "style.css", "text/css; charset=utf-8"),
     file!("theme.js", "theme.js", "text/javascript; charset=utf-8"),
     file!("page.js", "page.js", "text/javascript; charset=utf-8"),
@@ -46,6 +46,7 @@ const FILES: [File; 11] = [
     file!("words.js", "words.js", "text/javascript; charset=utf-8"),
     file!("icon.svg", "icon.svg", "image/svg+xml"),
     file!("uplot.js", "vendor/uPlot.iife.min.js", "text/javascript; charset=utf-8"),
+    file!("uplot.LICENSE", "vendor/LICENSE.uPlot", "text/plain; charset=utf-8"),
     file!("uplot.css", "vendor/uPlot.min.css", "text/css; charset=utf-8"),
 ];
 

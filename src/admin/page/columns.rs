@@ -37,7 +37,7 @@ const TIMES: [&str; 4] = ["p50", "p95", "p99", "others_p99"];
 /// All counts of a site since its start.
 #[derive(Clone, Debug)]
 pub(super) struct Counters {
-    at: Moment,
+    pub(super) at: Moment,
     counts: [u64; COLUMNS],
     known: Histogram,
     others: Histogram,

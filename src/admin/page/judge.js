@@ -7,6 +7,8 @@ import { count, millis, plural, rate, span, time } from "./words.js";
 const SLOW_MS = 1000;
 // The rates that are said are over the last seconds.
 const RATE_SECONDS = 5;
+// A flood of which nothing was seen for longer is said to be quiet.
+const QUIET_SECONDS = 5;
 
 // The sums of the rows of the last seconds, and how many seconds they are.
 export const sums = (data, seconds) => {
@@ -29,7 +31,9 @@ export const judge = (data) => {
   const minute = named(data, data.now.site.minute);
   const observes = site.mode === "observe";
   const stopped = (observes ? lately.would_prevent : lately.prevented) / lately.seconds;
-  const facts = { site, lately, minute, observes, stopped };
+  // How long nothing was an event of a flood that still counts as running.
+  const quiet = Math.min(...site.floods.map((flood) => (data.now.t - flood.since) / 1000 - flood.seconds));
+  const facts = { site, lately, minute, observes, stopped, quiet };
   const answers = { attack: attack(facts), store: store(facts), users: users(facts) };
   return { ...facts, ...answers, ...headline(facts, answers) };
 };
@@ -41,7 +45,7 @@ const overAMinute = (minute) => {
   return seconds >= 55 ? "in the last minute" : `in the last ${seconds} s`;
 };
 
-const attack = ({ site, stopped, observes }) => {
+const attack = ({ site, stopped, observes, quiet }) => {
   const { floods } = site;
   if (floods.length === 0) {
     const last = site.past[0];
@@ -54,6 +58,9 @@ const attack = ({ site, stopped, observes }) => {
   const more = floods.some((flood) => flood.more_clients) ? "more than " : "";
   const text = floods.length === 1 ? `Flood on ${floods[0].route}` : `${floods.length} floods`;
   const verb = observes ? "would be stopped" : "stopped";
+  if (quiet > QUIET_SECONDS) {
+    return { level: "warn", text, why: `Quiet for ${span(quiet)}; it may be over.` };
+  }
   return {
     level: "bad",
     text,
@@ -71,20 +78,20 @@ const store = ({ site, minute, observes }) => {
     const why = `Observe mode: everything is forwarded. ${said}; ${count(would)} requests would have been stopped.`;
     return { level: would > 0 ? "bad" : "warn", text: "Not protected", why };
   }
-  const allowed = allowance(site);
-  if (allowed !== null && records > allowed) {
-    return { level: "warn", text: "Growing", why: `${said}, more than the ${count(allowed)} of the budgets.` };
+  const allowed = allowance(site, minute);
+  if (records > allowed) {
+    return { level: "warn", text: "Growing", why: `${said}, more than the ${count(allowed)} that the budgets allow.` };
   }
-  const kept = minute.prevented;
-  const why = kept > 0 ? `${said}; ${count(kept)} requests kept from it.` : `${said}.`;
-  return { level: "good", text: "Safe", why };
+  const kept = minute.prevented > 0 ? `${count(minute.prevented)} requests were kept from writing.` : "";
+  const within = records > 0 ? ", within the budgets" : "";
+  return { level: "good", text: "Safe", why: `${said}${within}. ${kept}` };
 };
 
-// How many records the budgets pay for within a minute, at most, and what spares cost.
-const allowance = (site) => {
-  if (!site.budgets?.length) return null;
-  return site.budgets.reduce((sum, budget) => sum + budget.burst + 60 / budget.period_s, site.spares[1]);
-};
+// How many records the budgets pay for within that time, at most, and what spares cost.
+const allowance = (site, minute) =>
+  Math.round(site.budgets.reduce(
+    (sum, { burst, period_s: period }) => sum + burst + (period > 0 ? minute.span / 1000 / period : 0), site.spares[1],
+  ));
 
 const users = ({ site, minute }) => {
   const up = site.servers.filter((server) => server.up).length;
@@ -109,7 +116,7 @@ const users = ({ site, minute }) => {
   return { level: "good", text: "Served well", why: `${p99}; ${all} ${when}, none refused.` };
 };
 
-const headline = ({ site, minute, observes, stopped }, answers) => {
+const headline = ({ site, minute, observes, stopped, quiet }, answers) => {
   const worst = ["bad", "warn"].find((level) => answers.store.level === level || answers.users.level === level);
   const p99 = minute.p99 === null ? "" : `, logged-in p99 ${millis(minute.p99)}`;
   const records = minute.t === null ? "" : `, ${plural(written(minute), "record", "records")} written ${overAMinute(minute)}`;
@@ -117,10 +124,11 @@ const headline = ({ site, minute, observes, stopped }, answers) => {
     const first = Math.min(...site.floods.map((flood) => flood.since));
     const routes = site.floods.map((flood) => flood.route).join(", ");
     const what = site.floods.length === 1 ? "Flood" : `${site.floods.length} floods`;
+    const how = quiet > QUIET_SECONDS ? `, quiet for ${span(quiet)}` : worst === undefined ? ", held" : "";
     return {
       level: worst ?? "held",
       mark: worst === undefined ? "⚑" : "!",
-      headline: `${what} on ${routes} since ${time(first)}${worst === undefined ? ", held" : ""}`,
+      headline: `${what} on ${routes} since ${time(first)}${how}`,
       gist: `${rate(stopped)} ${observes ? "would be stopped" : "stopped"}${records}${p99}`,
     };
   }
@@ -142,7 +150,7 @@ export const notes = (data) => {
   if (now.draining) all.push(["warn", "This process is ending: it takes no new connections."]);
   const down = site.servers.filter((server) => !server.up).map((server) => server.name);
   if (down.length > 0) all.push(["bad", `${down.length === 1 ? "Server" : "Servers"} down: ${down.join(", ")}.`]);
-  for (const budget of site.budgets ?? []) {
+  for (const budget of site.budgets) {
     if (budget.left === 0) all.push(["warn", `The budget ${budget.name} is spent: visitors without a session are refused there.`]);
   }
   for (const [name, [used, capacity]] of rooms(now)) {

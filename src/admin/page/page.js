@@ -7,6 +7,8 @@ import { judge, notes, requests } from "./judge.js";
 import { byId, list, make, mark, say, span, time } from "./words.js";
 
 const RANGES = [300, 900, 3600];
+// So many of the latest announcements stay, for who reads back.
+const SAID = 8;
 const MARKS = { good: "✓", warn: "!", bad: "✕", wait: "…", info: "i" };
 
 const tables = new Tables(byId);
@@ -86,7 +88,7 @@ function showSites(now) {
 
 function choose(site) {
   resume();
-  history.replaceState(null, "", `#${encodeURIComponent(site)}`);
+  history.replaceState(null, "", `?${new URLSearchParams({ site })}`);
   stream.open(site);
 }
 
@@ -102,7 +104,14 @@ function announce(view, restarted) {
     if (now.users !== before.users) news.push(`Logged-in users: ${now.users}.`);
   }
   before = { site: view.site.name, ...now };
-  if (news.length > 0) say(byId("said"), news.join(" "));
+  if (news.length > 0) tell(news.join(" "));
+}
+
+// Says something aloud, after what is being said.
+function tell(text) {
+  const said = byId("said");
+  said.append(make("p", {}, text));
+  while (said.children.length > SAID) said.firstElementChild.remove();
 }
 
 function title(view) {
@@ -126,7 +135,7 @@ function connection({ lost, since }) {
   const old = now ? ` What you see is of ${time(now.t)}.` : "";
   const reason = connection.reason[0].toUpperCase() + connection.reason.slice(1);
   say(notice, `${reason}; trying again, since ${span(seconds)}.${old}`);
-  if (notice.hidden) say(byId("said"), `${reason}; trying again.`);
+  if (notice.hidden) tell(`${reason}; trying again.`);
   notice.hidden = false;
   mark(chip, "data-level", "bad");
   say(byId("link-text"), "No connection");
@@ -140,7 +149,7 @@ function pause() {
   if (!stream.data.now?.site) return;
   frozen = stream.data;
   mark(byId("pause"), "aria-pressed", true);
-  say(byId("said"), "Paused.");
+  tell("Paused.");
   writePaused(judge(frozen));
   connection({ since: stream.lostSince });
 }
@@ -158,7 +167,7 @@ function resume() {
   frozen = null;
   mark(byId("pause"), "aria-pressed", false);
   byId("paused").hidden = true;
-  say(byId("said"), "Live again.");
+  tell("Live again.");
   connection({ since: stream.lostSince });
   if (stream.data.now?.site) show(stream.data, judge(stream.data));
 }
@@ -194,4 +203,4 @@ addEventListener("keydown", (event) => {
 });
 
 writeTheme();
-stream.open(location.hash ? decodeURIComponent(location.hash.slice(1)) : null);
+stream.open(new URLSearchParams(location.search).get("site"));

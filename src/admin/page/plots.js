@@ -87,7 +87,7 @@ export class Plots {
 
   // `rows` are of the server, the first of which are as old as `from`.
   show(columns, rows, from, until, floods) {
-    this.floods = floods;
+    this.floods = joined(floods);
     const objects = rows.map((row) => Object.fromEntries(columns.map((name, index) => [name, row[index]])));
     this.all.forEach((plot) => plot.show(objects, from, until));
   }
@@ -137,7 +137,7 @@ class Plot {
       width: stacked ? 0 : 1.75,
       dash,
       fill: stacked || index === filled ? () => `${colour(name)}${stacked ? "e0" : "30"}` : undefined,
-      points: { show: (chart, line, from, to) => alone(chart.data[line], from, to), size: 4 },
+      points: { show: true, filter: (chart, line) => alone(chart.data[line]), size: 4 },
     }));
     return {
       width: 320,
@@ -240,6 +240,17 @@ class Plot {
   }
 }
 
+// Spans of time that overlap, as one.
+const joined = (spans) => {
+  const all = [];
+  for (const { since, until } of [...spans].sort((one, other) => one.since - other.since)) {
+    const last = all.at(-1);
+    if (last && since <= last.until) last.until = Math.max(last.until, until);
+    else all.push({ since, until });
+  }
+  return all;
+};
+
 // Each on top of those before.
 const piled = (values) => {
   let below = null;
@@ -249,14 +260,10 @@ const piled = (values) => {
   });
 };
 
-// A value between two gaps would not be seen without a point.
-const alone = (line, from, to) => {
-  const found = [];
-  for (let index = from; index <= to; index += 1) {
-    const is = (at) => line[at] !== null && line[at] !== undefined;
-    if (is(index) && !is(index - 1) && !is(index + 1)) found.push(index);
-  }
-  return found.length > 0;
+// Values between two gaps, which would not be seen without a point.
+const alone = (line) => {
+  const is = (at) => line[at] !== null && line[at] !== undefined;
+  return [...line.keys()].filter((at) => is(at) && !is(at - 1) && !is(at + 1));
 };
 
 // A little above the highest value; an empty plot has an axis, too.

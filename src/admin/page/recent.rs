@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Name;
 use super::columns::{Counters, Sample};
@@ -14,9 +15,11 @@ use crate::telemetry::snapshot::{SiteSnapshot, Snapshot};
 
 /// Seconds that are kept one by one: five minutes.
 pub(super) const FINE: usize = 300;
-/// Spans of [`SPAN`] seconds: an hour.
+/// Spans of [`SPAN`]: an hour.
 pub(super) const COARSE: usize = 360;
-pub(super) const SPAN: u64 = 10;
+pub(super) const SPAN: Duration = Duration::from_secs(10);
+/// Looks are not taken on the dot.
+const SLACK: Duration = Duration::from_millis(500);
 /// What is said of the last minute is over as many spans at most, and the one that is not over.
 const MINUTE: usize = 6;
 /// The rate of a flood is over as many seconds.
@@ -39,6 +42,8 @@ pub(super) struct Track {
     last: Counters,
     /// As they were at the ends of the latest spans, oldest first; never empty.
     ends: VecDeque<Counters>,
+    /// Whether the last look ended one.
+    pub(super) ends_span: bool,
     pub(super) fine: VecDeque<Sample>,
     pub(super) coarse: VecDeque<Sample>,
 }
@@ -75,14 +80,13 @@ impl Recent {
             return Taken::Before;
         }
         self.sequence += 1;
-        let whole_span = self.sequence.is_multiple_of(SPAN);
         let mut before = std::mem::take(&mut self.tracks);
         for site in &snapshot.sites {
             let counters = Counters::of(site, snapshot.at);
             let known = before.iter().position(|track| *track.name == *site.name);
             let track = match known {
                 None => Track::new(&site.name, counters),
-                Some(index) => before.swap_remove(index).followed_by(counters, whole_span),
+                Some(index) => before.swap_remove(index).followed_by(counters),
             };
             self.tracks.push(track);
         }
@@ -98,11 +102,6 @@ impl Recent {
     /// How many looks were taken: as many samples there were, if as many were kept.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
-    }
-
-    /// Whether the last look ended one of the longer spans.
-    pub(super) fn ends_span(&self) -> bool {
-        self.sequence.is_multiple_of(SPAN)
     }
 
     pub(super) fn latest(&self) -> Option<&Snapshot> {
@@ -150,6 +149,7 @@ impl Track {
             name: name.into(),
             last: counters.clone(),
             ends: VecDeque::from([counters]),
+            ends_span: false,
             fine: VecDeque::with_capacity(FINE),
             coarse: VecDeque::with_capacity(COARSE),
         }
@@ -160,12 +160,12 @@ impl Track {
         Sample::between(self.ends.front().unwrap_or(&self.last), &self.last)
     }
 
-    fn followed_by(mut self, counters: Counters, whole_span: bool) -> Self {
+    fn followed_by(mut self, counters: Counters) -> Self {
         push(&mut self.fine, FINE, Sample::between(&self.last, &counters));
-        if whole_span {
-            if let Some(end) = self.ends.back() {
-                push(&mut self.coarse, COARSE, Sample::between(end, &counters));
-            }
+        let end = self.ends.back().unwrap_or(&self.last);
+        self.ends_span = counters.at.since(end.at) + SLACK >= SPAN;
+        if self.ends_span {
+            push(&mut self.coarse, COARSE, Sample::between(end, &counters));
             push(&mut self.ends, MINUTE, counters.clone());
         }
         self.last = counters;

@@ -46,14 +46,14 @@ pub(super) fn backlog(recent: &Recent, site: &str, last: Option<&str>) -> Bytes 
 pub(super) fn news(recent: &Recent, site: &str) -> Option<Bytes> {
     let (now, track) = (recent.latest()?, recent.track(site)?);
     let newest = |samples: Option<&Sample>| rows(samples.into_iter(), now);
-    let Track { fine, coarse, .. } = track;
+    let Track { fine, coarse, ends_span, .. } = track;
     let past = match (recent.before(site), of_site(now, site)) {
         (Some(before), Some(after)) if before.past_floods == after.past_floods => Past::AsBefore,
         (_, _) => Past::Told,
     };
     let content = json!({
         "fine": newest(fine.back()),
-        "coarse": newest(if recent.ends_span() { coarse.back() } else { None }),
+        "coarse": newest(if *ends_span { coarse.back() } else { None }),
         "now": state(recent, now, site, past),
     });
     Some(event("news", recent, site, &content, ""))

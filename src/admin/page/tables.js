@@ -103,6 +103,11 @@ class Table {
   }
 }
 
+const refill = ({ period_s: period, held }) => {
+  const [many, unit] = period > 60 ? [3600 / period, "an hour"] : [60 / Math.max(period, 1e-9), "a minute"];
+  return `${count(many)} more ${unit}${held > 0 ? `, ${count(held)} held` : ""}`;
+};
+
 // A bar with its numbers in words beside it. `low`: it is bad to be empty, not to be full.
 const gauge = () => make("li", {}, make("span"), make("b"), make("meter", { min: 0 }), make("small"));
 
@@ -143,8 +148,8 @@ export class Tables {
       const low = name === "Spares";
       fillGauge(line, { name, value: used, most: capacity, text: `${count(used)} of ${count(capacity)}${low ? "" : share}`, low: false, hint: low ? "empty sessions kept for recycling; all in use is well" : "" });
     });
-    list(element("budgets"), site.budgets ?? [], gauge, (line, budget) => {
-      fillGauge(line, { name: budget.name, value: budget.left, most: budget.burst, text: `${count(budget.left)} of ${count(budget.burst)} left`, low: true, hint: `one more each ${span(budget.period_s)}` });
+    list(element("budgets"), site.budgets, gauge, (line, budget) => {
+      fillGauge(line, { name: budget.name, value: budget.left, most: budget.burst, text: `${count(budget.left)} of ${count(budget.burst)} left`, low: true, hint: refill(budget) });
     });
     const { creating, clean, unproven } = site.classes;
     facts(element("classes"), [["creating", count(creating)], ["clean", count(clean)], ["unproven", count(unproven)]]);

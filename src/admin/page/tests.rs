@@ -54,11 +54,24 @@ fn an_hour_is_kept_and_no_more() {
     let told = data(&render::backlog(&recent, "a", None));
     let (fine, coarse) = (column(&told["fine"], "prevented"), column(&told["coarse"], "prevented"));
     assert_eq!(fine, vec![1; FINE]);
-    assert_eq!(coarse, vec![SPAN; COARSE]);
+    assert_eq!(coarse, vec![SPAN.as_secs(); COARSE]);
     let times = column(&told["fine"], "t");
     assert_eq!((times[0], times[FINE - 1]), (1_004_700_000, 1_004_999_000));
     println!("{} bytes for each site", Recent::site_bytes());
     assert!(Recent::site_bytes() < 128 << 10, "{}", Recent::site_bytes());
+}
+
+/// Where looking takes long, looks are rare.
+#[test]
+fn spans_are_by_the_clock() {
+    let sites = [site("a", SIZE)];
+    let mut recent = Recent::default();
+    for look in 0..100 {
+        recent.take(after(look * 4, &sites));
+    }
+    let told = data(&render::backlog(&recent, "a", None));
+    assert_eq!(column(&told["fine"], "span"), vec![4_000; 99]);
+    assert_eq!(column(&told["coarse"], "span"), vec![12_000; 33]);
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub(super) fn common_time(unix_ms: u64, out: &mut Vec<u8>) {
 }
 
 /// A name within a JSON object, behind other fields. It is a word of our own.
-#[inline]
+#[inline(always)]
 pub(super) fn key(name: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());

@@ -112,7 +112,7 @@ fn replay(trace: &Trace, stands_in: bool, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\"run\":\"");
     put::hex::<8>(trace.run.into(), out);
     out.push(b'"');
-    for mark in &trace.marks {
+    for mark in trace.marks() {
         self::mark(mark, out);
     }
     pair("admitted", trace.admitted, out);
@@ -245,7 +245,10 @@ fn time(unix_ms: u64, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+// The names of fields are copied as constants where these are a part of their callers.
+
 /// A time in milliseconds.
+#[inline(always)]
 fn millis(name: &str, time: Option<Duration>, out: &mut Vec<u8>) {
     put::key(name, out);
     match time {
@@ -255,12 +258,14 @@ fn millis(name: &str, time: Option<Duration>, out: &mut Vec<u8>) {
 }
 
 /// A whole number.
+#[inline(always)]
 fn number(name: &str, value: u64, out: &mut Vec<u8>) {
     put::key(name, out);
     put::number(value, out);
 }
 
 /// A hash.
+#[inline(always)]
 fn hash(name: &str, value: u64, out: &mut Vec<u8>) {
     put::key(name, out);
     out.push(b'"');
@@ -268,6 +273,7 @@ fn hash(name: &str, value: u64, out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+#[inline(always)]
 fn address(name: &str, address: IpAddr, out: &mut Vec<u8>) {
     put::key(name, out);
     out.push(b'"');
@@ -276,6 +282,7 @@ fn address(name: &str, address: IpAddr, out: &mut Vec<u8>) {
 }
 
 /// A word of our own.
+#[inline(always)]
 fn word(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
     put::key(name, out);
     match value {
@@ -289,6 +296,7 @@ fn word(name: &str, value: Option<&str>, out: &mut Vec<u8>) {
 }
 
 /// Whatever a stranger or the operator chose.
+#[inline(always)]
 fn text(name: &str, value: Option<&[u8]>, most: usize, out: &mut Vec<u8>) {
     put::key(name, out);
     match value {
@@ -298,12 +306,14 @@ fn text(name: &str, value: Option<&[u8]>, most: usize, out: &mut Vec<u8>) {
 }
 
 /// That something is so.
+#[inline(always)]
 fn flag(name: &str, out: &mut Vec<u8>) {
     put::key(name, out);
     out.extend_from_slice(b"true");
 }
 
 /// The beginning of an object within.
+#[inline(always)]
 fn object(name: &str, out: &mut Vec<u8>) {
     put::key(name, out);
     out.push(b'{');

@@ -37,7 +37,7 @@ pub struct Order {
 #[derive(Default)]
 struct Next {
     number: u64,
-    /// To be told with the next decision about a request.
+    /// To be told with the next decision about an exchange.
     marks: Vec<Mark>,
 }
 
@@ -131,9 +131,11 @@ pub struct Trace {
     pub run: u32,
     pub asked: Asked,
     /// What happened before it.
-    pub marks: Vec<Mark>,
+    marks: Vec<Mark>,
     charged: OnceLock<Decided>,
     settled: OnceLock<(Decided, End)>,
+    /// What happened before that.
+    late_marks: OnceLock<Vec<Mark>>,
 }
 
 /// A request, as far as it does not stand in its line anyway.
@@ -232,6 +234,7 @@ impl Trace {
             marks,
             charged: OnceLock::new(),
             settled: OnceLock::new(),
+            late_marks: OnceLock::new(),
         })
     }
 
@@ -245,7 +248,7 @@ impl Trace {
     pub fn settle(
         &self,
         guard: &Guard,
-        settled: Decided,
+        (settled, marks): (Decided, Vec<Mark>),
         outcome: Outcome<'_>,
         sent: Option<&SessionKey>,
     ) {
@@ -257,11 +260,17 @@ impl Trace {
         };
         // There is one settlement.
         let _ = self.settled.set((settled, end));
+        let _ = self.late_marks.set(marks);
     }
 
     /// When it was charged before it ended.
     pub fn charged(&self) -> Option<Decided> {
         self.charged.get().copied()
+    }
+
+    /// What happened before it was admitted, or settled, that no other line tells of.
+    pub fn marks(&self) -> impl Iterator<Item = &Mark> {
+        self.marks.iter().chain(self.late_marks.get().into_iter().flatten())
     }
 
     /// When and how it was settled.

@@ -60,7 +60,8 @@ impl CrowdSec {
              simulation_path: {shown}/etc/simulation.yaml\n  hub_dir: {shown}/hub\n  \
              index_path: {shown}/hub/.index.json\n  notification_dir: {shown}/notifications\n  \
              plugin_dir: {shown}/plugins\n\
-             crowdsec_service: {{acquisition_path: {shown}/etc/acquis.yaml, parser_routines: 1}}\n\
+             crowdsec_service: {{acquisition_path: {shown}/etc/acquis.yaml, \
+             acquisition_dir: {shown}/etc/acquis.d, parser_routines: 1}}\n\
              db_config: {{type: sqlite, db_path: {shown}/data/crowdsec.db, use_wal: true}}\n\
              api:\n  client: {{credentials_path: {shown}/etc/lapi.yaml}}\n  \
              server: {{listen_uri: '{listen}', profiles_path: {shown}/etc/profiles.yaml, \
@@ -169,6 +170,29 @@ fn crowdsec_decides_against_a_flooder_and_nobody_else() {
         let address = line.split("address=").nth(1).and_then(|rest| rest.split(' ').next());
         let found = format!("source_ip : {}", address.expect("an address"));
         assert!(said.contains(&found), "{found}: {said}");
+    }
+}
+
+/// Both of its forms: from the file, and from the journal.
+#[test]
+fn what_crowdsec_is_to_read_is_named_as_it_wants() {
+    let folder = Folder::new("crowdsec-acquis");
+    let crowdsec = CrowdSec::new(folder.path());
+    let example = include_str!("../../../config/crowdsec/acquis.d/floodwall.yaml");
+    let (from_file, from_journal) = example.split_once("# Without").expect("two forms");
+    let from_journal: String = from_journal
+        .lines()
+        .skip(1)
+        .map(|line| format!("{}\n", line.strip_prefix("# ").expect("a comment")))
+        .collect();
+    let acquis = crowdsec.place.join("etc/acquis.d");
+    fs::create_dir_all(&acquis).expect("a folder");
+    for form in [from_file, &from_journal] {
+        fs::write(acquis.join("floodwall.yaml"), form).expect("it is ours");
+        let output = crowdsec.command("crowdsec").arg("-t").output().expect("it runs");
+        let said = shown(&output);
+        assert!(output.status.success() && said.contains("test done"), "{said}");
+        assert!(said.contains("acquis.d/floodwall.yaml"), "it was not read: {said}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Genuine proxies in front of Floodwall, and behind it: nginx and HAProxy.
+//! Genuine proxies in front of Floodwall, and behind it: nginx, HAProxy and Apache.
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -53,6 +53,26 @@ impl Front {
         let mut command = Command::new("nginx");
         command.arg("-p").arg(folder.path()).arg("-e").arg("stderr").arg("-c").arg(file);
         Self::start(command, folder, "nginx", address)
+    }
+
+    /// Apache's httpd, which listens on `address`, with this behind its modules and paths.
+    pub fn apache(folder: &Folder, address: SocketAddr, directives: &str) -> Self {
+        let place = folder.path().display();
+        let modules: String = ["mpm_event", "authz_core"]
+            .iter()
+            .map(|name| {
+                format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n")
+            })
+            .collect();
+        let configuration = format!(
+            "ServerName localhost\nListen {address}\nPidFile {place}/apache.pid\nErrorLog /dev/stderr\n\
+             Mutex file:{place}\n{modules}DocumentRoot {place}\n{directives}\n"
+        );
+        let file = folder.path().join("apache.conf");
+        fs::write(&file, configuration).expect("the configuration can be written");
+        let mut command = Command::new("apache2");
+        command.arg("-X").arg("-f").arg(file).arg("-d").arg(folder.path());
+        Self::start(command, folder, "apache2", address)
     }
 
     /// HAProxy with these sections, of which one listens on `address`.

@@ -14,6 +14,7 @@ pub mod inside;
 #[allow(dead_code, reason = "the program has uses for it that the tests have not")]
 #[path = "../../../demo/load/mod.rs"]
 pub mod load;
+pub mod page;
 pub mod prometheus;
 #[path = "../../../src/guard/sim/random.rs"]
 pub mod random;
