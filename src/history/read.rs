@@ -1,12 +1,13 @@
 //! What is read of a history: sums over a span, as it was at one moment, while others may write on.
 
-use std::fmt;
-use std::io;
+mod error;
+
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, params};
 
-use super::file::{BUSY, is_damage};
+pub use self::error::ReadError;
+use super::file::BUSY;
 use super::schema::{VERSION, Whose};
 
 /// A history that is open to be read.
@@ -419,82 +420,4 @@ fn number(count: u64) -> i64 {
 /// Whether SQLite has something to mend before it can read.
 fn must_write(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen))
-}
-
-/// Why a history cannot be read.
-#[derive(Debug)]
-pub enum ReadError {
-    /// There is none.
-    Missing,
-    /// It is just being begun.
-    Blank,
-    /// The file is something else.
-    Others,
-    /// A later program wrote it: its version.
-    Newer(i64),
-    File(io::Error),
-    Sql(rusqlite::Error),
-}
-
-impl ReadError {
-    /// What to do about it.
-    pub fn remedy(&self) -> &'static str {
-        match self {
-            Self::Missing | Self::Blank => {
-                "Floodwall writes it while it runs, a minute after its start at the latest; \
-                 --config or --file says where it is"
-            }
-            Self::Others => "--file names the history, as history.file of the configuration does",
-            Self::Newer(_) => "use the `floodwall report` of that Floodwall",
-            Self::File(_) => "run it as the user that Floodwall runs as, or as root",
-            Self::Sql(error) => match error.sqlite_error_code() {
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-                    "another program keeps it locked: end that, or wait"
-                }
-                _ if is_damage(error) => {
-                    "a running Floodwall sets a damaged history aside and begins anew; sqlite3's \
-                     .recover may save some of it"
-                }
-                _ => "run it as the user that Floodwall runs as, or as root",
-            },
-        }
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => f.write_str("there is no such file"),
-            Self::Blank => f.write_str("there is nothing in it yet"),
-            Self::Others => f.write_str("it is no history of Floodwall"),
-            Self::Newer(version) => write!(
-                f,
-                "a later Floodwall wrote it, in version {version}; this one knows version {VERSION}"
-            ),
-            Self::File(error) => error.fmt(f),
-            Self::Sql(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ReadError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::File(error) => Some(error),
-            Self::Sql(error) => Some(error),
-            Self::Missing | Self::Blank | Self::Others | Self::Newer(_) => None,
-        }
-    }
-}
-
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        Self::File(error)
-    }
-}
-
-impl From<rusqlite::Error> for ReadError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sql(error)
-    }
 }
