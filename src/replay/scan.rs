@@ -78,7 +78,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Reads an object, whose `{` comes next: `each` gets the name and the value of each member, and
-    /// reads what is nested, by [`Self::object`], [`Self::array`] or [`Self::skip`].
+    /// reads what is nested, by [`Self::object`] or [`Self::skip`].
     pub fn object<R>(
         &mut self,
         reading: &mut R,

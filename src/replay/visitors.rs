@@ -5,7 +5,7 @@
 //! for what was refused to it no more than [`Visitors::PATIENT`] times: nobody logs out more often
 //! than that. Some of a flood may look so, and some honest program may not.
 //!
-//! Two generations of [`Visitors::GENERATION`] visitors are remembered: when one is full, those that
+//! Two generations of `Visitors::GENERATION` visitors are remembered: when one is full, those that
 //! were not seen since the one before are judged and forgotten.
 
 use std::collections::HashMap;
