@@ -7,6 +7,7 @@ use floodwall::history::read::{ReadError, Reader};
 use floodwall::proxy::clock::Clock;
 use floodwall::report::model::Ask;
 use floodwall::report::{Report, html, json, text};
+use floodwall::telemetry::escape::visible;
 
 use super::Trouble;
 use super::line::{ReportFormat, Reported};
@@ -81,7 +82,10 @@ fn known(site: &str, sites: &[String]) -> Result<(), Trouble> {
     }
     let remedy = match sites {
         [] => "it has none yet".to_owned(),
-        sites => format!("it has {}", sites.join(", ")),
+        sites => {
+            let sites: Vec<String> = sites.iter().map(visible).collect();
+            format!("it has {}", sites.join(", "))
+        }
     };
     Err(Trouble::Misconfigured(format!(
         "floodwall: --site {site:?} is not in the history\n  = {remedy}"

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, Params, Row, params};
 
 pub use self::error::ReadError;
 use super::file::BUSY;
-use super::schema::{VERSION, Whose};
+use super::schema::{self, VERSION, Whose};
 
 /// A history that is open to be read.
 pub struct Reader {
@@ -158,6 +158,7 @@ impl Reader {
         connection.execute_batch("BEGIN")?;
         match Whose::of(&connection)? {
             Whose::Ours(version) if version > VERSION => Err(ReadError::Newer(version)),
+            Whose::Ours(_) if !schema::has_tables(&connection)? => Err(ReadError::Others),
             Whose::Ours(_) => Ok(Self { connection }),
             Whose::Nobodys => Err(ReadError::Blank),
             Whose::Others => Err(ReadError::Others),
@@ -248,7 +249,7 @@ impl Reader {
              GROUP BY slot, x.site, x.route ORDER BY slot"
         );
         self.within(&sums, span, |row| {
-            let sum = |index| row.get(index).map(|sum: f64| sum as u64);
+            let sum = |index| row.get(index).map(|sum: f64| (sum as u64).min(HIGHEST));
             Ok(Route {
                 slot: count(row.get(0)?),
                 site: row.get(1)?,
@@ -309,7 +310,7 @@ impl Reader {
             Ok(Known {
                 flooded: row.get(0)?,
                 exchanges: count(row.get(1)?),
-                failed: row.get::<_, f64>(2)? as u64,
+                failed: (row.get::<_, f64>(2)? as u64).min(HIGHEST),
             })
         })
     }
@@ -366,7 +367,8 @@ impl Reader {
                 tally: Vec::new(),
                 top: Vec::new(),
             };
-            Ok((row.get(0)?, flood))
+            let last = flood.last.max(flood.began);
+            Ok((row.get(0)?, Flood { last, ..flood }))
         })?;
         floods.into_iter().map(|(id, flood)| self.with_details(id, flood)).collect()
     }
@@ -408,9 +410,12 @@ fn seconds(span: &Span) -> [i64; 2] {
     [number(span.from.saturating_mul(60)), number(span.until.saturating_mul(60))]
 }
 
+/// No honest count, minute or second is higher; sums of some thousands of these fit.
+const HIGHEST: u64 = 1 << 48;
+
 /// A count of SQLite's, none of which is below zero.
 fn count(count: i64) -> u64 {
-    u64::try_from(count).unwrap_or(0)
+    u64::try_from(count).unwrap_or(0).min(HIGHEST)
 }
 
 fn number(count: u64) -> i64 {

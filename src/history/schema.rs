@@ -96,6 +96,15 @@ impl Whose {
     }
 }
 
+/// Whether the tables that are read are tables of the file: views and virtual tables are programs, and
+/// may run for ever.
+pub(super) fn has_tables(connection: &Connection) -> rusqlite::Result<bool> {
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table'
+        AND sql LIKE 'CREATE TABLE %' AND name IN ('word', 'run', 'minute_exchange', 'minute_event',
+            'minute_duration', 'minute_fill', 'flood', 'flood_event', 'flood_client')";
+    connection.query_row(tables, [], |row| Ok(row.get::<_, i64>(0)? == 9))
+}
+
 /// Brings a history to our version, within the caller's transaction.
 pub(super) fn bring_up(connection: &Connection, version: i64) -> rusqlite::Result<()> {
     let done = usize::try_from(version).unwrap_or(STEPS.len());

@@ -6,6 +6,7 @@ use super::figures::{Time, grouped, minute, percent, span};
 use super::model::{Quality, Report};
 use super::words::{self, counted};
 use crate::history::read::Flood;
+use crate::telemetry::escape::is_visible;
 
 const WIDTH: usize = 80;
 
@@ -208,16 +209,29 @@ fn of_site(report: &Report, site: &str, name: &str) -> String {
 }
 
 fn heading(out: &mut String, text: &str) {
-    put(out, format_args!("\n{text}"));
+    out.push('\n');
+    put(out, format_args!("{text}"));
 }
 
+/// Whoever writes a history chooses the names in it: they drive no terminal, and make no lines.
 fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
     // A string takes everything.
-    let _ = out.write_fmt(line);
+    let _ = write!(Plain(out), "{line}");
     while out.ends_with(' ') {
         out.pop();
     }
     out.push('\n');
+}
+
+/// Puts a mark in the place of what is not plainly visible.
+struct Plain<'a>(&'a mut String);
+
+impl Write for Plain<'_> {
+    fn write_str(&mut self, part: &str) -> std::fmt::Result {
+        let plain = |c| if is_visible(c) { c } else { char::REPLACEMENT_CHARACTER };
+        self.0.extend(part.chars().map(plain));
+        Ok(())
+    }
 }
 
 /// Breaks lines between words.

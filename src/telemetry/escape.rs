@@ -67,7 +67,14 @@ impl Write for Line {
 fn is_plain(char: char) -> bool {
     match char {
         '%' | '"' | '\\' => false,
-        '\'' => true,
+        _ => is_visible(char),
+    }
+}
+
+/// Whether a terminal shows `char`, and does nothing else with it.
+pub fn is_visible(char: char) -> bool {
+    match char {
+        '"' | '\\' | '\'' => true,
         // The standard library knows which characters are printable and tells it in this way only.
         _ => char.escape_debug().len() == 1,
     }

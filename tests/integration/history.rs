@@ -1,6 +1,7 @@
 //! The history of floods and minutes, and the reports of it: what the load's own count, the store of
 //! a genuine application, and other readers of the file say.
 
+mod hostile;
 mod trouble;
 
 use std::fs;
