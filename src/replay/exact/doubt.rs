@@ -118,7 +118,8 @@ impl Doubts {
         if number > 0 {
             let noted =
                 self.0[doubt as usize].get_or_insert(Noted { number: 0, since_ms: unix_ms });
-            noted.number += number;
+            // Numbers of decisions are what the log says that they are.
+            noted.number = noted.number.saturating_add(number);
         }
     }
 
@@ -147,5 +148,20 @@ impl Doubts {
             (doubt.word().to_owned(), json!({ "number": noted.number, "since": since }))
         };
         Value::Object(self.all().map(reason).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_much_is_missing_it_stays_a_doubt() {
+        let mut doubts = Doubts::default();
+        for number in [1, u64::MAX, u64::MAX] {
+            doubts.note(Doubt::Missing, number, Some(1));
+        }
+        assert_eq!(doubts.count(Doubt::Missing), u64::MAX);
+        assert!(!doubts.is_empty());
     }
 }
