@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Encoding};
 use http::header::{AUTHORIZATION, HOST};
-use http::{HeaderMap, HeaderValue};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Uri};
 use sha2::{Digest, Sha256};
 
 /// What whoever asks must know. Only a digest of it is kept, so that comparing tells nothing.
@@ -72,10 +73,16 @@ pub(super) enum Barred {
 }
 
 /// Whether a request may be answered. The token is taken as a bearer's (RFC 6750, 2.1), and as the
-/// password of anybody (RFC 7617), which is what a browser asks its user for.
-pub(super) fn check(headers: &HeaderMap, token: Option<&Token>) -> Result<(), Barred> {
+/// password of anybody (RFC 7617), which is what a browser asks its user for. A target may name a
+/// host too (RFC 9112, 3.2.2).
+pub(super) fn check(
+    target: &Uri,
+    headers: &HeaderMap,
+    token: Option<&Token>,
+) -> Result<(), Barred> {
     let Some(token) = token else {
-        return match headers.get_all(HOST).iter().all(is_here) {
+        let mut hosts = headers.get_all(HOST).iter();
+        return match hosts.all(is_here) && target.authority().is_none_or(is_this_machine) {
             true => Ok(()),
             false => Err(Barred::Host),
         };
@@ -104,17 +111,25 @@ fn credentials(header: &HeaderValue) -> Option<Vec<u8>> {
 
 /// Whether a `Host` is an address, which no name server can change, or this machine's own name.
 fn is_here(host: &HeaderValue) -> bool {
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    name.is_empty() || name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    host.is_empty() || Authority::try_from(host.as_bytes()).is_ok_and(|host| is_this_machine(&host))
+}
+
+fn is_this_machine(host: &Authority) -> bool {
+    let name = host.host();
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+    // A port is all that may stand beside it.
+    let rest = host.as_str().strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        && (name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn check(headers: &HeaderMap, token: Option<&Token>) -> Result<(), Barred> {
+        super::check(&Uri::from_static("/"), headers, token)
+    }
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -152,11 +167,25 @@ mod tests {
             assert_eq!(check(&headers(&[("host", host)]), None), Ok(()), "{host}");
         }
         assert_eq!(check(&headers(&[]), None), Ok(()));
-        for host in ["evil.example", "evil.example:9180", "127.0.0.1.evil.example", "localhost.x"] {
+        for host in [
+            "evil.example",
+            "evil.example:9180",
+            "127.0.0.1.evil.example",
+            "localhost.x",
+            "[::1]evil",
+        ] {
             assert_eq!(check(&headers(&[("host", host)]), None), Err(Barred::Host), "{host}");
         }
         let both = headers(&[("host", "localhost"), ("host", "evil.example")]);
         assert_eq!(check(&both, None), Err(Barred::Host));
+        let here = headers(&[("host", "localhost")]);
+        for (target, may) in [
+            ("http://evil.example/", Err(Barred::Host)),
+            ("http://localhost:9180/", Ok(())),
+            ("http://[::1]:9180/", Ok(())),
+        ] {
+            assert_eq!(super::check(&Uri::from_static(target), &here, None), may, "{target}");
+        }
     }
 
     #[test]

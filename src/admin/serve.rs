@@ -95,7 +95,7 @@ impl Admin {
             "/readyz" => return self.readiness(),
             _ => {}
         }
-        match check(request.headers(), self.token.load().as_deref()) {
+        match check(request.uri(), request.headers(), self.token.load().as_deref()) {
             Ok(()) => visit.is_trusted(),
             Err(Barred::Token) => {
                 let mut reply = plain(

@@ -11,7 +11,7 @@ pub enum Doubt {
     Beginning,
     /// It began with what it remembered of before, which is not in the log.
     Remembered,
-    /// Decisions are missing: lines were dropped, or left out.
+    /// Decisions are missing: lines were dropped, or left out, or their exchanges were not over.
     Missing,
     /// A line came so late that what is behind it had been decided.
     Late,
@@ -73,7 +73,10 @@ impl Doubt {
                  it took over from), which is not in the log",
             ),
             Self::Missing => {
-                format!("{number} decisions are missing: lines were dropped, or left out")
+                format!(
+                    "{number} decisions are missing: lines were dropped, or left out, or their \
+                     exchanges were not over"
+                )
             }
             Self::Late => format!("{number} lines came too late to be put in their order"),
             Self::Damaged => format!("{number} lines could not be read"),
