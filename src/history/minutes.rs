@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::words::{events, words};
+use super::words::words;
 use crate::guard::moment::Moment;
 use crate::guard::route::StandingWord;
 use crate::guard::status::Fill;
@@ -16,7 +16,7 @@ use crate::telemetry::flood::{FloodRecord, Phase};
 use crate::telemetry::meter::{BOUNDS_US, Exchanges, Histogram, StatusClass};
 use crate::telemetry::sketch::{ClientCount, TopClient};
 use crate::telemetry::snapshot::{SiteSnapshot, Snapshot};
-use crate::telemetry::tally::Tally;
+use crate::telemetry::tally::{Tally, events};
 
 /// The site of what is for no site.
 pub const NO_SITE: &str = "";

@@ -106,6 +106,22 @@ impl SharedTally {
     }
 }
 
+/// One event of each kind.
+pub fn events() -> impl Iterator<Item = Event> {
+    let plain = [
+        Event::WouldAbsorb,
+        Event::Recycled,
+        Event::Answered,
+        Event::Challenged,
+        Event::Stripped,
+        Event::Deleted,
+        Event::Removed,
+    ];
+    let refused = Refusal::ALL.into_iter().map(Event::Refused);
+    let would_refuse = Refusal::ALL.into_iter().map(Event::WouldRefuse);
+    refused.chain(would_refuse).chain(plain).chain(Write::ALL.into_iter().map(Event::Wrote))
+}
+
 /// Where a kind of event is counted.
 const fn index(event: Event) -> usize {
     match event {
@@ -126,24 +142,9 @@ const fn index(event: Event) -> usize {
 mod tests {
     use super::*;
 
-    fn all_events() -> Vec<Event> {
-        let plain = [
-            Event::WouldAbsorb,
-            Event::Recycled,
-            Event::Answered,
-            Event::Challenged,
-            Event::Stripped,
-            Event::Deleted,
-            Event::Removed,
-        ];
-        let refused = Refusal::ALL.map(Event::Refused);
-        let would_refuse = Refusal::ALL.map(Event::WouldRefuse);
-        [&refused[..], &would_refuse, &plain, &Write::ALL.map(Event::Wrote)].concat()
-    }
-
     #[test]
     fn each_kind_has_a_place_of_its_own_and_none_is_left_over() {
-        let mut indices: Vec<usize> = all_events().into_iter().map(index).collect();
+        let mut indices: Vec<usize> = events().map(index).collect();
         indices.sort_unstable();
         assert_eq!(indices, (0..KINDS).collect::<Vec<_>>());
     }

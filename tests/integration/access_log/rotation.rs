@@ -1,12 +1,13 @@
 //! The file of the access log while operators, disks and readers of pipes do what they do.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::{application, file, logging, objects};
+use crate::support::disk::Disk;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::await_that;
@@ -135,12 +136,12 @@ fn a_full_disk_costs_lines_and_no_request() {
     let folder = Folder::new("access-full");
     costs_lines_only(&folder, Path::new("/dev/full"), || 0);
     // A disk with little room, where this machine lets one be made.
-    let Some(disk) = Disk::mounted(&folder.path().join("disk")) else {
+    let Some(disk) = Disk::mounted(&folder.path().join("disk"), 64) else {
         println!("no disk of 64 KiB can be mounted here: only /dev/full was tried");
         return;
     };
     let small = Folder::new("access-small");
-    let file = disk.0.join("access.log");
+    let file = disk.path().join("access.log");
     costs_lines_only(&small, &file, || {
         // What is cut where the disk ended is the line that was counted as dropped.
         let text = fs::read(&file).expect("it is there");
@@ -148,27 +149,6 @@ fn a_full_disk_costs_lines_and_no_request() {
         assert!(whole > 0, "nothing was written");
         whole
     });
-}
-
-/// A disk of 64 KiB in memory, until this is dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mounted(path: &Path) -> Option<Self> {
-        fs::create_dir(path).expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"])
-            .arg(path)
-            .status()
-            .expect("mount runs");
-        mounted.success().then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
 }
 
 #[test]

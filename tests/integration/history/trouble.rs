@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{TIGHT, history, json, number};
+use crate::support::disk::Disk;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::await_that;
@@ -49,16 +50,16 @@ fn after_a_kill_the_next_start_finds_the_flood_cut() {
 #[test]
 fn a_full_disk_costs_no_request_and_what_waited_is_written_once_there_is_room() {
     let folder = Folder::new("history-full");
-    let Some(disk) = Disk::mounted(&folder.path().join("disk")) else {
+    let Some(disk) = Disk::mounted(&folder.path().join("disk"), 256) else {
         println!("no disk of 256 KiB can be mounted here: nothing was tried");
         return;
     };
     let shop = shop();
-    let file = disk.0.join("history");
+    let file = disk.path().join("history");
     let configuration = format!("[history]\nfile = '{}'\n{TIGHT}", file.display());
     let mut floodwall = Floodwall::start(&folder, shop.upstream(), &configuration);
     await_that("there is no history", || fs::metadata(&file).is_ok_and(|file| file.len() > 0));
-    let ballast = disk.0.join("ballast");
+    let ballast = disk.path().join("ballast");
     let _ = fs::write(&ballast, vec![1; 1 << 20]);
     assert_eq!(asked(&floodwall, 10).iter().filter(|status| **status == "429").count(), 7);
     assert!(floodwall.tell(&["reload"]).0);
@@ -244,26 +245,5 @@ impl Drop for Holder {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
-    }
-}
-
-/// A disk of 256 KiB in memory, until this is dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mounted(path: &Path) -> Option<Self> {
-        fs::create_dir(path).expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=256k", "tmpfs"])
-            .arg(path)
-            .status()
-            .expect("mount runs");
-        mounted.success().then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }

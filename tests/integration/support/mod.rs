@@ -5,6 +5,7 @@ pub mod attack;
 pub mod backend;
 pub mod chromium;
 pub mod daemon;
+pub mod disk;
 pub mod django;
 pub mod floodwall;
 pub mod folder;
