@@ -28,12 +28,12 @@ const PLOTS = [
   },
   {
     id: "store",
-    title: "Session store: written and prevented",
+    title: "Session store: records written, requests stopped",
     unit: "a second",
     format: rate,
     series: [
-      always(series("prevented", "Prevented", "teal")),
-      series("would_prevent", "Would be prevented", "amber", perSecond("would_prevent"), [6, 4]),
+      always(series("prevented", "Stopped", "teal")),
+      series("would_prevent", "Would be stopped", "amber", perSecond("would_prevent"), [6, 4]),
       always(series("created", "Records written", "red")),
       series("uncertain", "Perhaps written", "violet", perSecond("uncertain"), [2, 3]),
     ],
