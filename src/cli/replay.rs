@@ -6,7 +6,9 @@ use std::time::Instant;
 use floodwall::config::{Config, Overrides, Site, nearest};
 use floodwall::replay::assume::Assume;
 use floodwall::replay::lines::Format;
+use floodwall::replay::report::Report;
 use floodwall::replay::{self, Progress, Setting};
+use floodwall::telemetry::escape::visible;
 
 use super::Trouble;
 use super::line::Replay;
@@ -26,7 +28,23 @@ pub fn replay(asked: &Replay) -> Result<String, Trouble> {
     let report = replay::replay(&setting, &asked.logs, &mut |progress| terminal.tell(progress));
     terminal.end();
     let report = report.map_err(|error| Trouble::Failed(format!("floodwall: {error}")))?;
+    readable(&report)?;
     Ok(if asked.json { format!("{}\n", report.json()) } else { report.text() })
+}
+
+/// A report of no line at all would look like one of a quiet day.
+fn readable(report: &Report) -> Result<(), Trouble> {
+    let (logs, counts) = (&report.read.logs, &report.read.counts);
+    let unread: u64 = counts.unread.iter().sum();
+    if unread == 0 || unread < counts.lines {
+        return Ok(());
+    }
+    let names = logs.iter().map(|(name, format)| format!("{} ({})", visible(name), format.word()));
+    let names = names.collect::<Vec<_>>().join(", ");
+    Err(Trouble::Failed(format!(
+        "floodwall: {names}: none of {unread} lines could be read\n  = name access logs; where the \
+         format in brackets is not theirs, write --format"
+    )))
 }
 
 /// The site that is meant.

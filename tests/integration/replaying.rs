@@ -69,6 +69,24 @@ fn replay(folder: &Folder, configuration: &str, arguments: &[&str], logs: &[Path
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
+#[test]
+fn a_log_of_which_no_line_can_be_read_is_a_failure_that_says_what_to_do() {
+    let folder = Folder::new("replay-unread");
+    let (config, log) = (folder.path().join("floodwall.toml"), folder.path().join("other.log"));
+    fs::write(&config, "").expect("it can be written");
+    fs::write(&log, "no access log\nat all\n").expect("it can be written");
+    for json in [&[][..], &["--json"][..]] {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_floodwall"));
+        program.args(["replay", "--config"]).arg(&config).args(json).arg("other.log");
+        let output = program.current_dir(folder.path()).output().expect("floodwall runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(output.stdout.is_empty(), "it told of no requests as of some");
+        assert!(said.contains("other.log (text): none of 2 lines could be read"), "{said}");
+        assert!(said.contains("--format"), "{said}");
+    }
+}
+
 /// What every log of these requests has to give, whoever wrote it: all of them, each once.
 fn check(folder: &Folder, log: &Path, format: &str, requests: usize) {
     let logs = [log.to_owned()];
