@@ -53,7 +53,14 @@ impl TokenError {
 
 impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "admin.token_file {}: {}", self.file.display(), self.source)
+        let file = self.file.display();
+        write!(f, "admin.token_file: {file}: cannot be used: {}", self.source)?;
+        match self.source.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::InvalidData => {
+                write!(f, "\n  = make one: openssl rand -hex 32 > {file} && chmod 0640 {file}")
+            }
+            _ => write!(f, "\n  = let the user that Floodwall runs as read it: chgrp, chmod 0640"),
+        }
     }
 }
 

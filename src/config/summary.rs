@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use super::{
-    AccessFormat, AccessLog, Admin, Alerts, Config, History, HostPattern, Site, Syslog, Tls,
-    Written,
+    AccessFormat, AccessLog, Admin, Alerts, Config, History, HostPattern, RefusalSample, Site,
+    Syslog, Tls, Written,
 };
 use crate::guard::policy::{Policy, Quota};
 use crate::guard::route::Rule;
@@ -33,6 +33,7 @@ impl fmt::Display for Summary<'_> {
             writeln!(f, "  access    {} into {}", format.word(), file.display())?;
         }
         told(&config.alerts, f)?;
+        of_sample(&config.refusal_sample, f)?;
         for site in &config.sites {
             if config.sites.len() > 1 || site.name != Site::ONLY {
                 writeln!(f, "site {}", site.name)?;
@@ -67,6 +68,17 @@ fn told(alerts: &Alerts, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match all.is_empty() {
         true => Ok(()),
         false => writeln!(f, "  alerts    {}", all.join(", ")),
+    }
+}
+
+/// Where it is written who is refused, if not into the ordinary log.
+fn of_sample(sample: &RefusalSample, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match (&sample.file, sample.per_second) {
+        (_, 0) => writeln!(f, "  refused   no sample is written"),
+        (None, _) => Ok(()),
+        (Some(file), most) => {
+            writeln!(f, "  refused   at most {most} lines a second into {}", file.display())
+        }
     }
 }
 

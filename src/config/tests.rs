@@ -51,6 +51,19 @@ fn uncommented() -> String {
     text
 }
 
+#[test]
+fn the_summary_says_where_the_refusal_sample_goes() {
+    let said = |keys: &str| {
+        let text = format!("[refusal_sample]\n{keys}");
+        good(&text).summary().to_string()
+    };
+    let into = said("file = '/var/log/floodwall/refused.log'\n");
+    let line = "  refused   at most 10 lines a second into /var/log/floodwall/refused.log\n";
+    assert!(into.contains(line), "{into}");
+    assert!(said("per_second = 0\n").contains("  refused   no sample is written\n"));
+    assert!(!said("").contains("  refused"));
+}
+
 /// Every key of a table and of the tables below it, as `table.key`; of lists, the members' keys.
 fn keys(table: &DeTable<'_>, prefix: &str, into: &mut BTreeSet<String>) {
     for (key, value) in table {

@@ -305,4 +305,6 @@ fn check_tells_of_the_admin_listener_and_of_a_token_that_everybody_can_read() {
     let (code, said) = check();
     assert_eq!(code, Some(2), "{said}");
     assert!(said.contains("admin.token_file"), "{said}");
+    let remedy = format!("  = make one: openssl rand -hex 32 > {}", file.display());
+    assert!(said.contains(&remedy), "{said}");
 }
