@@ -13,7 +13,7 @@ use crate::raw::{Application, Wire, values};
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
+use crate::support::front::{free_address, lasting_address};
 use crate::support::inside::await_that;
 use crate::support::load::flood::{Flood, Scenario};
 use crate::support::shop::{connect, shop};
@@ -27,13 +27,14 @@ fn wire(address: SocketAddr) -> Wire {
 /// How many connections to an address of this machine are a process's.
 fn accepted(address: SocketAddr) -> u64 {
     let table = fs::read_to_string("/proc/net/tcp").expect("the kernel tells");
-    let port = format!(":{:04X}", address.port());
+    // Others may have the same port of another address of this machine.
+    let local = format!("0100007F:{:04X}", address.port());
     let is_one = |line: &&str| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         // Established, or waiting to be closed here; those without a file are the kernel's, or
         // wait to be accepted.
         let held = ["01", "08"].contains(&fields[3]) && fields[9] != "0";
-        fields[1].ends_with(&port) && held
+        fields[1] == local && held
     };
     table.lines().skip(1).filter(is_one).count() as u64
 }
@@ -189,7 +190,7 @@ fn operators_are_answered_under_a_full_flood() {
 fn no_look_fails_while_the_program_is_replaced() {
     let folder = Folder::new("admin-upgrade");
     let shop = shop();
-    let (admin, address) = (free_address(), free_address().to_string());
+    let (admin, address) = (lasting_address(), free_address().to_string());
     let listen = format!("admin.listen = ['{admin}', 'unix:{}/admin']\n", folder.path().display());
     let mut floodwall = Floodwall::start_at(&folder, shop.upstream(), &listen, &address);
     let socket = folder.path().join("admin");
