@@ -166,15 +166,16 @@ pub fn run(
     app.access.finish(clock.now());
     let retired = reload.into_retired();
     let in_force = app.in_force.load_full();
-    let mut sites = in_force.sites.all().iter().chain(&retired);
-    let closed = sites.try_for_each(|site| close(site, clock));
+    let sites = in_force.sites.all().iter().chain(&retired);
+    // One that fails is no reason to lose what the others remember.
+    let closed: Vec<_> = sites.map(|site| close(site, clock)).collect();
     app.alerts.finish();
     app.refusals.finish();
     if let Some(history) = history {
         // With the floods that have just ended.
         history.finish(app.snapshot());
     }
-    closed?;
+    closed.into_iter().collect::<Result<(), _>>()?;
     served?;
     kept.map_err(|_| "the keeper thread ended by a panic: please report this".into())
 }

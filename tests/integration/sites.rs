@@ -1,5 +1,6 @@
 //! Several sites in one process: which of them a request reaches, however its host is spelt.
 
+use std::fs;
 use std::net::TcpStream;
 
 use crate::raw::Wire;
@@ -163,4 +164,25 @@ fn no_spelling_of_a_host_reaches_another_site() {
         }
     }
     bounded("30 spellings of a host", "requests that reached another site", 0, strays);
+}
+
+/// The folder of the first site's state is gone: what the second remembers is saved all the same.
+#[test]
+fn a_state_that_cannot_be_saved_costs_no_other_sites() {
+    let folder = Folder::new("sites-saved");
+    let application = Recorder::echo();
+    let states = ["shop", "blog"].map(|name| folder.path().join(name));
+    states.iter().for_each(|state| fs::create_dir(state).expect("a folder"));
+    let [shop, blog] = states.each_ref().map(|state| state.join("state").display().to_string());
+    let configuration = format!(
+        "listen = '127.0.0.1:0'\nstate = ''\nupstream = '{}'\n\
+         [[site]]\nname = 'shop'\nhosts = ['shop.example']\nstate = '{shop}'\n\
+         [[site]]\nname = 'blog'\nstate = '{blog}'\n",
+        application.upstream()
+    );
+    let floodwall = Floodwall::start_by_file(&folder, &configuration);
+    fs::remove_dir_all(&states[0]).expect("it goes");
+    assert_eq!(floodwall.stop().code(), Some(1));
+    let log = fs::read_to_string(folder.path().join("log")).expect("a log");
+    assert!(log.contains("\"message\":\"the state is saved\",\"site\":\"blog\""), "{log}");
 }
