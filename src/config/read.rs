@@ -147,6 +147,7 @@ fn top_level(root: &DeTable<'_>, config: &mut Config, overrides: Overrides, faul
     config.sites = sites.into_iter().map(|(site, _)| site).collect();
     if addresses_are_good {
         watching::alone(config, &config.sites, of_admin, faults);
+        watching::files_alone(config, &config.sites, faults);
     }
 }
 

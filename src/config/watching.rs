@@ -103,6 +103,31 @@ pub(super) fn alone(config: &Config, sites: &[Site], place: Range<usize>, faults
     }
 }
 
+/// What is written to is for one thing: two logs in one file are none, and neither is a history that
+/// is a state file. Terminals and pipes may have several.
+pub(super) fn files_alone(config: &Config, sites: &[Site], faults: &mut Faults) {
+    let logs = [
+        ("access_log.file", &config.access_log.file),
+        ("refusal_sample.file", &config.refusal_sample.file),
+        ("history.file", &config.history.file),
+    ];
+    let logs = logs.into_iter().filter_map(|(key, file)| Some((key, file.as_deref()?)));
+    let states = sites.iter().filter_map(|site| Some(("state", site.state.as_deref()?)));
+    let is_shared = |file: &Path| file == Path::new("-") || file.starts_with("/dev");
+    let mut seen: Vec<(&str, &Path)> = Vec::new();
+    for (key, file) in states.chain(logs).filter(|(_, file)| !is_shared(file)) {
+        match seen.iter().find(|(_, other)| *other == file) {
+            // Two states are told of where sites are read.
+            Some((other, _)) if *other == key => {}
+            Some((other, _)) => {
+                let what = format!("{key}: {} is that of `{other}`, too", file.display());
+                faults.add(Fault::new(0..0, what).remedy("give each a file of its own"));
+            }
+            None => seen.push((key, file)),
+        }
+    }
+}
+
 pub(super) fn history(
     mut table: Table<'_, '_>,
     history: &mut History,

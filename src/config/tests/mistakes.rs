@@ -28,6 +28,8 @@ const BAD: &[(&str, (usize, usize), &[&str])] = &[
     ("mode = 'observe'\nmode = 'enforce'", (2, 1), &["duplicate key", "leave one of them out"]),
     ("[rule]\nname = 'x'", (1, 1), &["write [[rule]], in two pairs"]),
     ("rule = [1]", (1, 9), &["wanted is a table"]),
+    ("history.file = 'floodwall.state'", (1, 1), &["history.file: floodwall.state is that of `state`", "a file of its own"]),
+    ("refusal_sample.file = 'x'\n[access_log]\nformat = 'json'\nfile = 'x'", (1, 1), &["refusal_sample.file: x is that of `access_log.file`"]),
     // Syntax.
     ("mode = \nstate = '3'", (1, 8), &["no value behind `=`"]),
     ("drain_timeout = 10s", (1, 17), &["in double quotes"]),
