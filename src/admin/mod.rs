@@ -11,7 +11,8 @@ mod patience;
 mod serve;
 mod visits;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -106,6 +107,9 @@ impl Admin {
     }
 }
 
+/// What is read of a token's file, in bytes.
+const LONGEST_FILE: u64 = 4_096;
+
 /// What whoever may read a token's file should be told.
 pub fn doubt(file: &Path) -> Option<String> {
     let mode = std::fs::metadata(file).ok()?.permissions().mode() & 0o777;
@@ -123,8 +127,10 @@ pub fn doubt(file: &Path) -> Option<String> {
 /// The file cannot be read, or what is in it is no token.
 pub fn token(file: Option<&Path>) -> Result<Option<Arc<Token>>, TokenError> {
     let read = |file: &Path| {
-        let text = std::fs::read(file);
-        let text = text.map_err(|source| TokenError::new(file, source))?;
+        let mut text = Vec::new();
+        // No token is as long; /dev/zero is none either.
+        let read = File::open(file).and_then(|file| file.take(LONGEST_FILE).read_to_end(&mut text));
+        read.map_err(|source| TokenError::new(file, source))?;
         Token::parse(&text).map(Arc::new).ok_or_else(|| {
             let why = "not a token: one line of 16 to 1024 visible ASCII characters, as from \
                        `openssl rand -hex 32`";
