@@ -246,3 +246,18 @@ fn minutes_wait_for_an_hour_while_there_is_no_place_for_them() {
     // In the last minute nothing happened.
     assert_eq!(refused(&file), 59);
 }
+
+/// What README says: a minute in which all kinds of things happened on six routes.
+#[test]
+fn a_busy_day_takes_a_megabyte_at_most() {
+    let folder = Folder::new("day");
+    let path = folder.history();
+    let mut store = open(&path);
+    let day: Vec<Minute> = (0..1_440).map(|number| minute(number, 100, 6)).collect();
+    let rows = store.write(&day, [], BEGAN + 86_400, false).expect("it is written");
+    drop(store);
+    let bytes = fs::metadata(&path).expect("it is there").len();
+    println!("a busy day: {rows} rows, {bytes} bytes");
+    assert!(rows >= 1_440 * 8, "{rows} rows");
+    assert!(bytes <= 1 << 20, "{bytes} bytes");
+}
