@@ -25,10 +25,6 @@ def installed(name):
     return found
 
 
-def environment(**more):
-    return os.environ | more
-
-
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -5,9 +5,11 @@ Their settings are the templates in peers/; what stands between two @ is filled 
 
 import contextlib
 import dataclasses
+import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import common
@@ -34,15 +36,14 @@ class Setting:
 @dataclasses.dataclass(frozen=True)
 class Contestant:
     name: str
+    # None: nothing stands in between.
     template: str | None
-    # Given the folder and the ports; None: nothing stands in between.
-    command: object
-    version: object
+    # Given the folder, the file and the port.
+    command: Callable[[Path, Path, int], list] | None
+    version: Callable[[], str] | None
     tls: bool = True
     protects: bool = True
     ours: bool = False
-    # Passes bytes on and sees no request: the same as if nothing stood in between.
-    limit: bool = False
 
     @contextlib.contextmanager
     def started(self, setting, core):
@@ -60,7 +61,7 @@ class Contestant:
             arguments = ["taskset", "-c", str(core), *self.command(folder, file, port)]
             with open(folder / "log", "wb") as log:
                 options = {"stdout": log, "stderr": log, "cwd": folder}
-                options["env"] = common.environment(GOMAXPROCS="1", HOME=name, XDG_DATA_HOME=name)
+                options["env"] = os.environ | {"GOMAXPROCS": "1", "HOME": name, "XDG_DATA_HOME": name}
                 with common.running(arguments, **options) as process:
                     try:
                         common.await_port(port, process)
@@ -117,10 +118,11 @@ def certificate(folder):
     (folder / "both.pem").write_text(chain.read_text() + key.read_text())
 
 
-def said(*command):
-    """The version in what the command says of itself."""
+def said(program, option):
+    """Asks for the version."""
 
     def version():
+        command = [common.installed(program), option]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return re.search(r"\d+\.\d+[.\d]*", done.stdout + done.stderr)[0]
 
@@ -128,71 +130,51 @@ def said(*command):
 
 
 def floodwall(name, binary):
-    return Contestant(
-        name,
-        "floodwall.toml",
-        lambda folder, file, port: [binary, "run", "--config", file],
-        said(binary, "--version"),
-        ours=True,
-    )
+    def command(folder, file, port):
+        return [binary, "run", "--config", file]
+
+    return Contestant(name, "floodwall.toml", command, said(binary, "--version"), ours=True)
 
 
 def peers():
     """All that a name on the command line can mean beside the builds of our own."""
-    find = common.installed
     return [
-        Contestant(
-            "haproxy",
-            "haproxy.cfg",
-            lambda folder, file, port: [find("haproxy"), "-db", "-q", "-f", file],
-            lambda: said(find("haproxy"), "-v")(),
-        ),
-        Contestant(
-            "nginx",
-            "nginx.conf",
-            lambda folder, file, port: [find("nginx"), "-e", "stderr", "-p", folder, "-c", file],
-            lambda: said(find("nginx"), "-v")(),
-        ),
-        Contestant(
-            "varnish",
-            "varnish.vcl",
-            varnish,
-            lambda: said(find("varnishd"), "-V")(),
-            tls=False,
-            protects=False,
-        ),
-        Contestant(
-            "caddy",
-            "Caddyfile",
-            lambda folder, file, port: [find("caddy"), "run", "--adapter", "caddyfile", "--config", file],
-            lambda: said(find("caddy"), "version")(),
-            protects=False,
-        ),
-        Contestant(
-            "haproxy-tcp",
-            "haproxy-tcp.cfg",
-            lambda folder, file, port: [find("haproxy"), "-db", "-q", "-f", file],
-            lambda: said(find("haproxy"), "-v")(),
-            tls=False,
-            protects=False,
-            limit=True,
-        ),
-        Contestant(
-            "direct", None, None, lambda: "", tls=False, protects=False, limit=True
-        ),
+        Contestant("haproxy", "haproxy.cfg", haproxy, said("haproxy", "-v")),
+        Contestant("nginx", "nginx.conf", nginx, said("nginx", "-v")),
+        plain("varnish", "varnish.vcl", varnish, said("varnishd", "-V"), tls=False),
+        plain("caddy", "Caddyfile", caddy, said("caddy", "version")),
+        plain("haproxy-tcp", "haproxy-tcp.cfg", haproxy, said("haproxy", "-v"), tls=False),
+        plain("direct", None, None, None, tls=False),
     ]
 
 
+def plain(*what, tls=True):
+    return Contestant(*what, tls=tls, protects=False)
+
+
+def haproxy(folder, file, port):
+    return [common.installed("haproxy"), "-db", "-q", "-f", file]
+
+
+def nginx(folder, file, port):
+    return [common.installed("nginx"), "-e", "stderr", "-p", folder, "-c", file]
+
+
+def caddy(folder, file, port):
+    return [common.installed("caddy"), "run", "--adapter", "caddyfile", "--config", file]
+
+
 def varnish(folder, file, port):
-    arguments = [common.installed("varnishd"), "-F", "-j", "none", "-n", folder / "varnish", "-f", file]
-    arguments += ["-a", f"127.0.0.1:{port}", "-s", "malloc,16m", "-S", "none"]
-    # Its log in shared memory is what an access log is to others.
+    arguments = [common.installed("varnishd"), "-F", "-j", "none", "-n", folder / "varnish"]
+    arguments += ["-f", file, "-a", f"127.0.0.1:{port}", "-s", "malloc,16m", "-S", "none"]
+    # Its log in shared memory is what an access log is to others: without the most of it.
+    quiet = "VCL_call,VCL_return,ReqHeader,BereqHeader,RespHeader,BerespHeader".split(",")
     for setting in (
         "thread_pools=1",
         "thread_pool_min=100",
         "timeout_idle=600",
         "http_max_hdr=128",
-        "vsl_mask=-VCL_call,-VCL_return,-ReqHeader,-BereqHeader,-RespHeader,-BerespHeader",
+        "vsl_mask=-" + ",-".join(quiet),
     ):
         arguments += ["-p", setting]
     return arguments
