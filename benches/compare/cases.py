@@ -40,14 +40,11 @@ class Drive:
     arguments: list
     expected: tuple = ("200",)
     targets: list = dataclasses.field(default_factory=list)
-    subcommand: str = "drive"
     tls: bool = False
     # Only contestants that protect a site can be asked for this.
     refuses: bool = False
     # One latency is what is of interest, at a rate that all carry.
     metric: str = "cpu_us"
-    # Of one answer, where bytes rather than requests are what costs.
-    bytes: int = 0
     columns: tuple = COLUMNS
     fresh = False
     capacity = None
@@ -64,9 +61,23 @@ class Drive:
 
     def round(self, bench, running, upstream, seconds=None):
         arguments = [*self.arguments, "--seconds", seconds or bench.seconds]
-        found = bench.load.measured(running, upstream, arguments, self.expected, self.subcommand)
-        if self.bytes and found["cpu_us"]:
-            found["gigabytes"] = self.bytes / found["cpu_us"] / 1e3
+        return bench.load.measured(running, upstream, arguments, self.expected)
+
+
+@dataclasses.dataclass(frozen=True)
+class Download(Drive):
+    """So large that those count which are half done: figures are those of bytes."""
+
+    columns: tuple = (Column("gigabytes", "GB/CPU s", "{:.2f}"), *COLUMNS[:2])
+    least = 0.5
+
+    def round(self, bench, running, upstream, seconds=None):
+        seconds = max(seconds or bench.seconds, self.least)
+        found = super().round(bench, running, upstream, seconds)
+        found["rate"] = found["bytes"] / BIG / found["seconds"]
+        if found["cpu_us"] is not None:
+            found["cpu_us"] = found["proxy"] * found["seconds"] / found["bytes"] * BIG * 1e6
+            found["gigabytes"] = BIG / found["cpu_us"] / 1e3
         return found
 
 
@@ -90,6 +101,7 @@ def page(cookie):
     return ["--path", "/page", "--headers", "browser", "--cookie", cookie, *MANY]
 
 
+EACH_TLS = small(*MANY, "--tls", "--new-connections")
 CASES = [
     Drive("small", "1 KiB page, few headers, anonymous", small(*MANY), targets=PAGES),
     Drive("page", "10 KiB page, browser's headers, anonymous", page("none"), targets=PAGES),
@@ -101,17 +113,20 @@ CASES = [
         targets=[Target("cpu_us", "haproxy", 0.95, 0.82), Target("cpu_us", "nginx", 0.95, 0.82)],
     ),
     Drive("new", "1 KiB page, a connection each", small(*MANY, "--new-connections"), targets=BOTH),
-    Drive(
+    Download(
         "big",
         "download of 100 MiB",
         ["--path", "/big", "--connections", 4, "--addresses", 4],
         targets=[Target("cpu_us", "haproxy", 0.6), Target("cpu_us", "nginx", 1.0)],
-        bytes=BIG,
-        columns=(Column("gigabytes", "GB/CPU s", "{:.2f}"), *COLUMNS),
     ),
     Drive("tls", "1 KiB page, TLS connections kept", small(*MANY, "--tls"), tls=True),
-    Drive("tls-new", "a TLS handshake each, new", [], subcommand="handshakes", tls=True),
-    Drive("tls-resumed", "a TLS handshake each, resumed", ["--resume"], subcommand="handshakes", tls=True),
+    Drive("tls-new", "1 KiB page, a TLS connection each, new", EACH_TLS, tls=True),
+    Drive(
+        "tls-resumed",
+        "1 KiB page, a TLS connection each, resumed",
+        [*EACH_TLS, "--resume"],
+        tls=True,
+    ),
     Http2("http2", "1 KiB page, HTTP/2, 8 connections of 8 streams", ["/small", 8, 8], tls=True),
     Drive(
         "refused",

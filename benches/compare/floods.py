@@ -65,7 +65,7 @@ class Flood:
         # It begins before the honest users do, and ends after them.
         arguments = ["--path", "/logout/", "--headers", "few", "--cookie", self.cookie]
         arguments += ["--connections", 256, "--addresses", FLOODERS, "--seconds", seconds + 1]
-        with bench.load.started("drive", running.port, arguments) as flood:
+        with bench.load.started(running.port, arguments) as flood:
             time.sleep(0.5)
             under = honest(bench, running, seconds)
             flooded = told(flood)
@@ -85,7 +85,7 @@ class Flood:
             "records": added,
             "allowed": round(allowed),
             "over": max(0, round(added - allowed)),
-            "status": flooded["status"],
+            "status": flooded["by_status"],
             "unexpected": flooded["errors"],
         }
 
@@ -97,13 +97,13 @@ def honest(bench, running, seconds):
     anonymous = [*common, "--cookie", "none", "--connections", KNOWN]
     with contextlib.ExitStack() as stack:
         both = [
-            stack.enter_context(bench.load.started("drive", running.port, arguments))
+            stack.enter_context(bench.load.started(running.port, arguments))
             for arguments in (known, anonymous)
         ]
         answers = [told(process) for process in both]
     return {
         "asked": sum(answer["requests"] + sum(answer["errors"].values()) for answer in answers),
-        "good": sum(answer["status"].get("200", 0) for answer in answers),
+        "good": sum(answer["by_status"].get("200", 0) for answer in answers),
         "p50": max(answer["p50"] for answer in answers),
         "p99": max(answer["p99"] for answer in answers),
         "logins": KNOWN,

@@ -56,31 +56,33 @@ class Load:
 
     @contextlib.contextmanager
     def upstream(self, capacity=None):
-        port = common.free_port()
-        arguments = [self.binary, "upstream", "--listen", f"127.0.0.1:{port}"]
-        arguments += ["--core", str(self.core)]
+        arguments = [self.binary, "upstream", "--listen", "127.0.0.1:0", "--core", self.core]
         if capacity:
-            arguments += ["--capacity", str(capacity)]
-        with common.running(arguments) as process:
-            common.await_port(port, process)
-            yield Upstream(port, process)
+            arguments += ["--capacity", capacity]
+        with common.running([*map(str, arguments)], stdout=subprocess.PIPE, text=True) as process:
+            # It says where it listens.
+            yield Upstream(int(process.stdout.readline().rpartition(":")[2]), process)
 
-    def started(self, subcommand, port, arguments, **options):
-        command = [self.binary, subcommand, "--target", f"127.0.0.1:{port}"]
-        command += ["--core", str(self.core), *map(str, arguments)]
-        return common.running(command, stdout=subprocess.PIPE, text=True, **options)
+    def started(self, port, arguments, subcommand="drive", **options):
+        command = [self.binary, subcommand, "--target", f"127.0.0.1:{port}", "--core", self.core]
+        return common.running([*map(str, [*command, *arguments])], stdout=subprocess.PIPE, text=True, **options)
 
-    def driven(self, port, arguments, subcommand="drive"):
+    def driven(self, port, arguments):
         """What the generator says of one run, in its own words."""
-        with self.started(subcommand, port, arguments) as process:
+        with self.started(port, arguments) as process:
             return told(process)
 
-    def measured(self, running, upstream, arguments, expected, subcommand="drive"):
-        """The figures of one run. What is counted is the whole of it, so that requests and CPU time
-        are those of each other; what is to be warm has been asked before."""
-        tls = subcommand == "handshakes" or "--tls" in arguments
-        with account(running, upstream) as used:
-            said = self.driven(running.tls if tls else running.port, arguments, subcommand)
+    def measured(self, running, upstream, arguments, expected):
+        """The figures of one run; logins, and what comes before or after, are not in them."""
+        port = running.tls if "--tls" in arguments else running.port
+        proxies, servers = running.pids(), common.family(upstream.process.pid)
+        watched = ["--watch", ",".join(map(str, proxies + servers))]
+        said = self.driven(port, [*arguments, *watched])
+        taken = said["watched_cpu_seconds"]
+        used = {
+            "proxy": sum(taken[str(pid)] for pid in proxies),
+            "upstream": sum(taken[str(pid)] for pid in servers),
+        }
         return figures(running, said, used, expected)
 
     def measured_http2(self, running, upstream, path, connections, streams, seconds):
@@ -90,26 +92,26 @@ class Load:
             command = ["taskset", "-c", str(self.core), common.installed("h2load")]
             command += [f"-c{connections}", f"-m{streams}", f"-D{round(seconds * 1000)}ms"]
             command += [f"--log-file={log}", f"https://127.0.0.1:{running.tls}{path}"]
-            with account(running, upstream) as used:
-                before = resource.getrusage(resource.RUSAGE_CHILDREN)
-                with common.running(command, stdout=subprocess.PIPE, text=True) as process:
-                    output = process.communicate()[0]
-                after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            proxies, servers = running.pids(), common.family(upstream.process.pid)
+            before = common.cpu_seconds(proxies), common.cpu_seconds(servers), children()
+            with common.running(command, stdout=subprocess.PIPE, text=True) as process:
+                output = process.communicate()[0]
+            after = common.cpu_seconds(proxies), common.cpu_seconds(servers), children()
             answers = [line.split("\t") for line in log.read_text().splitlines()]
         if process.returncode or not answers:
             raise SystemExit(f"{command} has ended: {process.returncode}\n{output}")
         times = sorted(int(microseconds) for _, _, microseconds in answers)
-        own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        proxy, server, own = (late - early for early, late in zip(before, after))
         said = {
             "requests": len(answers),
-            "status": collections.Counter(status for _, status, _ in answers),
+            "by_status": collections.Counter(status for _, status, _ in answers),
             "errors": {},
             "seconds": seconds,
             "p50": times[len(times) // 2],
             "p99": times[len(times) * 99 // 100],
             "own_cpu_seconds": own,
         }
-        return figures(running, said, used, ["200"])
+        return figures(running, said, {"proxy": proxy, "upstream": server}, ["200"])
 
 
 def told(process):
@@ -119,15 +121,10 @@ def told(process):
     return json.loads(output.splitlines()[-1])
 
 
-@contextlib.contextmanager
-def account(running, upstream):
-    """CPU time of both that the time in this takes."""
-    proxies, servers = running.pids(), common.family(upstream.process.pid)
-    before = common.cpu_seconds(proxies), common.cpu_seconds(servers)
-    used = {}
-    yield used
-    used["proxy"] = common.cpu_seconds(proxies) - before[0]
-    used["upstream"] = common.cpu_seconds(servers) - before[1]
+def children():
+    """CPU time of all children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def figures(running, said, used, expected):
@@ -135,16 +132,18 @@ def figures(running, said, used, expected):
     shares = {name: taken / seconds for name, taken in used.items()}
     shares["generator"] = said["own_cpu_seconds"] / seconds
     unexpected = {name: count for name, count in said["errors"].items() if count}
-    for status, count in said["status"].items():
+    for status, count in said["by_status"].items():
         if count and status not in expected:
             unexpected[status] = count
     return {
         "requests": requests,
+        "bytes": said.get("bytes"),
+        "seconds": seconds,
         "rate": requests / seconds,
-        "cpu_us": used["proxy"] / requests * 1e6 if running.process and requests else None,
+        "cpu_us": used["proxy"] / max(requests, 1) * 1e6 if running.process else None,
         "p50": said["p50"],
         "p99": said["p99"],
-        "status": dict(said["status"]),
+        "status": dict(said["by_status"]),
         "unexpected": unexpected,
         "late": said.get("late", 0),
         "limit": limit(shares),

@@ -88,7 +88,7 @@ def grown(bench, running, many, more=()):
 @contextlib.contextmanager
 def held(bench, running, connections):
     arguments = ["--connections", connections, "--seconds", common.PATIENCE]
-    with bench.load.started("hold", running.port, arguments, stdin=subprocess.PIPE) as process:
+    with bench.load.started(running.port, arguments, "hold", stdin=subprocess.PIPE) as process:
         said = process.stdout.readline()
         if not said:
             raise SystemExit(f"not all of {connections} connections could be opened")
