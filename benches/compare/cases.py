@@ -125,6 +125,7 @@ CASES = [
         "tls-resumed",
         "1 KiB page, a TLS connection each, resumed",
         [*EACH_TLS, "--resume"],
+        columns=(*COLUMNS, Column("resumed", "resumed", "{:.0%}")),
         tls=True,
     ),
     Http2("http2", "1 KiB page, HTTP/2, 8 connections of 8 streams", ["/small", 8, 8], tls=True),
