@@ -16,7 +16,7 @@ MANY = ["--connections", 32, "--addresses", 16]
 BIG = 100 << 20
 COLUMNS = (
     Column("rate", "requests/s", "{:,.0f}"),
-    Column("cpu_us", "CPU µs", "{:.2f}"),
+    Column("cpu_us", "CPU µs", "{:,.2f}"),
     Column("p50", "p50 µs", "{:,.0f}"),
     Column("p99", "p99 µs", "{:,.0f}"),
 )

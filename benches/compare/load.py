@@ -66,7 +66,8 @@ class Load:
 
     def started(self, port, arguments, subcommand="drive", **options):
         command = [self.binary, subcommand, "--target", f"127.0.0.1:{port}", "--core", self.core]
-        return common.running([*map(str, [*command, *arguments])], stdout=subprocess.PIPE, text=True, **options)
+        command = [str(word) for word in [*command, *arguments]]
+        return common.running(command, stdout=subprocess.PIPE, text=True, **options)
 
     def driven(self, port, arguments):
         """What the generator says of one run, in its own words."""
