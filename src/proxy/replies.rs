@@ -181,8 +181,13 @@ pub fn answer(answer: &Answer, accepts: &Accepts) -> Response<DownstreamBody> {
 
 /// Makes the client's connection end after this reply.
 pub fn closing(mut reply: Response<DownstreamBody>) -> Response<DownstreamBody> {
-    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    close(reply.headers_mut());
     reply
+}
+
+/// The same, of any response.
+pub fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn bare(status: StatusCode, page: String) -> Response<DownstreamBody> {
