@@ -53,7 +53,7 @@ fn main() {
     let quick = std::env::var_os("BENCH_QUICK").is_some();
     let size = if quick { Size::QUICK } else { Size::FULL };
     let criterion = Criterion::default().without_plots().sample_size(SAMPLES).nresamples(1_001);
-    let time = if quick { Duration::from_micros(100) } else { Duration::from_millis(250) };
+    let time = if quick { Duration::from_millis(2) } else { Duration::from_millis(250) };
     let criterion = criterion.warm_up_time(time / 5).measurement_time(time).configure_from_args();
 
     let mut bench = Bench { criterion, medians: Vec::new() };
@@ -281,8 +281,12 @@ fn issued(guard: &Guard, key: SessionKey) -> Evidence {
     answer(guard, Some(&format!("sessionid={}; Path=/; Max-Age=1209600", text(key))))
 }
 
-/// One decision. Not inlined, so that a profiler finds it.
+/// One decision of those whose time is taken. Not inlined, so that a profiler finds it.
 #[inline(never)]
+fn measured(guard: &Guard, case: Case, ask: &Ask<'_>, answers: &Answers) {
+    assert_eq!(decide(guard, case, ask, answers), case.becomes());
+}
+
 fn decide(guard: &Guard, case: Case, ask: &Ask<'_>, answers: &Answers) -> Became {
     match guard.admit(&request(case.path(), ask), Patience::Spent, NOW) {
         Verdict::Forward(ticket, facts) => {
@@ -428,7 +432,11 @@ struct Bench {
 impl Bench {
     fn decisions(&mut self, site: &Site, lines: &Lines, which: impl Fn(Case) -> bool) {
         for case in Case::ALL.into_iter().filter(|case| which(*case)) {
-            let asks = case.asks(site, lines);
+            let mut asks = case.asks(site, lines);
+            let (all, answers) = (asks.len(), Answers::new(&site.guard, 0));
+            asks.retain(|ask| decide(&site.guard, case, ask, &answers) == case.becomes());
+            // A few clients find no place in a table that is nearly full.
+            assert!(asks.len() >= all - all / 100, "{case}: {} of {all}", asks.len());
             for (how, asks) in [("hot", &asks[..1]), ("cold", &asks[..])] {
                 let begun = AtomicUsize::new(0);
                 for threads in THREADS {
@@ -438,8 +446,7 @@ impl Bench {
                         let mut next = begun.fetch_add(STRIDE, Ordering::Relaxed) % asks.len();
                         move || {
                             next = if next + 1 < asks.len() { next + 1 } else { 0 };
-                            let became = decide(&site.guard, case, &asks[next], &answers);
-                            assert_eq!(became, case.becomes());
+                            measured(&site.guard, case, &asks[next], &answers);
                         }
                     };
                     self.measure(case.name(), how, threads, once);
