@@ -9,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
@@ -25,6 +25,7 @@ use super::failure::{Failure, Stage};
 use super::forwarded::Origin;
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
+use super::panics::caught;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::settings::Settings;
@@ -66,7 +67,16 @@ pub fn exchange(
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
     let (mut parts, body) = request.into_parts();
     async move {
-        let mut response = story(core, in_force, arrived, &mut parts, body, &mut account).await;
+        let told = {
+            let story = story(core, in_force, arrived, &mut parts, body, &mut account);
+            caught(pin!(story)).await
+        };
+        let mut response = told.unwrap_or_else(|| {
+            account.panicked();
+            // How much of the request was read nobody knows.
+            let accepts = Accepts::default();
+            replies::closing(replies::status(StatusCode::INTERNAL_SERVER_ERROR, &accepts))
+        });
         let tunnels = response.body_mut().tunnel_mut().is_some();
         account.responds(response.status(), !tunnels && response.body().is_end_stream());
         response.body_mut().told_in(account);
