@@ -116,8 +116,8 @@ async fn story(
         }
     };
     account.site(&site, core.index);
-    forwarded::announce(&mut parts.headers, &origin, arrival.https);
-    if arrival.is_sent_away(parts) {
+    let https = forwarded::is_https(&parts.headers, &origin, arrival.https);
+    if arrival.is_sent_away(parts, https) {
         let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
         return unread.refuse(match location.and_then(|tls| redirect::location(parts, tls)) {
             Ok(location) => replies::moved(location, &accepts),
@@ -136,7 +136,7 @@ async fn story(
     let client = Client::fold(origin.client, policy);
     // A proxy that is exempt is so for what it asks itself.
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
-    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes);
+    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes, https);
     if let Some(reply) = visit.home(&accepts) {
         account.replied(Verdict::Challenged);
         return unread.refuse(reply);
@@ -178,6 +178,7 @@ async fn story(
         }
     };
     cookie.put(&mut parts.headers);
+    forwarded::announce(&mut parts.headers, &origin, arrival.https);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
