@@ -24,7 +24,7 @@ fn target(then: impl Fn(&mut TcpStream) + Send + 'static) -> SocketAddr {
 
 /// What ten requests end with, on one connection after the other.
 fn errors(target: SocketAddr, more: &str) -> serde_json::Value {
-    let said = drive(target, &format!("--requests 10 --connections 1 --timeout 0.3 {more}"));
+    let said = drive(target, &format!("--requests 10 --connections 1 {more}"));
     // Those of a wrong status are answers as well.
     let wrong = said["errors"]["status"].as_u64().unwrap_or(0);
     assert_eq!(count(&said, "requests") + sum(&said["errors"]) - wrong, 10, "{said}");
