@@ -8,6 +8,7 @@ client, where a contestant knows sessions.
 
 import contextlib
 import dataclasses
+import json
 import resource
 import subprocess
 
@@ -102,8 +103,13 @@ def held(bench, running, connections):
             raise SystemExit(f"not all of {connections} connections could be opened")
         yield
         process.stdin.close()
-        process.wait()
+        still = json.loads(process.stdout.readline())["still_open"]
+        if still != connections:
+            raise SystemExit(f"only {still} of {connections} connections stayed open")
 
 
 def ask(bench, running, requests, more=("--path", "/small"), connections=32):
-    bench.load.driven(running.port, [*more, "--connections", connections, "--requests", requests])
+    arguments = [*more, "--connections", connections, "--requests", requests]
+    said = bench.load.driven(running.port, arguments)
+    if said["by_status"] != {"200": requests}:
+        raise SystemExit(f"{running.name}: not all of {requests} were served: {said}")
