@@ -235,14 +235,14 @@ impl Visit {
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {
-                admitted.settle(Outcome::Unsent);
+                admitted.settle(Outcome::Unsent, self.core.clock.now());
                 return Err(failure);
             }
         };
         // Dropped by an error, what was admitted is settled as without an answer.
         let response = link.sender.send_request(request).await.map_err(Failure::Closed)?;
         let evidence = observe(&self.site.shield, &response);
-        let settled = admitted.settle(Outcome::Answered(&evidence, None));
+        let settled = admitted.settle(Outcome::Answered(&evidence, None), self.core.clock.now());
         let kept = settled.is_some_and(|settlement| settlement.cookie == RelayCookie::Keep);
         // What would not be relayed is not the visitor's.
         self.learn(if kept { &evidence.session } else { &SetSession::Nothing });
