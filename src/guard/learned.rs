@@ -265,8 +265,8 @@ impl Learned {
         room
     }
 
-    /// What is known of the class of a page, and whether an exchange would pass. Changes none
-    /// of that.
+    /// What is known of the class of a page, and whether an exchange would pass. Changes nothing
+    /// that is known.
     pub fn look(&self, page: &Page<'_>, burst: u32, now: Moment) -> Looked {
         let mut table = self.memory.table.lock();
         let way = self.find(&mut table, page);
