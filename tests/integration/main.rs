@@ -52,6 +52,7 @@ mod raw;
 mod refusals;
 mod reload;
 mod replaying;
+mod responses;
 mod sites;
 mod stages;
 mod stopping;

@@ -381,6 +381,15 @@ impl Wire {
         stream
     }
 
+    /// Whether something has come that was not read yet.
+    pub fn has_more(&self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).unwrap();
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        matches!(seen, Ok(1)) || !self.read.is_empty()
+    }
+
     /// Whether nothing has come, nor an end.
     pub fn is_silent(&self) -> bool {
         let stream = self.stream();
