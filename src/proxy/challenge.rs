@@ -185,6 +185,10 @@ fn take_marker(uri: &mut Uri) -> Option<String> {
 
 /// Takes the marker out of what a request says of the page that it comes from.
 fn clean_referer(headers: &mut HeaderMap) {
+    // An entry would make room for one more first.
+    if !headers.get_all(REFERER).iter().any(|line| line.as_bytes().contains(&b'?')) {
+        return;
+    }
     let Entry::Occupied(mut lines) = headers.entry(REFERER) else { return };
     for line in lines.iter_mut() {
         let unmarked = || {

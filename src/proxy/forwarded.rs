@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
@@ -87,7 +88,7 @@ pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
         host = tokens(headers, &X_FORWARDED_HOST)
             .next()
             .and_then(|token| HeaderValue::from_bytes(token).ok());
-    } else {
+    } else if Fields::of(headers).has(Fields::CLAIMS) {
         remove_claims(headers);
     }
     chain.extend_from_slice(origin.peer.to_string().as_bytes());
