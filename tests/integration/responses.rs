@@ -11,16 +11,7 @@ use std::thread;
 
 use floodwall::proxy::settings::UpstreamClient;
 
-use crate::raw::{Application, Proxy, Wire, has, settings, values};
-
-const CLIENTS: [UpstreamClient; 2] = [UpstreamClient::Own, UpstreamClient::Hyper];
-
-/// A proxy whose application is spoken with by this client.
-fn before(application: &Application, client: UpstreamClient) -> Proxy {
-    let mut settings = settings(application.address.clone());
-    settings.site.upstream.client = client;
-    Proxy::start(settings)
-}
+use crate::raw::{Application, Proxy, Wire, has, values};
 
 /// What becomes of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +38,21 @@ enum Then {
 }
 
 /// A response to a request with this method, and what becomes of it.
-struct Case {
+struct Case<'a> {
     method: &'static str,
-    answer: &'static str,
+    answer: &'a str,
     then: Then,
     own: Found,
     /// The same, unless own is stricter.
     hyper: Found,
 }
 
-impl Case {
-    const fn get(answer: &'static str, then: Then, found: Found) -> Self {
+impl<'a> Case<'a> {
+    const fn get(answer: &'a str, then: Then, found: Found) -> Self {
         Self { method: "GET", answer, then, own: found, hyper: found }
     }
 
-    const fn head(answer: &'static str, found: Found) -> Self {
+    const fn head(answer: &'a str, found: Found) -> Self {
         Self { method: "HEAD", answer, then: Then::Stays, own: found, hyper: found }
     }
 
@@ -77,12 +68,14 @@ impl Case {
             UpstreamClient::Hyper => self.hyper,
         };
         let found = self.found(client);
-        assert_eq!(found, wanted, "{client:?}: {} {:?}, {:?}", self.method, self.answer, self.then);
+        let (begins, length) = (self.answer.get(..400).unwrap_or(self.answer), self.answer.len());
+        let case = format!("{} {begins:?}, {length} bytes, {:?}", self.method, self.then);
+        assert_eq!(found, wanted, "{client:?}: {case}");
     }
 
     fn found(&self, client: UpstreamClient) -> Found {
         let application = Application::tcp();
-        let proxy = before(&application, client);
+        let proxy = Proxy::speaking(&application, client);
         let mut asking = proxy.connect();
         let close = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
         asking.send(format!("{} /first {close}", self.method));
@@ -105,7 +98,13 @@ impl Case {
             Found::Whole(_, wanted, _) if wanted == body => Some(wanted),
             Found::Whole(..) | Found::Cut | Found::Refused => None,
         });
-        Found::Whole(status, wanted.unwrap_or_else(|| panic!("another body: {got:?}")), kept)
+        Found::Whole(
+            status,
+            wanted.unwrap_or_else(|| {
+                panic!("{client:?}: another body, of {} bytes: {body:?}", got.len())
+            }),
+            kept,
+        )
     }
 }
 

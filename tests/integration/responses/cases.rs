@@ -1,9 +1,10 @@
 //! The cases of RFC 9112, section by section.
 
+use super::Case;
 use super::Found::{Cut, Refused, Whole};
 use super::Kept::{No, Yes};
 use super::Then::{Ends, Stays};
-use super::{CLIENTS, Case};
+use crate::raw::CLIENTS;
 
 fn check(cases: &[Case]) {
     for case in cases {
@@ -324,4 +325,36 @@ fn a_connection_ends_when_its_response_says_so() {
         .but_hyper(Whole(200, "ok", Yes)),
         Case::get("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", Ends, Whole(200, "ok", No)),
     ]);
+}
+
+/// What a response may have of each; nobody sends so much.
+#[test]
+fn a_response_is_bounded_in_everything_but_its_body() {
+    let lines = |number: usize| "A: b\r\n".repeat(number);
+    let interim = |number: usize| "HTTP/1.1 103 Early\r\n\r\n".repeat(number);
+    let start = "HTTP/1.1 200 OK\r\n";
+    let length = "Content-Length: 2\r\n";
+    let chunked = format!("{start}Transfer-Encoding: chunked\r\n\r\n");
+    let filled = |bytes: usize| "x".repeat(bytes);
+    let ok = Whole(200, "ok", Yes);
+    for (answer, own, hyper) in [
+        (format!("{start}{}{length}\r\nok", lines(99)), ok, ok),
+        (format!("{start}{}{length}\r\nok", lines(100)), Refused, Refused),
+        (format!("{start}A: {}\r\n{length}\r\nok", filled(120 << 10)), ok, ok),
+        (format!("{start}A: {}\r\n{length}\r\nok", filled(300 << 10)), Refused, Refused),
+        (format!("{}{start}{length}\r\nok", interim(32)), ok, ok),
+        (format!("{}{start}{length}\r\nok", interim(33)), Refused, ok),
+        (format!("{chunked}2;{}\r\nok\r\n0\r\n\r\n", filled(16_000)), ok, ok),
+        (format!("{chunked}2;{}\r\nok\r\n0\r\n\r\n", filled(17_000)), Cut, Cut),
+        (format!("{chunked}{}0\r\n\r\n", "1;12345678\r\nx\r\n".repeat(2_000)), Cut, Cut),
+        (format!("{chunked}2{}\r\nok\r\n0\r\n\r\n", " ".repeat(16_000)), ok, ok),
+        (format!("{chunked}2{}\r\nok\r\n0\r\n\r\n", " ".repeat(17_000)), Cut, ok),
+        (format!("{chunked}2\r\nok\r\n0\r\n{}\r\n", lines(100)), ok, ok),
+        (format!("{chunked}2\r\nok\r\n0\r\n{}\r\n", lines(101)), Cut, Cut),
+        (format!("{chunked}2\r\nok\r\n0\r\nA: {}\r\n\r\n", filled(16_000)), ok, ok),
+        (format!("{chunked}2\r\nok\r\n0\r\nA: {}\r\n\r\n", filled(17_000)), Cut, Cut),
+    ] {
+        let case = Case { method: "GET", answer: &answer, then: Stays, own, hyper };
+        CLIENTS.into_iter().for_each(|client| case.check(client));
+    }
 }

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::process::Command;
 use std::thread;
 
-use super::{CLIENTS, before};
-use crate::raw::Application;
+use crate::raw::{Application, CLIENTS, Proxy};
 
 const BODY: usize = 100 << 20;
 /// What chunks are as long as, in turn.
@@ -42,7 +41,7 @@ fn a_hundred_mebibytes_arrive_as_they_were_sent() {
     for client in CLIENTS {
         for (framing, sent) in &framings {
             let application = Application::tcp();
-            let proxy = before(&application, client);
+            let proxy = Proxy::speaking(&application, client);
             let url = format!("http://{}/", proxy.address());
             let got = thread::scope(|scope| {
                 let asked = ["-sS", "--fail", "--max-time", "60", &url];

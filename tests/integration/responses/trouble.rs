@@ -4,8 +4,8 @@ use std::thread;
 
 use floodwall::proxy::settings::UpstreamClient;
 
-use super::{CLIENTS, before, is_used_again, whole};
-use crate::raw::{Application, HangUp, OK, Proxy, Wire};
+use super::{is_used_again, whole};
+use crate::raw::{Application, CLIENTS, HangUp, OK, Proxy, Wire};
 
 /// Of each framing that says where the end is.
 const ANSWERS: [&str; 3] = [
@@ -28,7 +28,7 @@ fn a_response_that_is_cut_at_any_byte_is_never_whole() {
             for length in 0..answer.len() {
                 for how in [HangUp::Finish, HangUp::Reset] {
                     // Requests without an answer use up a client's budget.
-                    let proxy = before(&application, client);
+                    let proxy = Proxy::speaking(&application, client);
                     let mut asking = ask(&proxy);
                     let mut wire = application.accept();
                     wire.head();
@@ -48,7 +48,7 @@ fn a_response_that_is_cut_at_any_byte_is_never_whole() {
 fn a_response_that_comes_in_single_bytes_is_whole() {
     for client in CLIENTS {
         let application = Application::tcp();
-        let proxy = before(&application, client);
+        let proxy = Proxy::speaking(&application, client);
         for answer in ANSWERS {
             let mut asking = ask(&proxy);
             let mut wire = application.accept();
@@ -91,7 +91,7 @@ fn a_pooled_connection_on_which_something_came_is_not_used() {
     ];
     for disturb in disturbances {
         let application = Application::tcp();
-        let proxy = before(&application, UpstreamClient::Own);
+        let proxy = Proxy::speaking(&application, UpstreamClient::Own);
         let mut asking = ask(&proxy);
         let mut wire = application.accept();
         wire.head();
@@ -124,7 +124,7 @@ fn behind_an_early_answer_a_connection_is_used_when_it_has_taken_the_request() {
             ("Transfer-Encoding: chunked", "4\r\nhalf\r\n", "4\r\nhalf\r\n0\r\n\r\n"),
         ] {
             let application = Application::tcp();
-            let proxy = before(&application, client);
+            let proxy = Proxy::speaking(&application, client);
             let mut uploading = proxy.connect();
             uploading.send(format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{first}"));
             let mut wire = application.accept();
@@ -153,7 +153,7 @@ fn an_answer_that_nobody_reads_yet_does_not_hold_up_the_request() {
     const LONG: usize = 24 << 20;
     for client in CLIENTS {
         let application = Application::tcp();
-        let proxy = before(&application, client);
+        let proxy = Proxy::speaking(&application, client);
         let mut uploading = proxy.connect();
         uploading.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {LONG}\r\n\r\n"));
         let mut wire = application.accept();
