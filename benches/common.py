@@ -112,11 +112,14 @@ def resident_bytes(pids):
 
 
 def machine():
-    """What figures depend on beside the programs: CPU, cores, kernel."""
+    """What figures depend on beside the programs: CPU, cores, kernel, and TCP's congestion control, as
+    BBR's timers cost CPU time on loopback, too."""
     model = next(
         line.split(":", 1)[1].strip()
         for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith(("model name", "Model", "CPU part"))
     )
     system = os.uname()
-    return f"{model}, {os.cpu_count()} cores, {system.sysname} {system.release} {system.machine}"
+    congestion = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+    kernel = f"{system.sysname} {system.release} {system.machine}"
+    return f"{model}, {os.cpu_count()} cores, {kernel}, TCP {congestion}"

@@ -16,7 +16,7 @@ MANY = ["--connections", 32, "--addresses", 16]
 BIG = 100 << 20
 COLUMNS = (
     Column("rate", "requests/s", "{:,.0f}"),
-    Column("cpu_us", "CPU µs", "{:.2f}"),
+    Column("cpu_us", "CPU µs", "{:,.2f}"),
     Column("p50", "p50 µs", "{:,.0f}"),
     Column("p99", "p99 µs", "{:,.0f}"),
 )
@@ -125,6 +125,7 @@ CASES = [
         "tls-resumed",
         "1 KiB page, a TLS connection each, resumed",
         [*EACH_TLS, "--resume"],
+        columns=(*COLUMNS, Column("resumed", "resumed", "{:.0%}")),
         tls=True,
     ),
     Http2("http2", "1 KiB page, HTTP/2, 8 connections of 8 streams", ["/small", 8, 8], tls=True),

@@ -7,6 +7,7 @@ Also h2load, for HTTP/2. The figures of one measurement:
     p50, p99     microseconds, as the generator sees them
     proxy        the share of its core that the proxy used; generator, upstream: of the other core
     limit        who had nothing left to give, which is what limits the rate
+    resumed      the share of TLS handshakes that resumed a session
     late         requests that were sent more than a millisecond after they were due
     status       answers by status; unexpected: those that the case does not want, and errors
 """
@@ -65,7 +66,8 @@ class Load:
 
     def started(self, port, arguments, subcommand="drive", **options):
         command = [self.binary, subcommand, "--target", f"127.0.0.1:{port}", "--core", self.core]
-        return common.running([*map(str, [*command, *arguments])], stdout=subprocess.PIPE, text=True, **options)
+        command = [str(word) for word in [*command, *arguments]]
+        return common.running(command, stdout=subprocess.PIPE, text=True, **options)
 
     def driven(self, port, arguments):
         """What the generator says of one run, in its own words."""
@@ -146,6 +148,7 @@ def figures(running, said, used, expected):
         "status": dict(said["by_status"]),
         "unexpected": unexpected,
         "late": said.get("late", 0),
+        "resumed": said["resumed"] / said["handshakes"] if said.get("handshakes") else None,
         "limit": limit(shares),
         **shares,
     }

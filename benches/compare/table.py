@@ -1,8 +1,9 @@
 """Tables of what was measured: for a terminal, and in Markdown. Knows nothing of how."""
 
-from targets import ratios
-
+import collections
 import statistics
+
+from targets import Column, ratios
 
 AGAINST = ["haproxy", "nginx"]
 
@@ -58,26 +59,56 @@ def notes(case, rounds, ours):
             if verdict:
                 yield f"{name}: {verdict}"
     for name in names_of(rounds):
+        unexpected, late = collections.Counter(), 0
         for figures in rounds:
-            unexpected = figures.get(name, {}).get("unexpected")
-            if unexpected:
-                yield f"{name}: unexpected: {unexpected}"
-            late = figures.get(name, {}).get("late")
-            if late:
-                yield f"{name}: {late:,} requests were sent late"
+            found = figures.get(name, {})
+            unexpected.update(found.get("unexpected", {}))
+            late += found.get("late", 0)
+        if unexpected:
+            what = ", ".join(f"{count:,} × {what}" for what, count in unexpected.items())
+            yield f"{name}: unexpected: {what}"
+        if late:
+            yield f"{name}: {late:,} requests were sent late"
 
 
 def markdown(cases, measured, ours):
-    text = []
+    """One row for each case that is about CPU time, and the same for rates; the others in full."""
+    by_cpu = [case for case in cases if case.metric == "cpu_us"]
+    parts = []
+    for figure, form, title in (
+        ("cpu_us", "{:,.2f}", "CPU µs per request"),
+        ("rate", "{:,.0f}", "Requests a second"),
+    ):
+        if by_cpu:
+            parts.append(matrix(by_cpu, measured, ours, Column(figure, title, form)))
+    for case in cases:
+        if case not in by_cpu:
+            headings, lines = rows(case, measured[case.name], ours)
+            parts.append(heading_of(case.title) + grid(headings, lines))
+    found = [f"- {case.name}: {note}" for case in cases for note in notes(case, measured[case.name], ours)]
+    return "\n\n".join(parts + ["\n".join(found)])
+
+
+def matrix(cases, measured, ours, column):
+    """Cases by contestants, and how the first build of ours compares."""
+    names = list(dict.fromkeys(name for case in cases for name in names_of(measured[case.name])))
+    if column.figure == "cpu_us":
+        names = [name for name in names if name != "direct"]
+    against = [name for name in AGAINST if ours and name in names]
+    lines = []
     for case in cases:
         rounds = measured[case.name]
-        headings, lines = rows(case, rounds, ours)
-        text += [f"**{case.title[0].upper()}{case.title[1:]}**", ""]
-        text += [line_of(headings), "|" + " --- |" + " ---: |" * (len(headings) - 1)]
-        text += [line_of(line) for line in lines]
-        text += ["", *(f"- {note}" for note in notes(case, rounds, ours)), ""]
-    return "\n".join(text)
+        cells = [column.median(rounds, name) for name in names]
+        cells += [compared(rounds, ours[0], other, column.figure) for other in against]
+        lines.append([case.title, *cells])
+    headings = [column.heading, *names, *(f"{ours[0]} × {name}" for name in against)]
+    return grid(headings, lines)
 
 
-def line_of(cells):
-    return "| " + " | ".join(cells) + " |"
+def heading_of(title):
+    return f"**{title[0].upper()}{title[1:]}**\n\n"
+
+
+def grid(headings, lines):
+    between = ["---", *["---:"] * (len(headings) - 1)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [headings, between, *lines])

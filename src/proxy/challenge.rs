@@ -15,7 +15,6 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::body::{self, DownstreamBody};
-use super::forwarded;
 use super::replies::{self, Accepts};
 use super::shield::Shield;
 use super::upload::Upload;
@@ -34,13 +33,14 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Takes cookies and marker out of a request.
+    /// Takes cookies and marker out of a request that came by `https` or not.
     pub fn take(
         shield: &Shield,
         parts: &mut Parts,
         body: &Upload,
         client: Client,
         target_bytes: usize,
+        https: bool,
     ) -> Self {
         let guard = &shield.guard;
         if !guard.challenges() {
@@ -59,8 +59,7 @@ impl Visit {
             let unix = shield.clock.unix(shield.clock.now());
             guard.challenged(client, cookies, marker, back.is_some(), unix)
         };
-        let secure = forwarded::is_https(&parts.headers);
-        Self { challenged, client, back, marked: marker.is_some(), secure }
+        Self { challenged, client, back, marked: marker.is_some(), secure: https }
     }
 
     /// Whom it comes from.

@@ -39,6 +39,7 @@ use super::live::Token;
 use super::overdue::Watch;
 use super::pace::Pace;
 use super::preface::{self, Spoken};
+use super::redirect;
 use super::replies;
 use super::seat::{Overdue, Phase, Running};
 use super::seats::{Entered, Taken};
@@ -46,7 +47,6 @@ use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
 use super::tls;
 use super::upload::Upload;
-use super::{forwarded, redirect};
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
@@ -90,11 +90,11 @@ impl Arrival {
         }
     }
 
-    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by HTTPS is not:
+    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by `https` is not:
     /// it would come back for ever.
-    pub fn is_sent_away(&self, parts: &Parts) -> bool {
+    pub fn is_sent_away(&self, parts: &Parts, https: bool) -> bool {
         self.entrance == Entrance::Redirect
-            && !forwarded::is_https(&parts.headers)
+            && !https
             && !redirect::is_challenge(&parts.method, &parts.uri)
     }
 }

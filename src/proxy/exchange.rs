@@ -9,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
@@ -25,6 +25,7 @@ use super::failure::{Failure, Stage};
 use super::forwarded::Origin;
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
+use super::panics::caught;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::settings::Settings;
@@ -66,7 +67,16 @@ pub fn exchange(
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
     let (mut parts, body) = request.into_parts();
     async move {
-        let mut response = story(core, in_force, arrived, &mut parts, body, &mut account).await;
+        let told = {
+            let story = story(core, in_force, arrived, &mut parts, body, &mut account);
+            caught(pin!(story)).await
+        };
+        let mut response = told.unwrap_or_else(|| {
+            account.panicked();
+            // How much of the request was read nobody knows.
+            let accepts = Accepts::default();
+            replies::closing(replies::status(StatusCode::INTERNAL_SERVER_ERROR, &accepts))
+        });
         let tunnels = response.body_mut().tunnel_mut().is_some();
         account.responds(response.status(), !tunnels && response.body().is_end_stream());
         response.body_mut().told_in(account);
@@ -106,8 +116,8 @@ async fn story(
         }
     };
     account.site(&site, core.index);
-    forwarded::announce(&mut parts.headers, &origin, arrival.https);
-    if arrival.is_sent_away(parts) {
+    let https = forwarded::is_https(&parts.headers, &origin, arrival.https);
+    if arrival.is_sent_away(parts, https) {
         let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
         return unread.refuse(match location.and_then(|tls| redirect::location(parts, tls)) {
             Ok(location) => replies::moved(location, &accepts),
@@ -126,7 +136,7 @@ async fn story(
     let client = Client::fold(origin.client, policy);
     // A proxy that is exempt is so for what it asks itself.
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
-    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes);
+    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes, https);
     if let Some(reply) = visit.home(&accepts) {
         account.replied(Verdict::Challenged);
         return unread.refuse(reply);
@@ -168,6 +178,7 @@ async fn story(
         }
     };
     cookie.put(&mut parts.headers);
+    forwarded::announce(&mut parts.headers, &origin, arrival.https);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);

@@ -40,6 +40,7 @@ pub mod live;
 pub mod orders;
 pub mod overdue;
 pub mod pace;
+pub mod panics;
 pub mod passed;
 pub mod places;
 pub mod pool;

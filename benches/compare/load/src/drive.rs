@@ -14,6 +14,7 @@ use rustls::ClientConfig;
 use crate::keys::Random;
 use crate::link::{self, Link, Received};
 use crate::messages::Message;
+use crate::pace::Pace;
 use crate::poll::{self, Poll, Ready};
 use crate::tally::{Failure, LATE, Tally};
 use crate::wire::{Answer, AnswerReader, Key, SetSession};
@@ -24,6 +25,8 @@ const PIECE: usize = 256 << 10;
 const SKIP: u64 = 64 << 10;
 /// After a connection that could not be opened.
 const REST: Duration = Duration::from_millis(10);
+/// The token of the timer of an open loop.
+const TICK: u64 = u64::MAX;
 /// How often requests are looked for that take too long.
 const WATCH: Duration = Duration::from_millis(250);
 
@@ -194,8 +197,10 @@ impl<'a> Engine<'a> {
         let begin = Instant::now();
         let from = begin + self.load.warmup;
         let to = from + self.load.seconds;
-        let mut due = begin;
-        let between = self.load.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
+        let mut pace = self.load.rate.map(|rate| Pace::new(rate, begin));
+        if let Some(pace) = &pace {
+            self.poll.every(pace.tick(), TICK)?;
+        }
         let mut watch = begin + WATCH;
         let mut events = Poll::room();
         self.phase = Phase::Warming;
@@ -206,14 +211,13 @@ impl<'a> Engine<'a> {
                 self.phase = Phase::Measuring;
                 self.tally.open();
             }
-            if self.phase == Phase::Measuring && (now >= to || self.left == Some(0)) {
-                // What is due before the end of an open loop is still sent.
-                if between.is_none() || due >= to || self.left == Some(0) {
-                    self.phase = Phase::Draining;
-                }
-                if now >= to {
-                    self.tally.close();
-                }
+            if now >= to {
+                self.tally.close();
+            }
+            // What is due before the end of an open loop is still sent.
+            let begun = pace.as_ref().map_or(now, Pace::due) >= to || self.left == Some(0);
+            if self.phase == Phase::Measuring && begun {
+                self.phase = Phase::Draining;
             }
             if self.phase == Phase::Draining && self.drained() || now >= to + self.load.timeout {
                 break;
@@ -222,41 +226,32 @@ impl<'a> Engine<'a> {
                 watch = now + WATCH;
                 self.give_up(now);
             }
-            while let Some(&(until, client)) = self.resting.front()
-                && until <= now
-            {
+            let mut next = watch.min(if now < from { from } else { to.max(now) });
+            while let Some(&(until, client)) = self.resting.front() {
+                if until > now {
+                    next = next.min(until);
+                    break;
+                }
                 self.resting.pop_front();
                 self.wait(client);
             }
-            let mut next = watch.min(if now < from { from } else { to.max(now) });
-            if let Some(&(until, _)) = self.resting.front() {
-                next = next.min(until);
-            }
-            match between {
-                Some(between) => {
-                    while due <= now.min(to) && self.may_ask() {
-                        let Some(client) = self.idle.pop_front() else { break };
-                        self.pace(client, due, from, now);
-                        due += between;
+            while self.may_ask() && pace.as_ref().is_none_or(|pace| pace.due() <= now.min(to)) {
+                let Some(client) = self.idle.pop_front() else { break };
+                match &mut pace {
+                    Some(pace) => {
+                        self.pace(client, pace.due(), from, now);
+                        pace.advance();
                     }
-                    if !self.idle.is_empty() && self.may_ask() {
-                        next = next.min(due);
-                    }
-                }
-                None => {
-                    while self.may_ask()
-                        && let Some(client) = self.idle.pop_front()
-                    {
-                        self.ask(client, now, now);
-                    }
+                    None => self.ask(client, now, now),
                 }
             }
             // Those that were begun may have made time pass.
             self.turn(&mut events, Some(next.saturating_duration_since(Instant::now())))?;
         }
-        let unsent = between.filter(|_| self.left != Some(0)).map_or(0, |between| {
-            (to.saturating_duration_since(due).as_secs_f64() / between.as_secs_f64()) as u64
-        });
+        let unsent = match self.left {
+            Some(0) => 0,
+            Some(_) | None => pace.map_or(0, |pace| pace.until(to)),
+        };
         self.tally.unfinished = self.unfinished() + unsent;
         self.tally.close();
         Ok(())
@@ -289,6 +284,10 @@ impl<'a> Engine<'a> {
         self.poll.wait(events, most)?;
         for event in events.iter() {
             let Ready { token, readable, writable } = poll::ready(event);
+            if token == TICK {
+                self.poll.ticked()?;
+                continue;
+            }
             let client = token as usize;
             if writable && self.clients[client].link.as_ref().is_some_and(|link| link.armed) {
                 self.push(client);

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -34,10 +34,16 @@ pub fn connect(
         rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
     }
     sockopt::set_tcp_nodelay(&socket, true)?;
+    plain_tcp(&socket)?;
     match rustix::net::connect(&socket, &target) {
         Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Congestion control that sets no timers of its own, as BBR's pacing does for each segment.
+pub fn plain_tcp(socket: impl AsFd) -> io::Result<()> {
+    Ok(sockopt::set_tcp_congestion(socket, "reno")?)
 }
 
 /// What has been read.

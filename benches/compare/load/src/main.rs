@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod messages;
 mod options;
+mod pace;
 mod pages;
 mod poll;
 mod store;

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, SocketFlags};
 use serde_json::json;
 
+use crate::link;
 use crate::pages::{BIG, Page, Pages};
 use crate::poll::{self, Poll, Ready};
 use crate::store::Store;
@@ -112,6 +113,7 @@ impl Upstream {
         rustix::net::sockopt::set_socket_reuseaddr(&listener, true)?;
         // Accepted sockets inherit it.
         rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+        link::plain_tcp(&listener)?;
         rustix::net::bind(&listener, &address)?;
         rustix::net::listen(&listener, 4096)?;
         let listener = TcpListener::from(listener);
