@@ -21,6 +21,27 @@ pub enum SendHeader {
     V2,
 }
 
+/// Who speaks HTTP with the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamClient {
+    /// Floodwall itself.
+    Own,
+    /// hyper, which it spoke by before.
+    Hyper,
+}
+
+impl UpstreamClient {
+    pub const ALL: [Self; 2] = [Self::Own, Self::Hyper];
+
+    /// The word for it in TOML.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Hyper => "hyper",
+        }
+    }
+}
+
 impl SendHeader {
     pub const ALL: [Self; 3] = [Self::Off, Self::V1, Self::V2];
 

@@ -44,7 +44,7 @@ pub use alerts::{Alerts, RefusalSample, Syslog};
 pub use fault::{Mistakes, nearest};
 pub use limits::{
     AcceptHeader, DownstreamLimits, Http2, ProxyProtocol, SendHeader, UpgradeProtocols, Upgrades,
-    UpstreamLimits,
+    UpstreamClient, UpstreamLimits,
 };
 pub use listen::{Listen, listen};
 pub use logging::{AccessFormat, AccessLog, Log, LogFormat, LogLevel};

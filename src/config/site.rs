@@ -13,8 +13,8 @@ use super::fault::{Fault, Faults, Unfit};
 use super::table::{Entry, Table};
 use super::value::{self, Empty, boolean, text, word};
 use super::{
-    Balance, Health, Profile, SendHeader, Server, UpstreamLimits, UpstreamTls, budgets, clients,
-    pattern, rules, sections, tls, upstreams,
+    Balance, Health, Profile, SendHeader, Server, UpstreamClient, UpstreamLimits, UpstreamTls,
+    budgets, clients, pattern, rules, sections, tls, upstreams,
 };
 use crate::guard::policy::{Challenge, Mode, Policy};
 use crate::guard::route::Rule;
@@ -37,6 +37,7 @@ pub struct Site {
     pub(super) upstream_limits: UpstreamLimits,
     pub(super) upstream_tls: UpstreamTls,
     pub(super) send_header: SendHeader,
+    pub(super) upstream_client: UpstreamClient,
     /// The operator's rules, without the profile's.
     pub(super) own_rules: Vec<Rule>,
     pub(super) profile_rules: bool,
@@ -110,6 +111,11 @@ impl Site {
         &self.upstream_limits
     }
 
+    /// Who speaks HTTP with its application.
+    pub fn upstream_client(&self) -> UpstreamClient {
+        self.upstream_client
+    }
+
     /// What connections to the application begin with.
     pub fn send_header(&self) -> SendHeader {
         self.send_header
@@ -149,6 +155,8 @@ pub(super) fn keys(
     faults: &mut Faults,
 ) -> Places {
     let upstream = upstreams::servers(table, &mut site.servers, faults);
+    let client = word(&UpstreamClient::ALL, UpstreamClient::word);
+    table.read("upstream_client", &mut site.upstream_client, faults, client);
     upstreams::balance(table.table("balance", faults), &mut site.balance, faults);
     upstreams::health(table.table("health", faults), &mut site.health, faults);
     let policy = &mut site.policy;

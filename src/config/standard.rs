@@ -9,7 +9,7 @@ use super::{
     AcceptHeader, AccessFormat, AccessLog, Admin, Alerts, Balance, Config, DownstreamLimits,
     Health, History, Http2, Listen, Log, LogFormat, LogLevel, Method, Profile, ProxyProtocol,
     RefusalSample, SendHeader, Server, Site, Tls, TlsVersion, UpgradeProtocols, Upgrades, Upstream,
-    UpstreamLimits, UpstreamTls,
+    UpstreamClient, UpstreamLimits, UpstreamTls,
 };
 use crate::guard::policy::{
     AfterLogout, Budget, Challenge, ChallengePolicy, ClientPolicy, LearnedPolicy, Mode, Policy,
@@ -63,6 +63,7 @@ impl Default for Config {
                 },
                 upstream_tls: UpstreamTls { ca: None, server_name: None, verify: true, own: None },
                 send_header: SendHeader::Off,
+                upstream_client: UpstreamClient::Own,
                 own_rules: Vec::new(),
                 profile_rules: true,
             }],

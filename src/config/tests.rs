@@ -191,6 +191,7 @@ pub(crate) const OTHERS: &[(&str, &str)] = &[
     ("listen", "[\"0.0.0.0:80\", \"[::]:80\", \"unix:/run/floodwall/http.sock\"]"),
     ("unix_mode", "\"0666\""),
     ("upstream", "\"unix:/run/site/app.sock\""),
+    ("upstream_client", "\"hyper\""),
     ("state", "\"\""),
     ("mode", "\"observe\""),
     ("profile", "\"django-1.4\""),

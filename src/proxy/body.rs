@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use tokio::sync::Notify;
 use tokio::time::Sleep;
 
@@ -23,7 +22,9 @@ use super::account::Account;
 use super::clock::Clock;
 use super::failure::Failure;
 use super::headers;
+use super::link::Cause;
 use super::live::Token;
+use super::pump::Pumped;
 use super::seat::Running;
 use super::server::{Lease, Server};
 use super::tunnel::Tunnel;
@@ -38,6 +39,8 @@ const DISCARD_TIME: Duration = Duration::from_secs(1);
 /// What goes upstream: the body of the client's request, or none.
 #[derive(Debug)]
 pub struct UpstreamBody {
+    /// What goes before the rest: it was to be sent on a connection that took nothing of it.
+    back: Bytes,
     upload: Upload,
     clock: Clock,
     progress: Arc<Progress>,
@@ -67,12 +70,22 @@ impl UpstreamBody {
     pub fn new(upload: Upload, clock: Clock) -> Self {
         let bounded = upload.is_end_stream() || upload.size_hint().exact().is_some();
         let progress = Progress { bounded: bounded.into(), ..Progress::default() };
-        Self { upload, clock, progress: Arc::new(progress) }
+        Self { back: Bytes::new(), upload, clock, progress: Arc::new(progress) }
     }
 
     /// No body.
     pub fn empty(clock: Clock) -> Self {
         Self::new(Upload::none(clock), clock)
+    }
+
+    /// The clock that its progress is told by.
+    pub const fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// Takes back the first piece, of which nothing was sent.
+    pub fn put_back(&mut self, piece: Bytes) {
+        self.back = piece;
     }
 
     /// How far it has come.
@@ -139,6 +152,9 @@ impl Body for UpstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if !self.back.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut self.back)))));
+        }
         if self.upload.has_ended() {
             return Poll::Ready(None);
         }
@@ -167,11 +183,17 @@ impl Body for UpstreamBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.upload.is_end_stream()
+        self.back.is_empty() && self.upload.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.upload.size_hint()
+        let (left, back) = (self.upload.size_hint(), self.back.len() as u64);
+        let mut hint = SizeHint::new();
+        hint.set_lower(left.lower().saturating_add(back));
+        if let Some(upper) = left.upper().and_then(|upper| upper.checked_add(back)) {
+            hint.set_upper(upper);
+        }
+        hint
     }
 }
 
@@ -203,11 +225,22 @@ enum Source {
 /// The body of the application's response.
 #[derive(Debug)]
 struct Relayed {
-    incoming: Incoming,
+    way: Way,
     server: Arc<Server>,
     stall: Stall,
-    /// The connection that it comes on; `None` once given back, or given up.
-    lease: Option<Lease>,
+}
+
+/// How it comes.
+#[derive(Debug)]
+enum Way {
+    /// On its connection.
+    Leased(Lease),
+    /// From the task that still sends the request.
+    Pumped(Pumped),
+    /// Not any more, and this is still to be told.
+    Broken(Cause),
+    /// Not any more.
+    Ended,
 }
 
 impl DownstreamBody {
@@ -218,10 +251,15 @@ impl DownstreamBody {
 
     /// A response, read from the connection of `lease`, which goes back to the pool when it has
     /// been read to its end. The application may pause no longer than `limit`.
-    pub(super) fn relayed(incoming: Incoming, limit: Duration, lease: Lease) -> Self {
+    ///
+    /// `unsent` is what is left to be sent of the request, which goes on meanwhile.
+    pub(super) fn relayed(limit: Duration, lease: Lease, unsent: Option<UpstreamBody>) -> Self {
         let server = Arc::clone(lease.server());
-        let mut relayed =
-            Relayed { incoming, server, stall: Stall::new(limit), lease: Some(lease) };
+        let way = match unsent {
+            Some(unsent) => Way::Pumped(Pumped::start(lease, unsent)),
+            None => Way::Leased(lease),
+        };
+        let mut relayed = Relayed { way, server, stall: Stall::new(limit) };
         relayed.give_back_at_end();
         Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
     }
@@ -277,19 +315,27 @@ impl DownstreamBody {
 
 impl Relayed {
     fn give_back_at_end(&mut self) {
-        if self.incoming.is_end_stream() {
+        if self.is_end_stream() {
             self.give_back();
         }
     }
 
     fn give_back(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        match std::mem::replace(&mut self.way, Way::Ended) {
+            Way::Leased(lease) => lease.give_back(),
+            // Its task does so.
+            Way::Pumped(_) | Way::Broken(_) | Way::Ended => {}
         }
     }
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
+        let polled = match &mut self.way {
+            Way::Leased(lease) => lease.link().poll_frame(cx),
+            Way::Pumped(pumped) => pumped.poll_frame(cx),
+            Way::Broken(_) => return Poll::Ready(self.broken()),
+            Way::Ended => Poll::Ready(None),
+        };
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.moved();
                 if frame.is_trailers() {
@@ -300,18 +346,46 @@ impl Relayed {
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => {
-                self.lease = None;
-                Poll::Ready(Some(Err(Failure::Body(error))))
+            Poll::Ready(Some(Err(cause))) => {
+                // hyper throws away what it has not sent when it is told: it is to send that first,
+                // as it does when there is nothing more for the moment.
+                self.way = Way::Broken(cause);
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(None) => {
                 self.give_back();
                 Poll::Ready(None)
             }
             Poll::Pending => self.stall.poll(cx).map(|()| {
-                self.lease = None;
+                self.way = Way::Ended;
                 Some(Err(Failure::BodyStalled))
             }),
+        }
+    }
+
+    fn broken(&mut self) -> Option<Result<Frame<Bytes>, Failure>> {
+        match std::mem::replace(&mut self.way, Way::Ended) {
+            Way::Broken(cause) => Some(Err(Failure::Body(cause))),
+            Way::Leased(_) | Way::Pumped(_) | Way::Ended => None,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.way {
+            Way::Broken(_) => false,
+            Way::Leased(lease) => lease.is_end_stream(),
+            Way::Pumped(pumped) => pumped.is_end_stream(),
+            Way::Ended => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.way {
+            Way::Leased(lease) => lease.size_hint(),
+            Way::Pumped(pumped) => pumped.size_hint(),
+            Way::Broken(_) => SizeHint::default(),
+            Way::Ended => SizeHint::with_exact(0),
         }
     }
 }
@@ -348,7 +422,7 @@ impl Body for DownstreamBody {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Own(bytes) => bytes.is_empty(),
-            Source::Relayed(relayed) => relayed.incoming.is_end_stream(),
+            Source::Relayed(relayed) => relayed.is_end_stream(),
             Source::Tunnel(_) => true,
         }
     }
@@ -356,7 +430,7 @@ impl Body for DownstreamBody {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Source::Relayed(relayed) => relayed.incoming.size_hint(),
+            Source::Relayed(relayed) => relayed.size_hint(),
             Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }

@@ -5,14 +5,14 @@
 //! with it is known, and is sent with the checks that follow, so that a site that saves on every
 //! request keeps one record for all of them and not one for each.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONNECTION, COOKIE, HOST, HeaderValue, USER_AGENT};
-use http::{Request, Version};
-use http_body_util::BodyExt;
+use http::{Request, Response, Version};
 use tokio::time::timeout;
 
 use super::body::UpstreamBody;
@@ -20,6 +20,7 @@ use super::connect::connect;
 use super::core::Core;
 use super::exchange::{CookieLine, observe};
 use super::failure::Failure;
+use super::link::Unanswered;
 use super::places::{Answer, Granted, Place};
 use super::server::Server;
 use super::settings::CheckSettings;
@@ -231,7 +232,9 @@ impl Visit {
         request: Request<UpstreamBody>,
     ) -> Result<u16, Failure> {
         let header = self.site.upstream.header(None);
-        let link = connect(&self.server, header, self.check.timeout, place).await;
+        let client = self.site.upstream.settings().client;
+        let place = Arc::new(place);
+        let link = connect(&self.server, client, header, self.check.timeout, place).await;
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {
@@ -240,16 +243,16 @@ impl Visit {
             }
         };
         // Dropped by an error, what was admitted is settled as without an answer.
-        let response = link.sender.send_request(request).await.map_err(Failure::Closed)?;
+        let answered = link.send(&mut Some(request), false).await;
+        let response = Response::from_parts(answered.map_err(Unanswered::into_failure)?, ());
         let evidence = observe(&self.site.shield, &response);
         let settled = admitted.settle(Outcome::Answered(&evidence, None), self.core.clock.now());
         let kept = settled.is_some_and(|settlement| settlement.cookie == RelayCookie::Keep);
         // What would not be relayed is not the visitor's.
         self.learn(if kept { &evidence.session } else { &SetSession::Nothing });
         let status = response.status().as_u16();
-        let mut body = response.into_body();
         let mut left = BODY_BYTES;
-        while let Some(frame) = body.frame().await {
+        while let Some(frame) = poll_fn(|cx| link.poll_frame(cx)).await {
             let length = frame.map_err(Failure::Body)?.data_ref().map_or(0, |data| data.len());
             let Some(rest) = left.checked_sub(length) else { break };
             left = rest;

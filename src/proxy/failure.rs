@@ -8,6 +8,7 @@ use http::StatusCode;
 
 use super::headers::Fault;
 use super::introduction::Refusal;
+use super::link::Cause;
 use super::seats::Full;
 use super::tls::client;
 use super::tunnels::NoTunnel;
@@ -56,15 +57,15 @@ pub enum Failure {
     /// The client hung up while it waited for a connection.
     Abandoned,
     /// The connection to the application was closed before the request was written to it.
-    Unsent(hyper::Error),
+    Unsent(Cause),
     /// The connection ended or broke, or spoke no HTTP, before the head of a response.
-    Closed(hyper::Error),
+    Closed(Cause),
     /// No head of a response within the response timeout.
     ResponseTimeout,
     /// The head of the response cannot be relayed.
     Unrelayable(Unrelayable),
     /// The response's body broke off.
-    Body(hyper::Error),
+    Body(Cause),
     /// Nothing of the response's body came for the response timeout.
     BodyStalled,
     /// The client took the response too slowly, or not at all.
@@ -401,10 +402,8 @@ impl Error for Failure {
             Self::HeadTooLarge(error)
             | Self::Head(error)
             | Self::Frames(error)
-            | Self::Upload(error)
-            | Self::Unsent(error)
-            | Self::Closed(error)
-            | Self::Body(error) => Some(error),
+            | Self::Upload(error) => Some(error),
+            Self::Unsent(cause) | Self::Closed(cause) | Self::Body(cause) => Some(cause),
             Self::Accept(error)
             | Self::TunnelBroken(error)
             | Self::Handshake(error)

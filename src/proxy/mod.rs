@@ -6,6 +6,7 @@
 //! is worth: that is decided in [`guard`](crate::guard).
 
 pub mod account;
+mod attentive;
 pub mod balance;
 pub mod blame;
 pub mod body;
@@ -32,6 +33,8 @@ pub mod http2;
 pub mod in_force;
 pub mod introduction;
 pub mod keeper;
+pub mod leg;
+pub mod link;
 pub mod listen;
 pub mod live;
 pub mod orders;
@@ -45,6 +48,8 @@ pub mod preface;
 mod process;
 pub mod proxy_header;
 pub mod pulses;
+mod pump;
+mod raw_stream;
 pub mod redirect;
 pub mod reloads;
 pub mod replies;

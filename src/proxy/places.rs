@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use super::connect::Link;
+use super::link::Link;
 
 /// The places of one server.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::connect::Link;
+use super::link::Link;
 use super::proxy_header::Header;
 use crate::guard::moment::Moment;
 
@@ -41,14 +41,14 @@ impl Pool {
     pub fn take(&self, header: Option<Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
         let mut idle = self.lock();
         loop {
-            let index = idle.iter().rposition(|idle| idle.link.wire.header == header)?;
-            let Idle { link, since } = idle.remove(index)?;
+            let index = idle.iter().rposition(|idle| idle.link.header == header)?;
+            let Idle { mut link, since } = idle.remove(index)?;
             if now.since(since) >= limits.idle_timeout {
                 // Those in front have been idle for longer still.
                 idle.drain(..index);
                 return None;
             }
-            if link.sender.is_ready() {
+            if link.is_fit() {
                 return Some(link);
             }
         }
@@ -67,13 +67,13 @@ impl Pool {
         idle.push_back(Idle { link, since: now });
     }
 
-    /// Closes the connections that have been idle for too long.
+    /// Closes the connections that have been idle for too long, or that the application has closed.
     pub fn expire(&self, limits: &PoolLimits, now: Moment) {
         let mut idle = self.lock();
         while idle.front().is_some_and(|oldest| now.since(oldest.since) >= limits.idle_timeout) {
             idle.pop_front();
         }
-        idle.retain(|idle| !idle.link.sender.is_closed());
+        idle.retain_mut(|idle| idle.link.is_fit());
     }
 
     /// Since when the one has been idle that has been so for longest.

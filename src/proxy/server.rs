@@ -5,10 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use http_body::SizeHint;
 
 use super::clock::Clock;
-use super::connect::Link;
 use super::health::Health;
+use super::link::Link;
 use super::places::Places;
 use super::pool::{Pool, PoolLimits};
 use super::proxy_header::Header;
@@ -75,7 +78,7 @@ impl Server {
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
     fn keep(&self, link: Link, core: usize, limits: &PoolLimits) {
-        let link = match link.wire.header {
+        let link = match link.header {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,
             Some(_) => link,
@@ -133,7 +136,7 @@ pub struct Lease {
     limits: PoolLimits,
     /// Whether the connection can carry another request.
     again: bool,
-    _burden: Option<Burden>,
+    burden: Option<Burden>,
 }
 
 impl Lease {
@@ -151,25 +154,51 @@ impl Lease {
         again: bool,
         burden: Option<Burden>,
     ) -> Self {
-        Self { link, server: Arc::clone(server), core: owner.core, limits, again, _burden: burden }
+        Self { link, server: Arc::clone(server), core: owner.core, limits, again, burden }
+    }
+
+    /// The connection.
+    pub fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    /// Whether the response's body has ended.
+    pub fn is_end_stream(&self) -> bool {
+        self.link.is_end_stream()
+    }
+
+    /// What is left of the response's body.
+    pub fn size_hint(&self) -> SizeHint {
+        self.link.size_hint()
+    }
+
+    /// How long what is left of a request may take after the response to it.
+    pub const fn settle_timeout(&self) -> Duration {
+        self.limits.settle_timeout
+    }
+
+    /// The connection, whose server it is, and what it counts as: for another protocol than HTTP.
+    pub fn into_parts(self) -> (Link, Arc<Server>, Option<Burden>) {
+        (self.link, self.server, self.burden)
     }
 
     /// The response has been read to its end.
     pub fn give_back(self) {
         let Self { mut link, server, core, limits, again, .. } = self;
-        if !again || link.sender.is_closed() {
+        if !again {
             return;
         }
-        if link.sender.is_ready() {
-            return server.keep(link, core, &limits);
-        }
-        // The connection's task has not come to its end of the exchange yet, or the application
-        // answered before it had read the request.
-        tokio::spawn(async move {
-            let ready = link.sender.ready();
-            if let Ok(Ok(())) = tokio::time::timeout(limits.settle_timeout, ready).await {
-                server.keep(link, core, &limits);
+        match link.is_settled() {
+            Some(true) => server.keep(link, core, &limits),
+            Some(false) => {}
+            None => {
+                tokio::spawn(async move {
+                    let settled = tokio::time::timeout(limits.settle_timeout, link.settled()).await;
+                    if let Ok(true) = settled {
+                        server.keep(link, core, &limits);
+                    }
+                });
             }
-        });
+        }
     }
 }

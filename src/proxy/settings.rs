@@ -192,6 +192,16 @@ pub struct UpstreamSettings {
     pub tls: Option<ClientSettings>,
     /// Of the PROXY headers that connections begin with, if they do.
     pub header: Option<Version>,
+    pub client: UpstreamClient,
+}
+
+/// Who speaks HTTP with the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamClient {
+    /// [`Leg`](super::leg::Leg).
+    Own,
+    /// hyper's client.
+    Hyper,
 }
 
 impl UpstreamSettings {
@@ -214,6 +224,7 @@ impl UpstreamSettings {
             check: None,
             tls: None,
             header: None,
+            client: UpstreamClient::Own,
         }
     }
 }

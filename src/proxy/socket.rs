@@ -127,7 +127,7 @@ impl Listener {
     }
 }
 
-/// A client's socket.
+/// A socket that is connected: a client's, or the application's.
 #[derive(Debug)]
 pub enum Socket {
     Tcp(TcpStream),
@@ -159,6 +159,15 @@ impl Socket {
             Self::Tcp(stream) => stream.set_zero_linger(),
             // What was written is the peer's already, and in its own memory.
             Self::Unix(_) => Ok(()),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }

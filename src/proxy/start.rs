@@ -43,7 +43,7 @@ use super::seats::Seats;
 use super::settings::{
     AcceptHeader, Address, CheckSettings, Door, DoorAddress, DoorKind, DownstreamLimits,
     Http2Limits, Protocols, ProxyProtocol, ServerSettings, Settings, SiteSettings, Upgrades,
-    UpstreamLimits, UpstreamSettings,
+    UpstreamClient, UpstreamLimits, UpstreamSettings,
 };
 use super::shield::Shield;
 use super::site::Site;
@@ -586,6 +586,10 @@ fn upstream_settings(site: &config::Site) -> UpstreamSettings {
             SendHeader::Off => None,
             SendHeader::V1 => Some(Version::V1),
             SendHeader::V2 => Some(Version::V2),
+        },
+        client: match site.upstream_client() {
+            config::UpstreamClient::Own => UpstreamClient::Own,
+            config::UpstreamClient::Hyper => UpstreamClient::Hyper,
         },
     }
 }

@@ -35,10 +35,9 @@ const BUFFER_BYTES: usize = 8 * 1024;
 /// A tunnel that both sides have agreed to. Dropped before it is run, both ends are closed.
 #[derive(Debug)]
 pub struct Tunnel {
-    far: OnUpgrade,
     near: Option<Near>,
     carried: Carried,
-    /// The connection counts as used until the tunnel ends.
+    /// The application's end, which counts as used until the tunnel ends.
     lease: Lease,
 }
 
@@ -77,8 +76,8 @@ impl Drop for Carried {
 
 impl Tunnel {
     /// The application has agreed, on the connection of `lease`.
-    pub fn to(far: OnUpgrade, lease: Lease) -> Self {
-        Self { far, near: None, carried: Carried::default(), lease }
+    pub fn to(lease: Lease) -> Self {
+        Self { near: None, carried: Carried::default(), lease }
     }
 
     /// The client's end, which is switched when the client has been told.
@@ -104,16 +103,15 @@ impl Tunnel {
     /// off, so that what was cut does not look whole.
     pub async fn run(self, core: &Core, exchange: (Token, Running), seat: Option<&Seat>) {
         let _exchange = exchange;
-        let Self { far, near: Some(near), mut carried, lease: _lease } = self else { return };
+        let Self { near: Some(near), mut carried, lease } = self else { return };
         let Near { switched, patience, site, place: _place } = near;
         let Ok(Ok(near)) = timeout(patience.idle, switched).await else { return };
         seat.inspect(|seat| seat.switch());
         let near = TokioIo::new(near);
-        let outcome = match timeout(patience.idle, far).await {
-            Ok(Ok(far)) => {
-                pass(near, TokioIo::new(far), core.clock, patience, &carried.to_client, seat).await
-            }
-            Ok(Err(error)) => Err(Failure::Closed(error)),
+        let (link, _server, _burden) = lease.into_parts();
+        let outcome = match timeout(patience.idle, link.into_stream()).await {
+            Ok(Ok(far)) => pass(near, far, core.clock, patience, &carried.to_client, seat).await,
+            Ok(Err(cause)) => Err(Failure::Closed(cause)),
             Err(_) => Err(Failure::ResponseTimeout),
         };
         match outcome {

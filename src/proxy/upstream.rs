@@ -10,19 +10,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::response::Parts;
 use http::{Request, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use tokio::time::timeout;
 
 use super::balance::{Candidate, Turns};
 use super::body::{DownstreamBody, Progress, UpstreamBody};
 use super::checks::Visitor;
 use super::clock::Clock;
-use super::connect::{Link, connect};
+use super::connect::connect;
 use super::descriptors;
 use super::failure::{Failure, Stage, Unrelayable};
 use super::headers;
 use super::health::{Availability, Change};
+use super::link::{Link, Unanswered};
 use super::places::{Answer, Granted, InLine, Place};
 use super::pool::PoolLimits;
 use super::proxy_header::{Header, Named};
@@ -92,14 +93,14 @@ pub enum Replay {
 /// Why a server gave no response.
 enum Refused {
     /// The request may be sent to another.
-    Again(Box<Request<UpstreamBody>>, Failure),
+    Again(Failure),
     Failed(Failure),
 }
 
 /// Why there is no response on a connection.
 enum Lost {
     /// Not a byte of the request was written.
-    Unsent(Box<Request<UpstreamBody>>, Failure),
+    Unsent(Failure),
     /// A pooled connection was closed without a byte of an answer.
     Stale(Failure),
     Failed(Failure),
@@ -204,14 +205,15 @@ impl Upstream {
     ) -> Result<Response<DownstreamBody>, Failure> {
         *request.version_mut() = Version::HTTP_11;
         let progress = request.body().progress();
+        let mut request = Some(request);
         let mut course = Course::new(&self.limits);
         let mut failure = Failure::ConnectTimeout;
         while let Some(chosen) = self.choose(&course, sending.core) {
             course.try_one(chosen.index);
-            match self.send_to(chosen, sending, request, &progress, &mut course).await {
+            match self.send_to(chosen, sending, &mut request, &progress, &mut course).await {
                 Ok(response) => return Ok(response),
                 Err(Refused::Failed(last)) => return Err(course.outcome(last)),
-                Err(Refused::Again(again, latest)) => (request, failure) = (*again, latest),
+                Err(Refused::Again(latest)) => failure = latest,
             }
         }
         Err(course.outcome(failure))
@@ -264,7 +266,7 @@ impl Upstream {
         &self,
         mut chosen: Chosen<'_>,
         sending: Sending,
-        mut request: Request<UpstreamBody>,
+        request: &mut Option<Request<UpstreamBody>>,
         progress: &Progress,
         course: &mut Course,
     ) -> Result<Response<DownstreamBody>, Refused> {
@@ -277,27 +279,19 @@ impl Upstream {
                 None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
                     Ok(obtained) => obtained,
                     Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
-                    Err(failure) => return Err(Refused::Again(Box::new(request), failure)),
+                    Err(failure) => return Err(Refused::Again(failure)),
                 },
             };
-            let copy = match (sending.replay, age) {
-                (Replay::Stale, Age::Pooled) => Some(Box::new(copy_of(&request, self.clock))),
-                (Replay::Stale, Age::New) | (Replay::Never, _) => None,
-            };
-            match self.attempt(&mut chosen, link, age, owner, request, progress).await {
+            let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
+            let attempt =
+                self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
+            match attempt.await {
                 Ok(response) => return Ok(response),
                 Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
-                Err(Lost::Unsent(again, _)) if age == Age::Pooled && attempts > 0 => {
-                    request = *again;
-                }
-                Err(Lost::Unsent(again, failure)) => return Err(Refused::Again(again, failure)),
-                Err(Lost::Stale(failure)) => match copy {
-                    Some(copy) => {
-                        course.sent = Some(failure);
-                        request = *copy;
-                    }
-                    None => return Err(Refused::Failed(failure)),
-                },
+                Err(Lost::Unsent(_)) if age == Age::Pooled && attempts > 0 => {}
+                Err(Lost::Unsent(failure)) => return Err(Refused::Again(failure)),
+                Err(Lost::Stale(failure)) if replayed => course.sent = Some(failure),
+                Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
             }
             attempts = attempts.saturating_sub(1);
         }
@@ -382,8 +376,8 @@ impl Upstream {
         let place = Arc::new(place);
         let until = self.clock.now().after(chosen.limit);
         loop {
-            let outcome =
-                connect(chosen.server, owner.header, chosen.limit, Arc::clone(&place)).await;
+            let (client, place) = (self.settings.client, Arc::clone(&place));
+            let outcome = connect(chosen.server, client, owner.header, chosen.limit, place).await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {
@@ -395,47 +389,46 @@ impl Upstream {
         }
     }
 
+    /// Sends a request on a connection. Where it is `replayed` it stays, for another.
     async fn attempt(
         &self,
         chosen: &mut Chosen<'_>,
         mut link: Link,
-        age: Age,
+        (age, replayed): (Age, bool),
         owner: Owner,
-        request: Request<UpstreamBody>,
+        request: &mut Option<Request<UpstreamBody>>,
         progress: &Progress,
     ) -> Result<Response<DownstreamBody>, Lost> {
         let server = chosen.server;
         progress.moved(self.clock.now());
-        link.wire.ask();
-        let asked = Asked::of(request.headers());
-        let head = link.sender.try_send_request(request);
-        let lost = match self.within_response_timeout(head, progress).await {
-            Some(Ok(response)) => {
-                let received = self.received(chosen, link, owner, asked, response);
+        let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
+        let answered = self.within_response_timeout(link.send(request, replayed), progress).await;
+        let lost = match answered {
+            Some(Ok(parts)) => {
+                let unsent = request.take().filter(|_| link.is_uploading()).map(Request::into_body);
+                let received = self.received(chosen, link, owner, asked, parts, unsent);
                 match &received {
                     Ok(_) => self.succeeded(server),
                     Err(failure) => self.failed(server, failure),
                 }
                 return received.map_err(Lost::Failed);
             }
-            Some(Err(mut refused)) => match (refused.take_message(), progress.take_failure()) {
-                (Some(request), _) => {
-                    Lost::Unsent(Box::new(request), Failure::Unsent(refused.into_error()))
-                }
+            Some(Err(unanswered)) => match (unanswered, progress.take_failure()) {
                 // The client's.
-                (None, Some(failure)) => return Err(Lost::Failed(failure)),
-                (None, None) if age == Age::Pooled && !link.wire.is_answered() => {
+                (_, Some(failure)) => return Err(Lost::Failed(failure)),
+                (unsent @ Unanswered::Unsent(_), None) => Lost::Unsent(unsent.into_failure()),
+                (silent @ Unanswered::Silent(_), None) if age == Age::Pooled => {
                     // Connections are closed all the time that nobody used for a while.
-                    return Err(Lost::Stale(Failure::Closed(refused.into_error())));
+                    return Err(Lost::Stale(silent.into_failure()));
                 }
-                (None, None) => Lost::Failed(Failure::Closed(refused.into_error())),
+                (unanswered, None) => Lost::Failed(unanswered.into_failure()),
             },
             None => Lost::Failed(Failure::ResponseTimeout),
         };
         match &lost {
             Lost::Failed(failure) => self.failed(server, failure),
-            Lost::Unsent(_, failure) if age == Age::New => self.failed(server, failure),
-            Lost::Unsent(..) | Lost::Stale(_) => {}
+            Lost::Unsent(failure) if age == Age::New => self.failed(server, failure),
+            Lost::Unsent(_) | Lost::Stale(_) => {}
         }
         Err(lost)
     }
@@ -469,10 +462,9 @@ impl Upstream {
         link: Link,
         owner: Owner,
         asked: Option<Asked>,
-        mut response: Response<Incoming>,
+        mut parts: Parts,
+        unsent: Option<UpstreamBody>,
     ) -> Result<Response<DownstreamBody>, Failure> {
-        let far = hyper::upgrade::on(&mut response);
-        let (mut parts, body) = response.into_parts();
         let switched = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let asked = asked.filter(|asked| switched && asked.is_granted(&parts));
         if switched && asked.is_none() {
@@ -488,9 +480,9 @@ impl Upstream {
         let body = match asked {
             Some(asked) => {
                 asked.put(&mut parts.headers);
-                DownstreamBody::tunnel(Tunnel::to(far, lease))
+                DownstreamBody::tunnel(Tunnel::to(lease))
             }
-            None => DownstreamBody::relayed(body, self.limits.response_timeout, lease),
+            None => DownstreamBody::relayed(self.limits.response_timeout, lease, unsent),
         };
         Ok(Response::from_parts(parts, body))
     }

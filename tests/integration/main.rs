@@ -53,6 +53,7 @@ mod raw;
 mod refusals;
 mod reload;
 mod replaying;
+mod responses;
 mod sites;
 mod stages;
 mod stopping;

@@ -21,7 +21,7 @@ use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Running};
 use floodwall::proxy::settings::{
     Address, Door, DoorAddress, DoorKind, DownstreamLimits, Http2Limits, Protocols, ProxyProtocol,
-    Settings, SiteSettings, Upgrades, UpstreamLimits, UpstreamSettings,
+    Settings, SiteSettings, Upgrades, UpstreamClient, UpstreamLimits, UpstreamSettings,
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
@@ -34,6 +34,9 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A response, whole.
 pub const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+/// What HTTP can be spoken by with the application.
+pub const CLIENTS: [UpstreamClient; 2] = [UpstreamClient::Own, UpstreamClient::Hyper];
 
 /// A proxy within the test's process.
 pub struct Proxy {
@@ -161,6 +164,13 @@ impl Proxy {
     /// In front of an application, with what is usual.
     pub fn before(application: &Application) -> Self {
         Self::start(settings(application.address.clone()))
+    }
+
+    /// The same, whose application is spoken with by this client.
+    pub fn speaking(application: &Application, client: UpstreamClient) -> Self {
+        let mut settings = settings(application.address.clone());
+        settings.site.upstream.client = client;
+        Self::start(settings)
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -400,6 +410,15 @@ impl Wire {
     pub fn stream(&self) -> &TcpStream {
         let Stream::Tcp(stream) = &self.stream else { panic!("it is not TCP") };
         stream
+    }
+
+    /// Whether something has come that was not read yet.
+    pub fn has_more(&self) -> bool {
+        let stream = self.stream();
+        stream.set_nonblocking(true).unwrap();
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).unwrap();
+        matches!(seen, Ok(1)) || !self.read.is_empty()
     }
 
     /// Whether nothing has come, nor an end.

@@ -1,0 +1,169 @@
+//! The head of a response: read strictly, and how its body ends (RFC 9112, 6.3).
+
+use std::mem::MaybeUninit;
+
+use bytes::Bytes;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
+use http::response::{Parts, Response};
+use http::{Method, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+
+use super::chunks::Chunks;
+use super::flaw::Flaw;
+
+/// What is read of a head at most.
+pub const HEAD_BYTES: usize = 128 << 10;
+/// Header lines of a head, or of trailers, at most.
+pub const HEADERS: usize = 100;
+
+/// How a body ends.
+#[derive(Debug)]
+pub enum Framing {
+    /// It has none, or has ended.
+    Ended,
+    /// After so many bytes, which are not 0.
+    Length(u64),
+    Chunked(Chunks),
+    /// With its connection.
+    UntilEnd,
+}
+
+/// A head that was read.
+#[derive(Debug)]
+pub struct Head {
+    pub parts: Parts,
+    pub framing: Framing,
+    /// Whether the connection may carry another exchange.
+    pub again: bool,
+    /// In bytes.
+    pub length: usize,
+}
+
+/// Reads the head that `bytes` begin with, of the response to a request with this method; `None`
+/// where it is not all there.
+pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
+    if let Some(b'\r' | b'\n') = bytes.first() {
+        return Err(Flaw::Before);
+    }
+    let mut lines = [const { MaybeUninit::uninit() }; HEADERS];
+    let mut read = httparse::Response::new(&mut []);
+    let config = httparse::ParserConfig::default();
+    let length = match config.parse_response_with_uninit_headers(&mut read, bytes, &mut lines) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(Flaw::Head(error)),
+    };
+    if length > HEAD_BYTES {
+        return Err(Flaw::HeadBytes);
+    }
+    if has_bare_line_feed(&bytes[..length]) {
+        return Err(Flaw::LineFeed);
+    }
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = read
+        .code
+        .and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or(Flaw::Head(httparse::Error::Status))?;
+    parts.version = match read.version {
+        Some(1) => Version::HTTP_11,
+        Some(_) | None => Version::HTTP_10,
+    };
+    if let Some(reason) = read.reason
+        && Some(reason) != parts.status.canonical_reason()
+        && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
+    {
+        parts.extensions.insert(reason);
+    }
+    let mut headers = HeaderMap::with_capacity(read.headers.len());
+    let mut said = Said::default();
+    for line in read.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes())
+            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
+            .map_err(|_| Flaw::Head(httparse::Error::HeaderValue))?;
+        said.note(&name, line.value)?;
+        headers.append(name, value);
+    }
+    parts.headers = headers;
+    let framing = said.framing(&parts, method)?;
+    // RFC 9112, 6.1: who sends both may have smuggled a response behind this one.
+    let doubtful = said.chunked && said.length.is_some();
+    let ends = said.close || doubtful || matches!(framing, Framing::UntilEnd);
+    let again = parts.version == Version::HTTP_11 && !ends;
+    Ok(Some(Head { parts, framing, again, length }))
+}
+
+/// Whether a line ends with a bare LF, which its parser would take.
+pub fn has_bare_line_feed(lines: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')
+}
+
+/// What a head says of its body, and of its connection.
+#[derive(Default)]
+struct Said {
+    close: bool,
+    chunked: bool,
+    length: Option<u64>,
+}
+
+impl Said {
+    fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Flaw> {
+        if name == CONNECTION {
+            self.close |= value
+                .split(|byte| *byte == b',')
+                .any(|it| blank(it).eq_ignore_ascii_case(b"close"));
+        } else if name == TRANSFER_ENCODING {
+            // Nothing but this, and once.
+            if self.chunked || !blank(value).eq_ignore_ascii_case(b"chunked") {
+                return Err(Flaw::TransferCoding);
+            }
+            self.chunked = true;
+        } else if name == CONTENT_LENGTH {
+            for said in value.split(|byte| *byte == b',') {
+                let length = number(blank(said)).ok_or(Flaw::Length)?;
+                if self.length.replace(length).is_some_and(|before| before != length) {
+                    return Err(Flaw::Length);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// RFC 9112, 6.3, in its order; `CONNECT` is never sent.
+    fn framing(&self, parts: &Parts, method: &Method) -> Result<Framing, Flaw> {
+        let status = parts.status;
+        if self.chunked && parts.version == Version::HTTP_10 {
+            return Err(Flaw::TransferCoding);
+        }
+        if method == Method::HEAD
+            || status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED
+        {
+            return Ok(Framing::Ended);
+        }
+        Ok(match self.length {
+            _ if self.chunked => Framing::Chunked(Chunks::default()),
+            Some(0) => Framing::Ended,
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilEnd,
+        })
+    }
+}
+
+/// Digits and nothing else, and no more than a signed number of 64 bits can hold: who reads it as
+/// one would find another.
+fn number(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number = str::from_utf8(digits).ok()?.parse::<i64>().ok()?;
+    u64::try_from(number).ok()
+}
+
+/// Without optional whitespace around it (RFC 9110, 5.6.3).
+fn blank(value: &[u8]) -> &[u8] {
+    value.trim_ascii()
+}

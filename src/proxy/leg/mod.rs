@@ -1,0 +1,275 @@
+//! A connection to the application, of our own: HTTP/1.1 (RFC 9112) as a client.
+//!
+//! It writes a request and reads the response to it from within the exchange, without a task of its
+//! own. It promises that the end of a response is never in doubt: what could be read in two ways is
+//! refused, and a connection on which more came than the response, or which has not taken all of
+//! the request, carries no other. An idle one holds no buffer. It refuses to know servers, pools
+//! and time.
+
+mod buffers;
+mod chunks;
+pub mod flaw;
+mod head;
+mod outgoing;
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::response::Parts;
+use http::{Method, Request};
+use http_body::{Body, Frame, SizeHint};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use buffers::Size;
+use chunks::Step;
+pub use flaw::Flaw;
+use head::{Framing, HEAD_BYTES};
+use outgoing::Outgoing;
+
+/// Informational responses (1xx) before a response, at most.
+const INTERIM_RESPONSES: u32 = 32;
+
+/// The end of a head.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// A connection, and how far its exchange has come.
+#[derive(Debug)]
+pub struct Leg<S> {
+    stream: S,
+    outgoing: Outgoing,
+    /// What was read, and is not used yet.
+    received: Bytes,
+    /// A head of which a part was read.
+    gathered: BytesMut,
+    size: Size,
+    framing: Framing,
+    /// Informational responses that may still come.
+    interim: u32,
+    /// Whether it may carry another exchange, if this one ends well.
+    again: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
+    /// A connection that has carried nothing yet.
+    pub fn new(stream: S) -> Self {
+        Self {
+            stream,
+            outgoing: Outgoing::default(),
+            received: Bytes::new(),
+            gathered: BytesMut::new(),
+            size: Size::Small,
+            framing: Framing::Ended,
+            interim: 0,
+            again: true,
+        }
+    }
+
+    /// What it is spoken on.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// The stream, and what was read behind the head of a response that ends HTTP on it.
+    pub fn into_parts(self) -> (S, Bytes) {
+        (self.stream, self.received)
+    }
+
+    /// Whether it can carry an exchange: the one before has ended on both sides, and nothing came
+    /// behind it.
+    pub fn is_ready(&self) -> bool {
+        self.again && self.is_end_stream() && self.received.is_empty() && self.outgoing.is_done()
+    }
+
+    /// Makes a request the next that is sent.
+    pub fn begin<B: Body>(&mut self, request: &Request<B>) {
+        self.outgoing = Outgoing::new(request);
+        self.interim = INTERIM_RESPONSES;
+        self.size = Size::Small;
+        // Until there is a response.
+        self.again = false;
+    }
+
+    /// Whether as much as a byte of the request was written.
+    pub const fn has_begun(&self) -> bool {
+        self.outgoing.has_begun()
+    }
+
+    /// What was taken of a request's body, though not a byte was written.
+    pub fn take_back(&mut self) -> Bytes {
+        self.outgoing.take_back()
+    }
+
+    /// Whether all of the request was written.
+    pub fn is_sent(&self) -> bool {
+        self.outgoing.is_done()
+    }
+
+    /// Writes on, and reads the head of the response, which may come before all is written: see
+    /// [`Self::poll_send`].
+    pub fn poll_head<B>(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+        body: &mut B,
+    ) -> Poll<Result<Parts, Flaw>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        if let Poll::Ready(Err(flaw)) = self.poll_send(cx, body) {
+            return Poll::Ready(Err(flaw));
+        }
+        if !self.has_begun() {
+            return Poll::Pending;
+        }
+        loop {
+            if !self.received.is_empty()
+                && let Some(parts) = self.head(method)?
+            {
+                return Poll::Ready(Ok(parts));
+            }
+            let read = ready!(self.poll_read(cx))?;
+            if read.is_empty() {
+                return Poll::Ready(Err(Flaw::Ended));
+            }
+            self.gather(read)?;
+        }
+    }
+
+    /// Writes on what is left of the request. Ready when all of it is written.
+    pub fn poll_send<B>(&mut self, cx: &mut Context<'_>, body: &mut B) -> Poll<Result<(), Flaw>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        self.outgoing.poll(Pin::new(&mut self.stream), cx, body)
+    }
+
+    /// The next piece of the response's body; none when it has ended.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flaw>>> {
+        let polled = self.poll_piece(cx);
+        if let Poll::Ready(Some(Err(_))) = &polled {
+            self.again = false;
+        }
+        polled
+    }
+
+    /// Whether the response's body has ended.
+    pub fn is_end_stream(&self) -> bool {
+        matches!(self.framing, Framing::Ended)
+    }
+
+    /// What is left of the response's body.
+    pub fn size_hint(&self) -> SizeHint {
+        match self.framing {
+            Framing::Ended => SizeHint::with_exact(0),
+            Framing::Length(left) => SizeHint::with_exact(left),
+            Framing::Chunked(_) | Framing::UntilEnd => SizeHint::default(),
+        }
+    }
+
+    /// Ready when there is something to read that no request has asked for, or its end.
+    pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.received.is_empty() {
+            // Whatever it is, there is no other exchange on it.
+            if let Ok(read) = ready!(self.poll_read(cx)) {
+                self.received = read;
+            }
+        }
+        self.again = false;
+        Poll::Ready(())
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
+        buffers::poll_read(Pin::new(&mut self.stream), cx, &mut self.size)
+    }
+
+    /// The head that was received, if it is all there. Those of informational responses are read
+    /// over (RFC 9110, 15.2), but for 101, behind which is another protocol.
+    fn head(&mut self, method: &Method) -> Result<Option<Parts>, Flaw> {
+        while !self.received.is_empty() {
+            let Some(head) = head::read(&self.received, method)? else {
+                self.gathered.extend_from_slice(&std::mem::take(&mut self.received));
+                return if self.gathered.len() < HEAD_BYTES {
+                    Ok(None)
+                } else {
+                    Err(Flaw::HeadBytes)
+                };
+            };
+            self.advance(head.length);
+            let status = head.parts.status;
+            if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
+                self.again = head.again && !status.is_informational();
+                self.framing = head.framing;
+                return Ok(Some(head.parts));
+            }
+            self.interim = self.interim.checked_sub(1).ok_or(Flaw::Interim)?;
+        }
+        Ok(None)
+    }
+
+    /// Takes what was read of a head. One that comes in pieces is looked at when its end is there.
+    fn gather(&mut self, read: Bytes) -> Result<(), Flaw> {
+        if self.gathered.is_empty() {
+            self.received = read;
+            return Ok(());
+        }
+        let known = self.gathered.len().saturating_sub(HEAD_END.len() - 1);
+        self.gathered.extend_from_slice(&read);
+        if memchr::memmem::find(&self.gathered[known..], HEAD_END).is_some() {
+            self.received = std::mem::take(&mut self.gathered).freeze();
+        } else if self.gathered.len() >= HEAD_BYTES {
+            return Err(Flaw::HeadBytes);
+        }
+        Ok(())
+    }
+
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flaw>>> {
+        loop {
+            match &mut self.framing {
+                Framing::Ended => return Poll::Ready(None),
+                _ if self.received.is_empty() => {}
+                Framing::Length(left) => {
+                    let length = usize::try_from(*left).unwrap_or(usize::MAX);
+                    let data = if length < self.received.len() {
+                        self.received.split_to(length)
+                    } else {
+                        std::mem::take(&mut self.received)
+                    };
+                    // A length is no more than 64 bits.
+                    *left -= data.len() as u64;
+                    if *left == 0 {
+                        self.framing = Framing::Ended;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Framing::Chunked(chunks) => match chunks.next(&mut self.received) {
+                    Ok(Step::More) => {}
+                    Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
+                    Ok(Step::End(trailers)) => {
+                        self.framing = Framing::Ended;
+                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
+                    }
+                    Err(flaw) => return Poll::Ready(Some(Err(flaw))),
+                },
+                Framing::UntilEnd => {
+                    let data = std::mem::take(&mut self.received);
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+            }
+            match ready!(self.poll_read(cx)) {
+                Ok(read) if !read.is_empty() => self.received = read,
+                Ok(_) if matches!(self.framing, Framing::UntilEnd) => self.framing = Framing::Ended,
+                Ok(_) => return Poll::Ready(Some(Err(Flaw::Cut))),
+                Err(error) => return Poll::Ready(Some(Err(error.into()))),
+            }
+        }
+    }
+
+    fn advance(&mut self, length: usize) {
+        if length == self.received.len() {
+            self.received = Bytes::new();
+        } else {
+            self.received.advance(length);
+        }
+    }
+}
