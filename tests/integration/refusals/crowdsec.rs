@@ -6,6 +6,8 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use floodwall::proxy::clock::Clock;
+use floodwall::telemetry::warmth::rfc3339;
 use serde_json::Value;
 
 use super::{FLOODER, PREFIX, application, configuration, lines, of, rounds};
@@ -15,6 +17,10 @@ use crate::support::folder::Folder;
 use crate::support::front::lasting_address;
 
 const HUB: &str = "/usr/share/crowdsec/hub";
+
+/// As the journal shows them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// crowdsec in a folder of its own, whose local API listens at a free port. Nothing is asked of the
 /// central one.
@@ -202,9 +208,16 @@ fn lines_of_the_journal_are_understood_too() {
     let folder = Folder::new("crowdsec-journal");
     let crowdsec = CrowdSec::new(folder.path());
     let _api = crowdsec.api();
-    let line = |second: u32, message: &str| {
+    // Of a minute ago: a ban counts from then, and is over some hours later.
+    let began = Clock::start().unix_ms() / 1_000 - 60;
+    let line = |second: u64, message: &str| {
+        let at = rfc3339(began + second);
+        let (date, clock) = at.split_once('T').expect("a date and a time");
+        let (month, day) = date[5..].split_once('-').expect("a month and a day");
+        let month = MONTHS[month.parse::<usize>().expect("a number") - 1];
+        let (day, clock) = (day.trim_start_matches('0'), clock.trim_end_matches('Z'));
         format!(
-            "Nov 23 08:00:0{second} host floodwall[7]: {{\"timestamp\":\"2026-11-23T08:00:0{second}.000000Z\",\
+            "{month} {day:>2} {clock} host floodwall[7]: {{\"timestamp\":\"{date}T{clock}.000000Z\",\
              \"level\":\"INFO\",\"message\":\"{message}\"}}\n"
         )
     };
