@@ -1,4 +1,5 @@
-//! What the tables take at their caps: `cargo bench --bench memory`.
+//! What the tables take at their caps: `cargo bench --bench memory [PART]`. With PART they are filled
+//! to one of so many parts, which is quick, and shows nothing but that this works.
 //!
 //! Resident memory, as the operating system counts it, after each table has been filled with the
 //! capacities of the default configuration, and while a snapshot of all of it is written and read.
@@ -16,6 +17,7 @@ use floodwall::guard::moment::Moment;
 use full::{PROMISED, Resident, Site};
 
 fn main() {
+    let part = std::env::args().find_map(|argument| argument.parse::<usize>().ok()).unwrap_or(1);
     let folder = std::env::temp_dir().join(format!("floodwall-memory-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for temporary files");
     println!(
@@ -26,25 +28,23 @@ fn main() {
     let footprint = site.footprint();
     let entries =
         |name| footprint.iter().find(|table| table.table == name).expect("it is there").entries;
-    let (clients, sessions) = (entries("clients"), entries("sessions"));
+    let (clients, sessions) = (entries("clients") / part, entries("sessions") / part);
     let mut before = row("nothing yet", 0, 0);
     site.clients(clients);
-    let both = (row("clients, each with a session", clients, before) - before) / clients as u64;
-    before += both * clients as u64;
+    let with_clients = row("clients, each with a session", clients, before);
+    let both = with_clients.saturating_sub(before) / clients as u64;
     site.sessions(sessions);
-    let session = (row("more sessions", sessions - clients, before).saturating_sub(before))
-        / (sessions - clients) as u64;
-    before = Resident::read().now;
-    println!("{:>38} {:>41}", "a client alone", both.saturating_sub(session));
-    println!("{:>38} {session:>41}", "a session");
+    before = row("more sessions", sessions - clients, with_clients);
+    let session = before.saturating_sub(with_clients) / (sessions - clients) as u64;
+    println!("{:>38} {:>41}", "of which a client", both.saturating_sub(session));
     site.spares();
     before = row("logout paths", entries("spares") + 64, before);
     site.learned_paths();
     before = row("learned paths", entries("learned paths"), before);
     site.telemetry();
     before = row("floods and notices of routes", entries("telemetry"), before);
-    site.passers_by(1_000_000);
-    before = row("1,000,000 clients that pass by", 0, before);
+    site.passers_by(1_000_000 / part);
+    before = row("as many clients that pass by", 0, before);
 
     Resident::forget_peak();
     site.save();

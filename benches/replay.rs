@@ -1,6 +1,6 @@
 //! How fast a replay is: `cargo bench --bench replay [MILLIONS]`.
 //!
-//! Writes logs of two million lines (or as many millions as are asked for) into a temporary folder: a
+//! Writes logs of two million lines (or as many millions as are asked for, 0.01 also) into a temporary folder: a
 //! flood of logouts from 150,000 addresses among visitors who read pages; as nginx's combined format
 //! has it, packed, and as JSON. Prints lines a second of the whole: reading, both worlds, the report.
 
@@ -23,8 +23,8 @@ const AGENTS: [&str; 3] = [
 ];
 
 fn main() {
-    let asked = std::env::args().find_map(|argument| argument.parse::<u64>().ok());
-    let lines = asked.unwrap_or(2) * 1_000_000;
+    let asked = std::env::args().find_map(|argument| argument.parse::<f64>().ok());
+    let lines = (asked.unwrap_or(2.0) * 1e6) as u64;
     let folder = std::env::temp_dir().join(format!("floodwall-replay-{}", std::process::id()));
     fs::create_dir_all(&folder).expect("a folder");
     let config = Config::parse("bench", b"", Overrides::default()).expect("the defaults");

@@ -23,6 +23,7 @@ use floodwall::admin;
 use floodwall::config::{Config, LogFormat, LogLevel, Site};
 use floodwall::guard::footprint::Footprint;
 use floodwall::probe::conclude::Verdict;
+use floodwall::proxy::panics;
 use floodwall::telemetry::logs::{self, Format, Level};
 
 use self::line::{Command, CommandLine, Source};
@@ -115,6 +116,7 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
     };
     let failed = |error: Box<dyn std::error::Error>| Trouble::Failed(error.to_string());
     let _log = logs::init(format, level).map_err(&failed)?;
+    panics::log();
     let load = || {
         source.config().map_err(|trouble| match trouble {
             Trouble::Failed(what) | Trouble::Misconfigured(what) => what,

@@ -70,6 +70,8 @@ struct Story {
 
 /// As nginx has it: the client had gone before anything could be sent to it.
 const CLIENT_GONE: u16 = 499;
+/// Why an exchange failed that ends by a panic.
+const PANICKED: &str = "panicked";
 
 impl Account {
     /// Of an exchange whose head has just come.
@@ -173,6 +175,14 @@ impl Account {
         }
     }
 
+    /// It ends by a panic.
+    pub fn panicked(&mut self) {
+        self.note(|known| {
+            known.status.get_or_insert(StatusCode::INTERNAL_SERVER_ERROR);
+        });
+        self.tell(|story| story.why = Some(PANICKED));
+    }
+
     /// This is sent to the client; `bodyless` where nothing follows.
     pub fn responds(&mut self, status: StatusCode, bodyless: bool) {
         self.note(|known| known.status = Some(status));
@@ -206,6 +216,10 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        if self.0.is_some() && std::thread::panicking() {
+            // Nobody else is left who could say so.
+            self.panicked();
+        }
         if let Some(known) = self.0.take() {
             known.close();
         }

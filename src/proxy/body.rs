@@ -236,12 +236,11 @@ impl DownstreamBody {
     }
 
     /// Tells this account what is relayed, and ends it when this body is dropped.
-    pub(super) fn told_in(mut self, account: Account) -> Self {
+    pub(super) fn told_in(&mut self, account: Account) {
         match &mut self.source {
             Source::Tunnel(Some(tunnel)) => tunnel.told_in(account),
             Source::Own(_) | Source::Relayed(_) | Source::Tunnel(None) => self.account = account,
         }
-        self
     }
 
     /// The tunnel that begins behind the head.
@@ -271,9 +270,8 @@ impl DownstreamBody {
 
     /// Counts the exchange as running, for a stop and for its connection, until this body is
     /// dropped.
-    pub(super) fn holding(mut self, exchange: Token, running: Running) -> Self {
+    pub(super) fn holding(&mut self, exchange: Token, running: Running) {
         self.exchange = Some((exchange, running));
-        self
     }
 }
 

@@ -15,7 +15,6 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::body::{self, DownstreamBody};
-use super::forwarded;
 use super::replies::{self, Accepts};
 use super::shield::Shield;
 use super::upload::Upload;
@@ -34,13 +33,14 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Takes cookies and marker out of a request.
+    /// Takes cookies and marker out of a request that came by `https` or not.
     pub fn take(
         shield: &Shield,
         parts: &mut Parts,
         body: &Upload,
         client: Client,
         target_bytes: usize,
+        https: bool,
     ) -> Self {
         let guard = &shield.guard;
         if !guard.challenges() {
@@ -59,8 +59,7 @@ impl Visit {
             let unix = shield.clock.unix(shield.clock.now());
             guard.challenged(client, cookies, marker, back.is_some(), unix)
         };
-        let secure = forwarded::is_https(&parts.headers);
-        Self { challenged, client, back, marked: marker.is_some(), secure }
+        Self { challenged, client, back, marked: marker.is_some(), secure: https }
     }
 
     /// Whom it comes from.
@@ -185,6 +184,10 @@ fn take_marker(uri: &mut Uri) -> Option<String> {
 
 /// Takes the marker out of what a request says of the page that it comes from.
 fn clean_referer(headers: &mut HeaderMap) {
+    // An entry would make room for one more first.
+    if !headers.get_all(REFERER).iter().any(|line| line.as_bytes().contains(&b'?')) {
+        return;
+    }
     let Entry::Occupied(mut lines) = headers.entry(REFERER) else { return };
     for line in lines.iter_mut() {
         let unmarked = || {

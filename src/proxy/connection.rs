@@ -39,6 +39,7 @@ use super::live::Token;
 use super::overdue::Watch;
 use super::pace::Pace;
 use super::preface::{self, Spoken};
+use super::redirect;
 use super::replies;
 use super::seat::{Overdue, Phase, Running};
 use super::seats::{Entered, Taken};
@@ -46,7 +47,6 @@ use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
 use super::tls;
 use super::upload::Upload;
-use super::{forwarded, redirect};
 
 /// hyper's own header limit, which costs nothing; any other is an allocation for each request.
 const FREE_HEADERS: usize = 100;
@@ -65,8 +65,6 @@ pub struct Arrival {
     /// Whether it speaks TLS.
     pub https: bool,
     entrance: Entrance,
-    /// What its exchange takes of what its client may have.
-    pub place: Option<Place>,
 }
 
 /// What exchanges of a connection are there for.
@@ -92,11 +90,11 @@ impl Arrival {
         }
     }
 
-    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by HTTPS is not:
+    /// Whether a request is sent away to HTTPS. One that a trusted proxy took in by `https` is not:
     /// it would come back for ever.
-    pub fn is_sent_away(&self, parts: &Parts) -> bool {
+    pub fn is_sent_away(&self, parts: &Parts, https: bool) -> bool {
         self.entrance == Entrance::Redirect
-            && !forwarded::is_https(&parts.headers)
+            && !https
             && !redirect::is_challenge(&parts.method, &parts.uri)
     }
 }
@@ -186,7 +184,7 @@ impl Connection {
 
     /// How its requests come in.
     fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
-        Arrival { peer: self.peer, local: self.local, https, entrance, place: None }
+        Arrival { peer: self.peer, local: self.local, https, entrance }
     }
 
     async fn serve_tls(&self, mut stream: Downstream, stop: Stop) {
@@ -318,14 +316,11 @@ impl Connection {
         let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let (core, mut arrival) = (Arc::clone(core), arrival.clone());
             let (counted, running) = (core.exchanges.token(), seat.begin());
-            let place = |running: &Running| Place::Connection(Arc::clone(taken), running.clone());
-            arrival.place = running.as_ref().map(place);
             let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
-                Some(_) => Account::begin(&core, &arrival, &request),
+                Some(_) => Account::begin(core, arrival, &request),
                 None => Account::default(),
             };
             async move {
@@ -333,22 +328,28 @@ impl Connection {
                     // The connection's task is being ended.
                     return std::future::pending().await;
                 };
+                let place = Place::Connection(Arc::clone(taken), running.clone());
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let version = request.version();
-                let mut response = exchange(&core, in_force, &arrival, request, account).await;
+                let arrived = (arrival, place);
+                let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));
                     *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
                     return Ok(response);
                 }
-                let response = match *ending.borrow() {
-                    Ending::Gently => replies::closing(response),
-                    Ending::Not if is_endless(&response, version) => replies::closing(response),
-                    Ending::Not | Ending::Now => response,
+                let closes = match *ending.borrow() {
+                    Ending::Gently => true,
+                    Ending::Not => is_endless(&response, version),
+                    Ending::Now => false,
                 };
-                Ok::<_, Infallible>(response.map(|body| body.holding(counted, running)))
+                if closes {
+                    replies::close(response.headers_mut());
+                }
+                response.body_mut().holding(counted, running);
+                Ok::<_, Infallible>(response)
             }
         });
         let serving =

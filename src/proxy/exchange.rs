@@ -1,6 +1,7 @@
 //! The story of a request, told by one function.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
@@ -17,13 +18,14 @@ use tokio::time::timeout;
 use super::account::Account;
 use super::body::{self, DownstreamBody, UpstreamBody};
 use super::challenge::Visit;
-use super::connection::Arrival;
+use super::connection::{Arrival, Place};
 use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
 use super::forwarded::Origin;
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
+use super::panics::caught;
 use super::proxy_header::Named;
 use super::replies::{self, Accepts};
 use super::settings::Settings;
@@ -53,17 +55,33 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 
 /// One exchange, from the head of its request to the head of its response; its line in the access
 /// log is written when the response's body is dropped.
-pub async fn exchange(
+///
+/// A future is moved with all that it may ever hold, and what an `async fn` is given it holds twice:
+/// hence the blocks, and the boxes around what is rare.
+pub fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    arrival: &Arrival,
+    arrived: (&Arrival, Place),
     request: Request<Upload>,
     mut account: Account,
-) -> Response<DownstreamBody> {
-    let mut response = story(core, in_force, arrival, request, &mut account).await;
-    let tunnels = response.body_mut().tunnel_mut().is_some();
-    account.responds(response.status(), !tunnels && response.body().is_end_stream());
-    response.map(|body| body.told_in(account))
+) -> impl Future<Output = Response<DownstreamBody>> + Send {
+    let (mut parts, body) = request.into_parts();
+    async move {
+        let told = {
+            let story = story(core, in_force, arrived, &mut parts, body, &mut account);
+            caught(pin!(story)).await
+        };
+        let mut response = told.unwrap_or_else(|| {
+            account.panicked();
+            // How much of the request was read nobody knows.
+            let accepts = Accepts::default();
+            replies::closing(replies::status(StatusCode::INTERNAL_SERVER_ERROR, &accepts))
+        });
+        let tunnels = response.body_mut().tunnel_mut().is_some();
+        account.responds(response.status(), !tunnels && response.body().is_end_stream());
+        response.body_mut().told_in(account);
+        response
+    }
 }
 
 /// Identify the client, clean the request, decide about it, forward it, observe the write, settle,
@@ -71,11 +89,11 @@ pub async fn exchange(
 async fn story(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    arrival: &Arrival,
-    request: Request<Upload>,
+    (arrival, place): (&Arrival, Place),
+    parts: &mut Parts,
+    body: Upload,
     account: &mut Account,
 ) -> Response<DownstreamBody> {
-    let (mut parts, body) = request.into_parts();
     let accepts = Accepts::of(&parts.headers);
     let unread = Unread { expects: parts.headers.contains_key(EXPECT), body };
 
@@ -84,11 +102,11 @@ async fn story(
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
     account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
-    let upgrade = Upgrade::take(&mut parts, &unread.body, &in_force.settings);
+    let upgrade = Upgrade::take(parts, &unread.body, &in_force.settings);
     let cleaned = upgrade.and_then(|upgrade| {
-        headers::clean_request(&mut parts, &unread.body, limits)?;
-        arrival.takes(&parts)?;
-        Ok((site_of(&in_force, &mut parts)?, upgrade))
+        headers::clean_request(parts, &unread.body, limits)?;
+        arrival.takes(parts)?;
+        Ok((site_of(&in_force, parts)?, upgrade))
     });
     let (site, upgrade) = match cleaned {
         Ok(cleaned) => cleaned,
@@ -98,10 +116,10 @@ async fn story(
         }
     };
     account.site(&site, core.index);
-    forwarded::announce(&mut parts.headers, &origin, arrival.https);
-    if arrival.is_sent_away(&parts) {
+    let https = forwarded::is_https(&parts.headers, &origin, arrival.https);
+    if arrival.is_sent_away(parts, https) {
         let location = in_force.tls.as_ref().ok_or(Fault::UnknownHost);
-        return unread.refuse(match location.and_then(|tls| redirect::location(&parts, tls)) {
+        return unread.refuse(match location.and_then(|tls| redirect::location(parts, tls)) {
             Ok(location) => replies::moved(location, &accepts),
             Err(fault) => {
                 account.failed(&told(core, fault));
@@ -118,7 +136,7 @@ async fn story(
     let client = Client::fold(origin.client, policy);
     // A proxy that is exempt is so for what it asks itself.
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
-    let visit = Visit::take(shield, &mut parts, &unread.body, client, limits.target_bytes);
+    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes, https);
     if let Some(reply) = visit.home(&accepts) {
         account.replied(Verdict::Challenged);
         return unread.refuse(reply);
@@ -137,7 +155,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, &parts, &unread.body, &visit, terms, account).await;
+        decide(shield, parts, &unread.body, &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -160,30 +178,24 @@ async fn story(
         }
     };
     cookie.put(&mut parts.headers);
+    forwarded::announce(&mut parts.headers, &origin, arrival.https);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
     let upload = body.progress();
     let _attended = upload.attended();
-    let request = Request::from_parts(parts, body);
-    // It goes with whoever sees the exchange to its end.
-    let going = std::mem::take(account);
-    let forwarding = forward(
-        Arc::clone(core),
-        Arc::clone(&site),
-        named(&origin, arrival),
+    let forwarded = Forwarded {
+        core: Arc::clone(core),
+        site: Arc::clone(&site),
+        client: named(&origin, arrival),
         admitted,
-        request,
-        going,
-    );
-    // Its place is taken for as long as the application works for it, whatever its client does.
-    let place = arrival.place.clone();
-    let forwarding = Observed::new(&core.detached, async move {
-        let outcome = forwarding.await;
-        drop(place);
-        outcome
-    });
-    let (outcome, back) = forwarding.await;
+        // It goes with whoever sees the exchange to its end.
+        account: std::mem::take(account),
+        _place: place,
+    };
+    let nothing = Request::new(()).into_parts().0;
+    let request = Request::from_parts(std::mem::replace(parts, nothing), body);
+    let (outcome, back) = Observed::new(&core.detached, forward(forwarded, request)).await;
     *account = back;
     match outcome {
         Ok(mut response) if near.is_some() => {
@@ -292,77 +304,87 @@ pub(super) fn asked<'a>(
     }
 }
 
-/// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
-async fn forward(
+/// What is needed to see an exchange to its end.
+struct Forwarded {
     core: Arc<Core>,
     site: Arc<Site>,
     client: Option<Named>,
-    mut admitted: Admitted,
+    admitted: Admitted,
+    account: Account,
+    /// Taken for as long as the application works for it, whatever its client does.
+    _place: Place,
+}
+
+/// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
+fn forward(
+    forwarded: Forwarded,
     request: Request<UpstreamBody>,
-    mut account: Account,
-) -> (Result<Response<DownstreamBody>, Failure>, Account) {
-    let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
+) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
+    let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
+    let again = admitted.may_want_proof().then(|| Box::new(copy_of(&request, core.clock)));
     account.sent_on();
-    let sent = send(&core, &site, client, &mut admitted, request).await;
-    account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
-    let mut response = match sent {
-        Ok(response) => response,
-        Err(failure) => {
-            let outcome = match failure.stage() {
-                Stage::Request | Stage::Connect => Outcome::Unsent,
-                Stage::Forward | Stage::Relay => Outcome::NoAnswer,
-            };
-            if let Some(settlement) = admitted.settle(outcome) {
-                account.settled(&settlement.facts);
+    async move {
+        let sent = send(&core, &site, client, &mut admitted, request).await;
+        account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
+        let mut response = match sent {
+            Ok(response) => response,
+            Err(failure) => {
+                let outcome = match failure.stage() {
+                    Stage::Request | Stage::Connect => Outcome::Unsent,
+                    Stage::Forward | Stage::Relay => Outcome::NoAnswer,
+                };
+                if let Some(settlement) = admitted.settle(outcome) {
+                    account.settled(&settlement.facts);
+                }
+                return (Err(failure), account);
             }
-            return (Err(failure), account);
+        };
+        let evidence = observe(&site.shield, &response);
+        let second = match admitted.proof_wanted(&evidence).zip(again) {
+            Some((key, request)) => Box::pin(prove(&core, &site, client, &key, *request)).await,
+            None => None,
+        };
+        let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
+        if let Some(settlement) = &settled {
+            account.settled(&settlement.facts);
+            site.shield.all_heard(settlement).await;
         }
-    };
-    let evidence = observe(&site.shield, &response);
-    let second = match admitted.proof_wanted(&evidence).zip(again) {
-        Some((key, request)) => prove(&core, &site, client, &key, request).await,
-        None => None,
-    };
-    let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
-    if let Some(settlement) = &settled {
-        account.settled(&settlement.facts);
-        site.shield.all_heard(settlement).await;
-    }
-    match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
-        RelayCookie::Keep => {}
-        RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
-        RelayCookie::Delete => {
-            strip(&site.shield, response.headers_mut());
-            add_deletion(&site.shield, response.headers_mut());
+        match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
+            RelayCookie::Keep => {}
+            RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
+            RelayCookie::Delete => {
+                strip(&site.shield, response.headers_mut());
+                add_deletion(&site.shield, response.headers_mut());
+            }
         }
+        drop(place);
+        (Ok(response), account)
     }
-    (Ok(response), account)
 }
 
 /// Sends a request. What is held for it is charged when it takes too long.
-async fn send(
+fn send(
     core: &Core,
     site: &Site,
     client: Option<Named>,
     admitted: &mut Admitted,
     request: Request<UpstreamBody>,
-) -> Result<Response<DownstreamBody>, Failure> {
+) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
     let replayable = admitted.is_replayable() && request.body().is_end_stream();
     let replay = match request.method() {
         &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
         _ => Replay::Never,
     };
-    let sending = site.upstream.send(Sending { core: core.index, client, replay }, request);
-    if !admitted.holds() {
-        return sending.await;
-    }
-    tokio::pin!(sending);
-    match timeout(site.settings.hold_time, sending.as_mut()).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            admitted.charge();
-            sending.await
+    let sending = Sending { core: core.index, client, replay };
+    async move {
+        let mut sending = pin!(site.upstream.send(sending, request));
+        if admitted.holds() {
+            match timeout(site.settings.hold_time, sending.as_mut()).await {
+                Ok(outcome) => return outcome,
+                Err(_) => admitted.charge(),
+            }
         }
+        sending.await
     }
 }
 

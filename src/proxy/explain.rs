@@ -56,7 +56,7 @@ pub fn explain(
     let policy = guard.policy();
     let client = Client::fold(address, &policy.client);
     let body = Upload::none(clock);
-    let visit = Visit::take(&site.shield, &mut parts, &body, client, limits.target_bytes);
+    let visit = Visit::take(&site.shield, &mut parts, &body, client, limits.target_bytes, false);
     if visit.home(&Accepts::default()).is_some() {
         let fate = "challenged: it has met its challenge, and is sent to the URL without the mark";
         let text = format!("site      {}\nclient    {client}\nfate      {fate}", site.name);

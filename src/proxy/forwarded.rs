@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
@@ -76,37 +77,73 @@ pub(super) fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 /// to what came), `-Proto` (what a trusted peer says, else whether the connection itself is
 /// `https`) and `-Host`. What an untrusted peer says of itself is removed.
 pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
-    let mut chain = Vec::new();
-    let (mut proto, mut host) = (None, None);
-    if origin.trusted {
-        for token in tokens(headers, &X_FORWARDED_FOR) {
-            chain.extend_from_slice(token);
-            chain.extend_from_slice(b", ");
-        }
-        proto = tokens(headers, &X_FORWARDED_PROTO).find_map(scheme);
-        host = tokens(headers, &X_FORWARDED_HOST)
-            .next()
-            .and_then(|token| HeaderValue::from_bytes(token).ok());
+    let proto = if is_https(headers, origin, https) { "https" } else { "http" };
+    let (chain, host) = if origin.trusted {
+        let mut host = tokens(headers, &X_FORWARDED_HOST);
+        let host = host.next().and_then(|token| HeaderValue::from_bytes(token).ok());
+        (chain(headers, origin.peer), host)
     } else {
-        remove_claims(headers);
-    }
-    chain.extend_from_slice(origin.peer.to_string().as_bytes());
-    // Tokens come out of header values, so they make one again; if not, the peer is still true.
-    let chain = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain))
-        .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        if Fields::of(headers).has(Fields::CLAIMS) {
+            remove_claims(headers);
+        }
+        (written(origin.peer), None)
+    };
     headers.insert(X_FORWARDED_FOR, chain);
-    let own = if https { "https" } else { "http" };
-    let proto = HeaderValue::from_static(proto.unwrap_or(own));
-    headers.insert(X_FORWARDED_PROTO, proto);
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
     match host.or_else(|| headers.get(HOST).cloned()) {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
         None => headers.remove(X_FORWARDED_HOST),
     };
 }
 
-/// Whether the client speaks HTTPS, by what [`announce`] has set.
-pub fn is_https(headers: &HeaderMap) -> bool {
-    headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https")
+/// Whether the client speaks HTTPS: what a trusted peer says, else whether the connection itself is
+/// `https`. The same before [`announce`] and behind it.
+pub fn is_https(headers: &HeaderMap, origin: &Origin, https: bool) -> bool {
+    let said = || tokens(headers, &X_FORWARDED_PROTO).find_map(scheme);
+    origin.trusted.then(said).flatten().map_or(https, |proto| proto == "https")
+}
+
+/// What came, and the peer behind it.
+fn chain(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
+    let mut chain = Vec::new();
+    for token in tokens(headers, &X_FORWARDED_FOR) {
+        chain.extend_from_slice(token);
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(written(peer).as_bytes());
+    // Tokens come out of header values, so they make one again; if not, the peer is still true.
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| written(peer))
+}
+
+/// An address as a value. What formats anything takes ten times as long for the usual one, and each
+/// request has it.
+fn written(address: IpAddr) -> HeaderValue {
+    let mut text = [0; "255.255.255.255".len()];
+    let value = match address {
+        IpAddr::V4(v4) => {
+            let mut length = 0;
+            let mut write = |byte| {
+                text[length] = byte;
+                length += 1;
+            };
+            for (index, octet) in v4.octets().into_iter().enumerate() {
+                if index > 0 {
+                    write(b'.');
+                }
+                if octet >= 100 {
+                    write(b'0' + octet / 100);
+                }
+                if octet >= 10 {
+                    write(b'0' + octet / 10 % 10);
+                }
+                write(b'0' + octet % 10);
+            }
+            HeaderValue::from_bytes(&text[..length])
+        }
+        IpAddr::V6(v6) => HeaderValue::try_from(v6.to_string()),
+    };
+    // Digits, letters, dots and colons make a value.
+    value.unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
 fn remove_claims(headers: &mut HeaderMap) {

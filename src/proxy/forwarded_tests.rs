@@ -81,9 +81,13 @@ fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
 
 fn announced_by(trusted: bool, lines: &[(&str, &str)], https: bool) -> HeaderMap {
     let mut headers = headers(lines);
-    let peer: IpAddr = "10.0.0.1".parse().unwrap();
-    announce(&mut headers, &Origin { peer, client: peer, trusted, stands_in: false }, https);
+    announce(&mut headers, &from(trusted), https);
     headers
+}
+
+fn from(trusted: bool) -> Origin {
+    let peer: IpAddr = "10.0.0.1".parse().unwrap();
+    Origin { peer, client: peer, trusted, stands_in: false }
 }
 
 #[test]
@@ -99,9 +103,26 @@ fn the_scheme_is_that_of_the_connection_unless_a_trusted_peer_knows_better() {
     ]
     .map(|(trusted, word, https, told)| (trusted, said(word), https, told))
     {
-        let headers = announced_by(trusted, &said, https);
-        assert_eq!(headers[X_FORWARDED_PROTO], told, "{trusted} {said:?} {https}");
-        assert_eq!(is_https(&headers), told == "https");
+        let after = announced_by(trusted, &said, https);
+        assert_eq!(after[X_FORWARDED_PROTO], told, "{trusted} {said:?} {https}");
+        for headers in [headers(&said), after] {
+            assert_eq!(is_https(&headers, &from(trusted), https), told == "https");
+        }
+    }
+}
+
+#[test]
+fn an_address_is_written_as_everybody_writes_it() {
+    for octet in 0..=255 {
+        let v4 =
+            [[octet, 0, 9, 10], [99, octet, 100, 255], [255, 255, octet, 255], [1, 2, 3, octet]];
+        for address in v4.map(IpAddr::from) {
+            assert_eq!(written(address), address.to_string());
+        }
+    }
+    for v6 in ["::", "::1", "2001:db8::1", "2001:db8:1:2:3:4:5:6", "fe80::ffff:ffff:ffff:ffff"] {
+        let address: IpAddr = v6.parse().unwrap();
+        assert_eq!(written(address), v6);
     }
 }
 

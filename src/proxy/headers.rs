@@ -13,16 +13,17 @@ use http::{Method, StatusCode, Version};
 use http_body::Body;
 
 use super::failure::Unrelayable;
+use super::fields::Fields;
 use super::settings::DownstreamLimits;
 use super::translate;
 
 /// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
 /// only the trailers that it names.
-const HOP_BY_HOP: [HeaderName; 6] =
+pub(super) const HOP_BY_HOP: [HeaderName; 6] =
     [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
 
 /// Hop-by-hop names for which the `http` crate has no constant.
-const HOP_BY_HOP_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
+pub(super) const HOP_BY_HOP_NAMES: [&str; 2] = ["keep-alive", "proxy-connection"];
 
 /// What `Connection` may not take away (RFC 9110, 7.6.1: a sender must not list fields that are
 /// meant for all recipients). Otherwise a client that sits behind a trusted proxy could take from
@@ -171,20 +172,30 @@ pub fn clean_request(
         return Err(Fault::BodyBytes);
     }
     let headers = &mut parts.headers;
-    if !only_chunked(headers) {
+    let fields = Fields::of(headers);
+    if fields.has(Fields::TRANSFER_ENCODING) && !only_chunked(headers) {
         return Err(Fault::TransferCoding);
     }
-    plain_length(headers)?;
+    if fields.has(Fields::CONTENT_LENGTH) {
+        plain_length(headers)?;
+    }
     check_host(headers, parts.version)?;
     if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
         parts.uri = uri;
         headers.insert(HOST, host);
     }
-    let trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
-    remove_hop_by_hop(headers);
-    headers.remove(EXPECT);
-    headers.remove("proxy"); // CVE-2016-5385: CGI hands it on as HTTP_PROXY.
-    remove_underscored(headers);
+    let trailers = fields.has(Fields::TE)
+        && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+    remove_hop_by_hop(headers, fields);
+    if fields.has(Fields::EXPECT) {
+        headers.remove(EXPECT);
+    }
+    if fields.has(Fields::PROXY) {
+        headers.remove("proxy");
+    }
+    if fields.has(Fields::UNDERSCORED) {
+        remove_underscored(headers);
+    }
     if trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
@@ -201,22 +212,26 @@ pub fn clean_request(
 /// Removes from a response what concerned our connection to the application only, and leaves at
 /// most one length.
 pub fn clean_response(headers: &mut HeaderMap) -> Result<(), Unrelayable> {
-    if !only_chunked(headers) {
-        return Err(Unrelayable::TransferCoding);
-    }
-    if headers.contains_key(TRANSFER_ENCODING) {
+    let fields = Fields::of(headers);
+    if fields.has(Fields::TRANSFER_ENCODING) {
+        if !only_chunked(headers) {
+            return Err(Unrelayable::TransferCoding);
+        }
         // RFC 9112, 6.3: it overrides the length. hyper has read the body so, and keeps both.
         headers.remove(CONTENT_LENGTH);
     }
-    one_length(headers);
-    remove_hop_by_hop(headers);
+    if fields.has(Fields::CONTENT_LENGTH) {
+        one_length(headers);
+    }
+    remove_hop_by_hop(headers, fields);
     Ok(())
 }
 
 /// Removes the trailers that must not be merged with, or mistaken for, headers that were decided
 /// on (RFC 9110, 6.5.1).
 pub fn clean_trailers(trailers: &mut HeaderMap) {
-    remove_hop_by_hop(trailers);
+    let fields = Fields::of(trailers);
+    remove_hop_by_hop(trailers, fields);
     remove_underscored(trailers);
     let doomed: Vec<_> = trailers.keys().filter(|name| is_protected(name)).cloned().collect();
     for name in doomed {
@@ -237,12 +252,9 @@ pub fn tokens<'a>(
         .filter(|token| !token.is_empty())
 }
 
-/// No transfer coding, or `chunked` and nothing else: what is within another coding we could not
-/// frame for the other side.
+/// Whether the transfer coding is `chunked` and nothing else: what is within another coding we could
+/// not frame for the other side.
 fn only_chunked(headers: &HeaderMap) -> bool {
-    if !headers.contains_key(TRANSFER_ENCODING) {
-        return true;
-    }
     let mut codings = tokens(headers, &TRANSFER_ENCODING);
     codings.next().is_some_and(|coding| coding.eq_ignore_ascii_case(b"chunked"))
         && codings.next().is_none()
@@ -323,7 +335,30 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>,
     Ok(Some((Uri::from(path), host)))
 }
 
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// `fields` are those that were there.
+fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
+    if fields.has(Fields::CONNECTION) {
+        remove_listed(headers);
+        headers.remove(CONNECTION);
+    }
+    if fields.has(Fields::TE) {
+        headers.remove(TE);
+    }
+    if fields.has(Fields::TRANSFER_ENCODING) {
+        headers.remove(TRANSFER_ENCODING);
+    }
+    if fields.has(Fields::HOP_BY_HOP) {
+        for name in HOP_BY_HOP {
+            headers.remove(name);
+        }
+        for name in HOP_BY_HOP_NAMES {
+            headers.remove(name);
+        }
+    }
+}
+
+/// Removes what `Connection` names.
+fn remove_listed(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
         .filter(|token| {
             // The usual ones name no header, or one that goes anyway.
@@ -335,12 +370,6 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter(|name| !is_protected(name))
         .collect();
     for name in listed {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP {
-        headers.remove(name);
-    }
-    for name in HOP_BY_HOP_NAMES {
         headers.remove(name);
     }
 }

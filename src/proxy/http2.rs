@@ -56,7 +56,7 @@ impl Connection {
         let service = service_fn(|request: Request<Incoming>| {
             let (core, places) = (Arc::clone(core), Arc::clone(&places));
             let (counted, running) = (core.exchanges.token(), seat.begin());
-            let mut arrival = arrival.clone();
+            let arrival = arrival.clone();
             let entered = self.taken.enter();
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match (&running, &entered) {
@@ -73,13 +73,13 @@ impl Connection {
                     return Err(refused(&stream));
                 };
                 let place = Place::Stream(Arc::new((place, entered)));
-                arrival.place = Some(place.clone());
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let head = request.method() == Method::HEAD;
                 let connects = request.method() == Method::CONNECT;
-                let mut response = exchange(&core, in_force, &arrival, request, account).await;
+                let arrived = (&arrival, place.clone());
+                let mut response = exchange(&core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let held = place.clone();
                     tokio::spawn(async move {
@@ -101,8 +101,8 @@ impl Connection {
                 {
                     response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
                 }
-                Ok(response.map(|body| {
-                    let body = body.holding(counted, running);
+                Ok(response.map(|mut body| {
+                    body.holding(counted, running);
                     StreamBody::new((!bodiless).then_some(body), stream, place)
                 }))
             }

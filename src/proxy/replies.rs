@@ -17,7 +17,11 @@ use crate::guard::route::Answer;
 
 /// What a client accepts. Cheap to take from every request; read only if a reply is written.
 #[derive(Clone, Debug, Default)]
-pub struct Accepts(Vec<HeaderValue>);
+pub struct Accepts {
+    line: Option<HeaderValue>,
+    /// Clients send one line.
+    more: Vec<HeaderValue>,
+}
 
 /// The form of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +43,23 @@ impl Form {
         }
     }
 
-    const fn kind(self) -> (&'static str, &'static str) {
+    const fn kind(self) -> (&'static [u8], &'static [u8]) {
         match self {
-            Self::Text => ("text", "plain"),
-            Self::Html => ("text", "html"),
-            Self::Json => ("application", "json"),
+            Self::Text => (b"text", b"plain"),
+            Self::Html => (b"text", b"html"),
+            Self::Json => (b"application", b"json"),
+        }
+    }
+
+    /// How specifically a media range covers it; 0: not at all.
+    fn covered_by(self, kind: &[u8], subtype: &[u8]) -> u8 {
+        let (own_kind, own_subtype) = self.kind();
+        match (kind, subtype) {
+            (b"*", b"*") => 1,
+            (kind, _) if !kind.eq_ignore_ascii_case(own_kind) => 0,
+            (_, b"*") => 2,
+            (_, subtype) if subtype.eq_ignore_ascii_case(own_subtype) => 3,
+            _ => 0,
         }
     }
 }
@@ -51,7 +67,8 @@ impl Form {
 impl Accepts {
     /// Notes what a request accepts.
     pub fn of(headers: &HeaderMap) -> Self {
-        Self(headers.get_all(ACCEPT).iter().cloned().collect())
+        let mut lines = headers.get_all(ACCEPT).iter().cloned();
+        Self { line: lines.next(), more: lines.collect() }
     }
 
     /// The form that the client likes best (RFC 9110, 12.5.1). Text where it does not say, or
@@ -59,8 +76,7 @@ impl Accepts {
     /// equally, one that is named goes before one that only a `*` covers.
     pub fn form(&self) -> Form {
         let mut best = (Form::Text, Liking::default());
-        for form in Form::ALL {
-            let liking = self.liking(form);
+        for (form, liking) in Form::ALL.into_iter().zip(self.likings()) {
             if liking.quality > 0 && liking > best.1 {
                 best = (form, liking);
             }
@@ -68,31 +84,27 @@ impl Accepts {
         best.0
     }
 
-    /// The quality of the most specific range that covers a form.
-    fn liking(&self, form: Form) -> Liking {
-        let ranges = self.0.iter().filter_map(|line| line.to_str().ok());
-        let mut found = Liking::default();
-        for range in ranges.flat_map(|line| line.split(',')) {
-            let mut parts = range.split(';').map(str::trim);
-            let Some((kind, subtype)) = parts.next().and_then(|range| range.split_once('/')) else {
+    /// The qualities of the most specific ranges that cover the forms.
+    fn likings(&self) -> [Liking; Form::ALL.len()] {
+        let mut likings = [Liking::default(); Form::ALL.len()];
+        let lines = self.line.iter().chain(&self.more).filter(|line| line.to_str().is_ok());
+        for range in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b',')) {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let Some((kind, subtype)) = parts.next().and_then(|range| once(range, b'/')) else {
                 continue;
             };
-            let specific = match (kind, subtype) {
-                ("*", "*") => 1,
-                (kind, "*") if kind.eq_ignore_ascii_case(form.kind().0) => 2,
-                (kind, subtype)
-                    if kind.eq_ignore_ascii_case(form.kind().0)
-                        && subtype.eq_ignore_ascii_case(form.kind().1) =>
-                {
-                    3
+            let covered = Form::ALL.map(|form| form.covered_by(kind, subtype));
+            if covered.iter().all(|specific| *specific == 0) {
+                continue;
+            }
+            let quality = parts.find_map(quality).unwrap_or(1000);
+            for (liking, specific) in likings.iter_mut().zip(covered) {
+                if specific > liking.specific {
+                    *liking = Liking { quality, specific };
                 }
-                _ => continue,
-            };
-            if specific > found.specific {
-                found = Liking { quality: parts.find_map(quality).unwrap_or(1000), specific };
             }
         }
-        found
+        likings
     }
 }
 
@@ -105,18 +117,29 @@ struct Liking {
 }
 
 /// `q=0.8` in thousandths; nonsense is 0.
-fn quality(parameter: &str) -> Option<u16> {
-    let (name, value) = parameter.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("q") {
+fn quality(parameter: &[u8]) -> Option<u16> {
+    let (name, value) = once(parameter, b'=')?;
+    if !name.trim_ascii().eq_ignore_ascii_case(b"q") {
         return None;
     }
-    let (whole, fraction) = value.trim().split_once('.').unwrap_or((value.trim(), ""));
-    let digits = fraction.len() <= 3 && fraction.bytes().all(|byte| byte.is_ascii_digit());
+    let value = value.trim_ascii();
+    let (whole, fraction) = once(value, b'.').unwrap_or((value, b""));
+    let digits = fraction.len() <= 3 && fraction.iter().all(u8::is_ascii_digit);
+    let thousandths = || {
+        let digits = fraction.iter().chain(b"000").take(3);
+        digits.fold(0, |sum, digit| sum * 10 + u16::from(*digit - b'0'))
+    };
     Some(match whole {
-        "1" => 1000,
-        "0" if digits => format!("{fraction:0<3}").parse().unwrap_or(0),
+        b"1" => 1000,
+        b"0" if digits => thousandths(),
         _ => 0,
     })
+}
+
+/// What stands before and behind the first such byte.
+fn once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
+    let at = text.iter().position(|other| *other == byte)?;
+    Some((&text[..at], &text[at + 1..]))
 }
 
 /// 429: refused for now (RFC 6585, 4). `Retry-After` in whole seconds, rounded up, at least one.
@@ -181,8 +204,13 @@ pub fn answer(answer: &Answer, accepts: &Accepts) -> Response<DownstreamBody> {
 
 /// Makes the client's connection end after this reply.
 pub fn closing(mut reply: Response<DownstreamBody>) -> Response<DownstreamBody> {
-    reply.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    close(reply.headers_mut());
     reply
+}
+
+/// The same, of any response.
+pub fn close(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
 fn bare(status: StatusCode, page: String) -> Response<DownstreamBody> {
@@ -227,6 +255,9 @@ fn words(status: StatusCode) -> (&'static str, &'static str) {
         StatusCode::TOO_MANY_REQUESTS => {
             ("Too many requests", "Please wait a moment, then try again.")
         }
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            ("Internal error", "Something went wrong on our side.")
+        }
         StatusCode::NOT_IMPLEMENTED => {
             ("Not implemented", "The request used something that is not supported.")
         }
@@ -244,7 +275,11 @@ mod tests {
     use super::*;
 
     fn form(lines: &[&'static str]) -> Form {
-        Accepts(lines.iter().map(|line| HeaderValue::from_static(line)).collect()).form()
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT, HeaderValue::from_static(line));
+        }
+        Accepts::of(&headers).form()
     }
 
     #[test]
@@ -260,6 +295,9 @@ mod tests {
         assert_eq!(form(&["*/*, text/plain;q=0"]), Form::Html);
         assert_eq!(form(&["image/png"]), Form::Text);
         assert_eq!(form(&["text/html;q=junk, */*;q=0.1"]), Form::Text);
+        assert_eq!(form(&["text/html;q=0.05, application/json;q=0.049"]), Form::Html);
+        assert_eq!(form(&["text/html;q=0.1234, application/json;q=0.001"]), Form::Json);
+        assert_eq!(form(&["text/html;level=1;Q = 0, text/html;q=1, */*;q=0.1"]), Form::Text);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::guard::exchange::{
 use crate::guard::fact::{Notice, Refusal, Warmth};
 use crate::guard::key::SessionKey;
 use crate::guard::ledger::Patience;
+use crate::guard::moment::Moment;
 use crate::guard::policy::Policy;
 use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
@@ -101,58 +102,67 @@ impl Shield {
 
     /// The verdict on a request, after waiting for exchanges that must end first.
     pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
+        match self.ask(request, Patience::Left) {
+            Ok(admission) => admission,
+            // Few wait: what that takes is not to be carried about by all.
+            Err(what) => Box::pin(self.admit_later(request, what)).await,
+        }
+    }
+
+    async fn admit_later(self: &Arc<Self>, request: &Request<'_>, what: WaitFor) -> Admission {
         let policy = self.guard.policy();
-        let (key_wait, slot_wait) = (policy.session.key_wait, policy.recycle.slot_wait);
-        let patience = |what| match what {
-            WaitFor::Key(_) => key_wait,
-            WaitFor::Spare | WaitFor::Budget => slot_wait,
+        let patience = match what {
+            WaitFor::Key(_) => policy.session.key_wait,
+            WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
         };
-        let ask = |spent: bool| {
-            let patience = if spent { Patience::Spent } else { Patience::Left };
-            let (turn, now) = (self.order.turn(), self.clock.now());
-            let verdict = self.guard.admit(request, patience, now);
-            let trace = match (&verdict, turn) {
-                // That changes nothing, and is no decision.
-                (Verdict::Wait(_), _) | (_, None) => None,
-                (_, Some(turn)) => {
-                    let made = turn.made_with_marks(now);
-                    Some(Trace::new(&self.guard, request, patience, made))
-                }
-            };
-            let told = |decision, facts, trace| Ok(Admission { decision, facts, trace });
-            match verdict {
-                Verdict::Wait(what) => Err(what),
-                Verdict::Forward(ticket, facts) => {
-                    self.tell(&facts);
-                    let shield = Arc::clone(self);
-                    let of = trace.clone();
-                    let admitted = Admitted { shield, ticket: Some(ticket), trace: of };
-                    told(Decision::Forward(admitted), facts, trace)
-                }
-                Verdict::Refuse { why, retry_after, facts, wake } => {
-                    self.tell(&facts);
-                    if let Some(what) = wake {
-                        self.waiters.wake(what);
-                    }
-                    if why == Refusal::TableFull {
-                        self.telemetry.notice(&Notice::ClientTableFull, self.clock.now());
-                    }
-                    told(Decision::Refuse { why, retry_after }, facts, trace)
-                }
-                Verdict::Challenge { facts, wake } => {
-                    self.tell(&facts);
-                    if let Some(what) = wake {
-                        self.waiters.wake(what);
-                    }
-                    told(Decision::Challenge, facts, trace)
-                }
-                Verdict::Answer { answer, delete, facts } => {
-                    self.tell(&facts);
-                    told(Decision::Answer { answer, delete }, facts, trace)
-                }
+        let ask = |spent| self.ask(request, if spent { Patience::Spent } else { Patience::Left });
+        self.waiters.until_admitted(what, patience, ask).await
+    }
+
+    /// The verdict on a request, or what it has to wait for.
+    fn ask(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        patience: Patience,
+    ) -> Result<Admission, WaitFor> {
+        let (turn, now) = (self.order.turn(), self.clock.now());
+        let verdict = self.guard.admit(request, patience, now);
+        let trace = match (&verdict, turn) {
+            // That changes nothing, and is no decision.
+            (Verdict::Wait(_), _) | (_, None) => None,
+            (_, Some(turn)) => {
+                let made = turn.made_with_marks(now);
+                Some(Trace::new(&self.guard, request, patience, made))
             }
         };
-        self.waiters.until_admitted(patience, ask).await
+        let (decision, facts) = match verdict {
+            Verdict::Wait(what) => return Err(what),
+            Verdict::Forward(ticket, facts) => {
+                let shield = Arc::clone(self);
+                let of = trace.clone();
+                (Decision::Forward(Admitted { shield, ticket: Some(ticket), trace: of }), facts)
+            }
+            Verdict::Refuse { why, retry_after, facts, wake } => {
+                if let Some(what) = wake {
+                    self.waiters.wake(what);
+                }
+                if why == Refusal::TableFull {
+                    self.telemetry.notice(&Notice::ClientTableFull, now);
+                }
+                (Decision::Refuse { why, retry_after }, facts)
+            }
+            Verdict::Challenge { facts, wake } => {
+                if let Some(what) = wake {
+                    self.waiters.wake(what);
+                }
+                (Decision::Challenge, facts)
+            }
+            Verdict::Answer { answer, delete, facts } => {
+                (Decision::Answer { answer, delete }, facts)
+            }
+        };
+        self.tell(&facts, now);
+        Ok(Admission { decision, facts, trace })
     }
 
     /// When the ledger will be warm, in seconds since 1970, if nothing happens before.
@@ -177,9 +187,9 @@ impl Shield {
         }
     }
 
-    fn tell(&self, facts: &Facts) {
+    fn tell(&self, facts: &Facts, now: Moment) {
         if !facts.as_slice().is_empty() {
-            self.telemetry.record(facts.as_slice(), self.clock.now());
+            self.telemetry.record(facts.as_slice(), now);
         }
     }
 
@@ -206,9 +216,9 @@ impl Shield {
         if let Some(what) = settlement.wake {
             self.waiters.wake(what);
         }
-        self.tell(&settlement.facts);
+        self.tell(&settlement.facts, now);
         if let Some(notice) = &settlement.notice {
-            self.telemetry.notice(notice, self.clock.now());
+            self.telemetry.notice(notice, now);
         }
         settlement
     }

@@ -16,8 +16,9 @@ use super::settings::DownstreamLimits;
 /// The body of a request.
 #[derive(Debug)]
 pub struct Upload {
-    /// `None` when there is none, or when it has ended.
-    source: Option<Source>,
+    /// `None` when there is none, or when it has ended. Most requests have none: it is not to be
+    /// carried about with them.
+    source: Option<Box<Source>>,
     clock: Clock,
 }
 
@@ -50,13 +51,15 @@ impl Upload {
         clock: Clock,
         running: &Running,
     ) -> Self {
-        let source = (!incoming.is_end_stream()).then(|| Source {
-            incoming,
-            left: limits.body_bytes,
-            pace: Pace::new(limits.body_timeout, limits.body_rate),
-            alarm: None,
-            running: running.clone(),
-            ended: false,
+        let source = (!incoming.is_end_stream()).then(|| {
+            Box::new(Source {
+                incoming,
+                left: limits.body_bytes,
+                pace: Pace::new(limits.body_timeout, limits.body_rate),
+                alarm: None,
+                running: running.clone(),
+                ended: false,
+            })
         });
         Self { source, clock }
     }

@@ -273,7 +273,8 @@ impl Upstream {
         loop {
             let (link, age) = match self.pooled(chosen.server, owner, attempts) {
                 Some(link) => (link, Age::Pooled),
-                None => match self.obtain(&chosen, owner, progress, course).await {
+                // Connecting is rare, and takes a large future.
+                None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
                     Ok(obtained) => obtained,
                     Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
                     Err(failure) => return Err(Refused::Again(Box::new(request), failure)),

@@ -59,18 +59,15 @@ impl Waiters {
         }
     }
 
-    /// Asks until the answer is not to wait. `ask(true)` means that patience is spent, and must
-    /// not say to wait; how long patience lasts depends on what for.
+    /// Asks again until the answer is not to wait, as it was before, for `what`. `ask(true)` means
+    /// that patience is spent, and must not say to wait.
     pub async fn until_admitted<T>(
         &self,
-        patience: impl Fn(WaitFor) -> Duration,
+        mut what: WaitFor,
+        patience: Duration,
         mut ask: impl FnMut(bool) -> Result<T, WaitFor>,
     ) -> T {
-        let mut what = match ask(false) {
-            Ok(answer) => return answer,
-            Err(what) => what,
-        };
-        let patience = sleep(patience(what));
+        let patience = sleep(patience);
         tokio::pin!(patience);
         let mut spent = false;
         loop {

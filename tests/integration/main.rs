@@ -44,6 +44,7 @@ mod metrics_prometheus;
 mod odds;
 mod page;
 mod page_views;
+mod panics;
 mod patch;
 mod probing;
 mod proxy_protocol;

@@ -25,6 +25,7 @@ use floodwall::proxy::settings::{
 };
 use floodwall::proxy::shield::Shield;
 use floodwall::proxy::start;
+use floodwall::proxy::upstream::Told;
 
 use crate::support::single::Single;
 
@@ -115,7 +116,12 @@ pub fn patient(application: &Application) -> Single {
 
 /// The guard as it is without a configuration file, keeping nothing.
 pub fn shield() -> Arc<Shield> {
-    let config = Config::parse("test", b"state = ''", Overrides::default()).unwrap();
+    shield_of("state = ''")
+}
+
+/// The guard of a configuration.
+pub fn shield_of(configuration: &str) -> Arc<Shield> {
+    let config = Config::parse("test", configuration.as_bytes(), Overrides::default()).unwrap();
     Arc::new(start::shield(&config, &config.sites()[0], Clock::start()).unwrap())
 }
 
@@ -133,6 +139,21 @@ impl Proxy {
         };
         let upstream_host = settings.site.upstream.host();
         let app = settings.app(Clock::start(), shield(), failed);
+        Self::with(app, upstream_host, failures)
+    }
+
+    /// Behind `shield`; `told` is told of the servers.
+    pub fn telling_of_servers(settings: Single, shield: Arc<Shield>, told: Arc<Told>) -> Self {
+        let (failed, failures) = mpsc::channel();
+        let failed = move |failure: &Failure| {
+            let _ = failed.send(failure.word());
+        };
+        let upstream_host = settings.site.upstream.host();
+        let app = settings.app_telling(Clock::start(), shield, failed, told);
+        Self::with(app, upstream_host, failures)
+    }
+
+    fn with(app: Arc<App>, upstream_host: String, failures: Receiver<&'static str>) -> Self {
         let running = Bound::new(Arc::clone(&app), Passed::none()).unwrap().start().unwrap();
         Self { running: Some(running), app, upstream_host, failures }
     }

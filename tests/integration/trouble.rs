@@ -276,20 +276,3 @@ fn a_client_that_sends_no_head_is_hung_up_on() {
         assert_eq!(client.rest(), "");
     }
 }
-
-#[test]
-fn a_panic_ends_its_own_connection_only() {
-    let application = Application::tcp();
-    let proxy = Proxy::telling(settings(application.address.clone()), |_| panic!("on purpose"));
-    let mut bystander = proxy.connect();
-    bystander.send(GET);
-    let mut wire = application.accept();
-    wire.head();
-    for _ in 0..3 {
-        let mut client = proxy.connect();
-        client.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
-        assert_eq!(client.rest(), "");
-    }
-    wire.send(OK);
-    assert!(bystander.head().starts_with("HTTP/1.1 200 "));
-}

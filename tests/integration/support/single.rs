@@ -17,7 +17,7 @@ use floodwall::proxy::shield::Shield;
 use floodwall::proxy::site::Site;
 use floodwall::proxy::sites::Sites;
 use floodwall::proxy::start;
-use floodwall::proxy::upstream::Upstream;
+use floodwall::proxy::upstream::{Told, Upstream};
 use floodwall::telemetry::Telemetry;
 use floodwall::telemetry::access::AccessLog;
 use floodwall::telemetry::alerts::Alerts;
@@ -39,10 +39,22 @@ impl Single {
         shield: Arc<Shield>,
         failed: impl Fn(&Failure) + Send + Sync + 'static,
     ) -> Arc<App> {
+        let told = start::told(&shield);
+        self.app_telling(clock, shield, failed, told)
+    }
+
+    /// The same; `told` is told of the servers.
+    pub fn app_telling(
+        self,
+        clock: Clock,
+        shield: Arc<Shield>,
+        failed: impl Fn(&Failure) + Send + Sync + 'static,
+        told: Arc<Told>,
+    ) -> Arc<App> {
         let Self { shell: settings, site } = self;
         let limits = &settings.downstream_limits;
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-        let (cores, told) = (settings.cores(), start::told(&shield));
+        let cores = settings.cores();
         let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let (pulses, meters) = (Pulses::new(cores), Meters::new(cores));
