@@ -1,5 +1,5 @@
-//! What a guard decision costs: `cargo bench --bench decision`; with `BENCH_QUICK=1` to see within a
-//! second that it still runs. It ends with a table of medians.
+//! What a guard decision costs: `cargo bench --bench decision`; with `BENCH_QUICK=1`, or with
+//! `-- --test`, to see within a second that it still runs. It ends with a table of medians.
 //!
 //! A decision is the admission of one request and, where it is forwarded, the settlement of its
 //! answer, without any I/O. Cookies, paths and answers are read before: what that costs has rows of
@@ -50,7 +50,8 @@ const SAMPLES: usize = 15;
 const STRIDE: usize = 101_117;
 
 fn main() {
-    let quick = std::env::var_os("BENCH_QUICK").is_some();
+    let tests = std::env::args().any(|argument| argument == "--test");
+    let quick = tests || std::env::var_os("BENCH_QUICK").is_some();
     let size = if quick { Size::QUICK } else { Size::FULL };
     let criterion = Criterion::default().without_plots().sample_size(SAMPLES).nresamples(1_001);
     let time = if quick { Duration::from_millis(2) } else { Duration::from_millis(250) };

@@ -31,14 +31,12 @@ fn main() {
     let (clients, sessions) = (entries("clients") / part, entries("sessions") / part);
     let mut before = row("nothing yet", 0, 0);
     site.clients(clients);
-    let both = (row("clients, each with a session", clients, before) - before) / clients as u64;
-    before += both * clients as u64;
+    let with_clients = row("clients, each with a session", clients, before);
+    let both = with_clients.saturating_sub(before) / clients as u64;
     site.sessions(sessions);
-    let session = (row("more sessions", sessions - clients, before).saturating_sub(before))
-        / (sessions - clients) as u64;
-    before = Resident::read().now;
-    println!("{:>38} {:>41}", "a client alone", both.saturating_sub(session));
-    println!("{:>38} {session:>41}", "a session");
+    before = row("more sessions", sessions - clients, with_clients);
+    let session = before.saturating_sub(with_clients) / (sessions - clients) as u64;
+    println!("{:>38} {:>41}", "of which a client", both.saturating_sub(session));
     site.spares();
     before = row("logout paths", entries("spares") + 64, before);
     site.learned_paths();

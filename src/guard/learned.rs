@@ -268,8 +268,9 @@ impl Learned {
     /// What is known of the class of a page, and whether an exchange would pass. Changes nothing
     /// that is known.
     pub fn look(&self, page: &Page<'_>, burst: u32, now: Moment) -> Looked {
+        let hash = self.hash(page);
         let mut table = self.memory.table.lock();
-        let way = self.find(&mut table, page);
+        let way = self.find(&mut table, page, hash);
         let at = seconds(now);
         let class = way.all().next_back().map(|index| table.class(index));
         let clean = class.map_or(0, |class| class.clean);
@@ -307,8 +308,9 @@ impl Learned {
 
     /// Notes an answer.
     pub fn note(&self, page: &Page<'_>, lesson: Lesson, now: Moment) -> Noted {
+        let hash = self.hash(page);
         let mut table = self.memory.table.lock();
-        let Some(way) = self.enter(&mut table, page, now) else { return Noted::NoPlace };
+        let Some(way) = self.enter(&mut table, page, hash, now) else { return Noted::NoPlace };
         let mut folders = way.all();
         // The root, if there is no other.
         let Some(class) = folders.next_back() else { return Noted::NoPlace };
@@ -352,8 +354,9 @@ impl Learned {
     }
 
     fn is_clean(&self, page: &Page<'_>, now: Moment) -> bool {
+        let hash = self.hash(page);
         let mut table = self.memory.table.lock();
-        let way = self.find(&mut table, page);
+        let way = self.find(&mut table, page, hash);
         let now = seconds(now);
         way.all().next_back().is_some_and(|index| {
             let class = table.used(index, now);
@@ -363,8 +366,7 @@ impl Learned {
 
     /// The way to a page, as far as it is in the table, which ends with its class; none where that is
     /// not there.
-    fn find(&self, table: &mut Table, page: &Page<'_>) -> Way {
-        let hash = self.hash(page);
+    fn find(&self, table: &mut Table, page: &Page<'_>, hash: PageHash) -> Way {
         if let Some(way) = table.found(hash) {
             return *way;
         }
@@ -416,10 +418,15 @@ impl Learned {
 
     /// Finds the class of a page, and enters it with everything on the way to it. `None` where one
     /// of them finds no place.
-    fn enter(&self, table: &mut Table, page: &Page<'_>, now: Moment) -> Option<Way> {
+    fn enter(
+        &self,
+        table: &mut Table,
+        page: &Page<'_>,
+        hash: PageHash,
+        now: Moment,
+    ) -> Option<Way> {
         let now = seconds(now);
         let enough = self.policy.clean_answers.get();
-        let hash = self.hash(page);
         if let Some(way) = table.found(hash).filter(|way| way.length > 0).copied() {
             for index in way.all() {
                 table.used(index, now);
