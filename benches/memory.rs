@@ -31,9 +31,14 @@ fn main() {
     let (clients, sessions) = (entries("clients") / part, entries("sessions") / part);
     let mut before = row("nothing yet", 0, 0);
     site.clients(clients);
-    before = row("clients, each with a session", clients, before);
+    let both = (row("clients, each with a session", clients, before) - before) / clients as u64;
+    before += both * clients as u64;
     site.sessions(sessions);
-    before = row("more sessions", sessions - clients, before);
+    let session = (row("more sessions", sessions - clients, before).saturating_sub(before))
+        / (sessions - clients) as u64;
+    before = Resident::read().now;
+    println!("{:>38} {:>41}", "a client alone", both.saturating_sub(session));
+    println!("{:>38} {session:>41}", "a session");
     site.spares();
     before = row("logout paths", entries("spares") + 64, before);
     site.learned_paths();

@@ -8,6 +8,8 @@ client, where a contestant knows sessions.
 
 import contextlib
 import dataclasses
+import json
+import resource
 import subprocess
 
 import common
@@ -31,6 +33,7 @@ class Memory:
     columns = [
         Column("idle", "idle, MiB", "{:.1f}"),
         Column("connection", "B a connection", "{:,.0f}"),
+        Column("connections", "of", "{:,.0f}"),
         Column("client", "B a client", "{:.0f}"),
         Column("session", "B a session", "{:.0f}"),
     ]
@@ -46,15 +49,16 @@ class Memory:
         return Setting(upstream)
 
     def warm(self, bench, running, upstream):
-        ask(bench, running, 1)
+        ask(bench, running, 1, connections=1)
 
     def round(self, bench, running, upstream):
         found = {"idle": resident(running) / (1 << 20), "unexpected": {}}
         who = running.contestant
-        many = bench.scaled(10_000)
-        with who.started(Setting(upstream.port, connections=many + 1_000), bench.core) as one:
+        many = min(bench.scaled(10_000), fitting())
+        with who.started(Setting(upstream.port, connections=many + 100), bench.core) as one:
             before = resident(one)
             with held(bench, one, many):
+                found["connections"] = many
                 found["connection"] = (resident(one) - before) / many
         if who.protects:
             many = bench.scaled(1_000_000)
@@ -67,6 +71,11 @@ class Memory:
                 found["session"] = grown(bench, one, many)
                 found["client"] -= found["session"]
         return found
+
+
+def fitting():
+    """How many connections fit into a process: Floodwall keeps three descriptors for each."""
+    return (resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 500) // 3
 
 
 def budget(client):
@@ -94,8 +103,13 @@ def held(bench, running, connections):
             raise SystemExit(f"not all of {connections} connections could be opened")
         yield
         process.stdin.close()
-        process.wait()
+        still = json.loads(process.stdout.readline())["still_open"]
+        if still != connections:
+            raise SystemExit(f"only {still} of {connections} connections stayed open")
 
 
-def ask(bench, running, requests, more=("--path", "/small")):
-    bench.load.driven(running.port, [*more, "--connections", 32, "--requests", requests])
+def ask(bench, running, requests, more=("--path", "/small"), connections=32):
+    arguments = [*more, "--connections", connections, "--requests", requests]
+    said = bench.load.driven(running.port, arguments)
+    if said["by_status"] != {"200": requests}:
+        raise SystemExit(f"{running.name}: not all of {requests} were served: {said}")

@@ -115,7 +115,7 @@ fn run(source: &Source, take_over: bool) -> Result<String, Trouble> {
         LogLevel::Debug => Level::Debug,
     };
     let failed = |error: Box<dyn std::error::Error>| Trouble::Failed(error.to_string());
-    logs::init(format, level).map_err(|error| failed(error.into()))?;
+    let _log = logs::init(format, level).map_err(&failed)?;
     panics::log();
     let load = || {
         source.config().map_err(|trouble| match trouble {

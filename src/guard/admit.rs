@@ -177,10 +177,10 @@ impl Guard {
     /// The first rule that matches. What none matches is gated; what was learned of it
     /// matters once the budget is spent.
     pub(super) fn route(&self, request: &Request<'_>, standing: StandingWord) -> Route<'_> {
-        let matching = |rule: &&Rule| rule.matches(request.path, request.method, standing);
+        let Request { path, method, .. } = *request;
         let site = self.policy.mode == Mode::Observe;
-        let mut route = match self.policy.rules.iter().zip(0..).find(|(rule, _)| matching(rule)) {
-            Some((rule, index)) => Route {
+        let mut route = match self.glances.first(&self.policy.rules, path, method, standing) {
+            Some((index, rule)) => Route {
                 id: RouteId::Rule(index),
                 rule: Some(rule),
                 standing,
@@ -299,7 +299,7 @@ impl Drawing<'_> {
                     return Verdict::Wait(WaitFor::Spare);
                 }
                 let (why, retry_after) = (Refusal::NoSpare, Duration::from_secs(1));
-                self.refuse(Refused { why, retry_after, held: false })
+                self.refuse(Refused { why, retry_after, held: false, in_debt: false })
             }
         }
     }
@@ -320,7 +320,7 @@ impl Drawing<'_> {
             Ok(hold) => Ok(Cover::Taken(hold)),
             Err(refused) if self.route.observe => Ok(Cover::Missing(refused.why)),
             // Who is out of budget still reaches pages that create nothing.
-            Err(_) if self.passes() => Ok(Cover::Pass),
+            Err(refused) if self.passes(&refused) => Ok(Cover::Pass),
             Err(refused) => Err(refused),
         }
     }
@@ -341,11 +341,10 @@ impl Drawing<'_> {
 
     /// Not while what passed before, and created all the same, is to be paid off: there are more
     /// classes than an attacker can use up.
-    fn passes(&self) -> bool {
+    fn passes(&self, refused: &Refused) -> bool {
         let burst = self.guard.policy.budgets[self.route.budget].site.burst().get();
         let clean = |page| self.guard.learned.pass(&page, burst, self.now);
-        !self.guard.budgets.in_debt(self.route.budget, self.debtor(), self.now)
-            && self.page().is_some_and(clean)
+        !refused.in_debt && self.page().is_some_and(clean)
     }
 
     /// Refuses, or waits where only exchanges under way stand in the way: a burst of an office's
@@ -358,7 +357,7 @@ impl Drawing<'_> {
     }
 
     fn refused(&self, refused: Refused, wake: Option<WaitFor>) -> Verdict {
-        let Refused { why, retry_after, held: _ } = refused;
+        let Refused { why, retry_after, .. } = refused;
         if self.route.challenges
             && why != Refusal::NoSpare
             && self.request.challenged == (Challenged::No { replayable: true })

@@ -118,6 +118,8 @@ pub struct Refused {
     pub retry_after: Duration,
     /// Nothing but holds stands in the way: their settlement may make room at any moment.
     pub held: bool,
+    /// What [`Budgets::in_debt`] would say of the same debtor.
+    pub in_debt: bool,
 }
 
 /// What one cell owes: for the state file.
@@ -285,17 +287,17 @@ impl Budgets {
         let share = &self.shares[budget];
         let slot = share.slot;
         let hashes = self.hashes(share, debtor.into());
-        let owes = |cell: Cell, gcra: &Gcra| cell.arrival(gcra, now).since(now) > gcra.whole();
         let section = self.section(&hashes).lock();
         let mut cells = hashes.iter().flatten();
         let owing = cells.any(|(level, hash)| {
             let found = section.shard.find(*hash);
             let cell = found.map(|index| section.read(index, Tag { slot, level: *level }, now));
-            owes(cell.unwrap_or(Cell::FRESH), section.lines.line(slot).gcra(*level))
+            let gcra = section.lines.line(slot).gcra(*level);
+            cell.unwrap_or(Cell::FRESH).is_in_debt(gcra, now)
         });
         let site_owes = || {
             let site = self.memory.site.lock();
-            owes(site.cells[slot].site, &site.lines.line(slot).site)
+            site.cells[slot].site.is_in_debt(&site.lines.line(slot).site, now)
         };
         owing || site_owes()
     }
@@ -452,7 +454,8 @@ impl Refused {
     /// The first reason counts; the longest wait is the one after which a try makes sense.
     fn note(refused: &mut Option<Self>, why: Refusal, check: Result<(), Blocked>) {
         if let Err(Blocked { wait, held }) = check {
-            let first = refused.get_or_insert(Self { why, retry_after: wait, held });
+            let first =
+                refused.get_or_insert(Self { why, retry_after: wait, held, in_debt: false });
             first.retry_after = first.retry_after.max(wait);
             first.held &= held;
         }

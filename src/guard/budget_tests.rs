@@ -83,14 +83,18 @@ fn as_many_clients_as_are_configured_find_a_place() {
     }
 }
 
-/// Reserves, and settles as a write.
+/// Reserves, and settles as a write. What a refusal says of debts is what is said of them when asked.
 fn spend(budgets: &Budgets, client: impl Into<Debtor>, now: Moment) -> Option<Refusal> {
-    match budgets.reserve(0, client, now) {
+    let debtor = client.into();
+    match budgets.reserve(0, debtor, now) {
         Ok(hold) => {
             budgets.keep(hold, now);
             None
         }
-        Err(refused) => Some(refused.why),
+        Err(refused) => {
+            assert_eq!(refused.in_debt, budgets.in_debt(0, debtor, now), "{refused:?}");
+            Some(refused.why)
+        }
     }
 }
 
@@ -253,6 +257,7 @@ fn a_late_charge_makes_a_debt_that_is_paid_off_before_anything_new() {
         assert!(!budgets.charge_late(0, v4(1), NOW));
     }
     let at = |seconds| NOW.after(Duration::from_secs(seconds));
+    assert_eq!(spend(&budgets, v4(1), at(2)), Some(Refusal::ClientBudget));
     assert!(budgets.reserve(0, v4(1), at(3)).is_err());
     assert!(budgets.reserve(0, v4(1), at(4)).is_ok());
 }

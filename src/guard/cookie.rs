@@ -186,12 +186,42 @@ impl<'a> Pair<'a> {
         let equals = piece.iter().position(|byte| *byte == b'=')?;
         let (name, value) = (piece[..equals].trim_ascii(), piece[equals + 1..].trim_ascii());
         let well_formed = !name.is_empty()
-            && name.iter().all(|byte| is_token(*byte))
+            && all_of(Kinds::TOKEN, name)
             && name[0] != b'$'
             && !is_reserved(name)
             && is_value(value);
         well_formed.then_some(Self { name, value })
     }
+}
+
+/// Of which kinds each byte is: looked up, for each byte of each cookie is asked for.
+struct Kinds([u8; 256]);
+
+impl Kinds {
+    const TOKEN: u8 = 1;
+    const VALUE: u8 = 1 << 1;
+    const OF: Self = {
+        let mut kinds = [0; 256];
+        let mut byte = 0;
+        while byte < kinds.len() {
+            // Less than 256.
+            let is = byte as u8;
+            if is_token(is) {
+                kinds[byte] |= Self::TOKEN;
+            }
+            if is_token(is) || is_value_alone(is) {
+                kinds[byte] |= Self::VALUE;
+            }
+            byte += 1;
+        }
+        Self(kinds)
+    };
+}
+
+/// Whether all bytes are of a kind.
+fn all_of(kind: u8, bytes: &[u8]) -> bool {
+    let common = bytes.iter().fold(kind, |common, byte| common & Kinds::OF.0[usize::from(*byte)]);
+    common == kind
 }
 
 /// RFC 9110, section 5.6.2, which is also what `http.cookies` takes in names, but for the colon.
@@ -216,6 +246,26 @@ const fn is_token(byte: u8) -> bool {
         )
 }
 
+/// What `http.cookies` takes in values, beside what it takes in names.
+const fn is_value_alone(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'(' | b')'
+            | b','
+            | b'/'
+            | b':'
+            | b'<'
+            | b'='
+            | b'>'
+            | b'?'
+            | b'@'
+            | b'{'
+            | b'}'
+            | b'['
+            | b']'
+    )
+}
+
 /// Names that `http.cookies` takes for attributes of the cookie in front.
 fn is_reserved(name: &[u8]) -> bool {
     const RESERVED: [&[u8]; 10] = [
@@ -237,25 +287,7 @@ fn is_reserved(name: &[u8]) -> bool {
 fn is_value(value: &[u8]) -> bool {
     match value {
         [b'"', quoted @ .., b'"'] => is_quoted(quoted),
-        bare => bare.iter().all(|byte| {
-            is_token(*byte)
-                || matches!(
-                    byte,
-                    b'(' | b')'
-                        | b','
-                        | b'/'
-                        | b':'
-                        | b'<'
-                        | b'='
-                        | b'>'
-                        | b'?'
-                        | b'@'
-                        | b'{'
-                        | b'}'
-                        | b'['
-                        | b']'
-                )
-        }),
+        bare => all_of(Kinds::VALUE, bare),
     }
 }
 

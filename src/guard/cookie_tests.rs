@@ -160,3 +160,16 @@ proptest::proptest! {
             .any(|piece| names(piece, "s")));
     }
 }
+
+/// What Python 3's `http.cookies` takes (`_LegalKeyChars` and `_LegalValueChars`), byte by byte.
+#[test]
+fn names_and_values_have_the_bytes_that_python_takes() {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    for byte in 0..=u8::MAX {
+        let value = word(byte) || b"!#%&'~`><@,:/$*+-.^|)(?}{=[]".contains(&byte);
+        // The colon is in names of cookies there, but in no token (RFC 9110, section 5.6.2).
+        let name = word(byte) || b"!#%&'~`*+-.^|".contains(&byte) || byte == b'$';
+        assert_eq!(is_value(&[b'a', byte]), value, "{}", byte.escape_ascii());
+        assert_eq!(all_of(Kinds::TOKEN, &[b'a', byte]), name, "{}", byte.escape_ascii());
+    }
+}

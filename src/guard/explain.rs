@@ -385,7 +385,7 @@ impl Looking<'_> {
         if refused.held { Fate::Waits(For::Budget) } else { self.refused(refused) }
     }
 
-    fn refused(&self, Refused { why, retry_after, held: _ }: Refused) -> Fate {
+    fn refused(&self, Refused { why, retry_after, .. }: Refused) -> Fate {
         let replayable = self.request.challenged == Challenged::No { replayable: true };
         if self.route.challenges && why != Refusal::NoSpare && replayable {
             Fate::Challenged { why }

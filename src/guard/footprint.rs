@@ -28,7 +28,7 @@ impl Policy {
             table("sessions", "session.capacity", sessions, Ledger::bytes(sessions)),
             table("clients", "client.capacity", clients, Budgets::bytes(clients)),
             table("spares", "recycle.spares", spares.into(), Spares::bytes(spares)),
-            table("learned paths", "learned.capacity", learned, learned * Learned::CLASS_BYTES),
+            table("learned paths", "learned.capacity", learned, Learned::bytes(learned)),
             table("regulars", "", Regulars::CLIENTS, Regulars::BYTES),
             // While it is read. To be written it needs no more than a piece of it.
             table("state file", "", sessions + clients, image::bytes(sessions, clients)),

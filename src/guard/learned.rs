@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use self::table::{Class, Table};
-use super::key::{ClassHash, Secret};
+use super::key::{ClassHash, PageHash, Secret};
 use super::ledger::seconds;
 use super::moment::Moment;
 use super::policy::LearnedPolicy;
@@ -191,26 +191,26 @@ const fn slash(folder: bool) -> &'static [u8] {
 }
 
 /// The classes from the root to a page, each entered.
+#[derive(Clone, Copy)]
 struct Way {
     /// One for the root, one for each segment that counts, one for the rest.
-    classes: [usize; Learned::DEPTH + 2],
-    length: usize,
+    classes: [u32; Learned::DEPTH + 2],
+    length: u32,
 }
 
 impl Way {
     const EMPTY: Self = Self { classes: [0; Learned::DEPTH + 2], length: 0 };
 
     fn push(&mut self, index: usize) {
-        // There are no more steps than places.
-        if let Some(place) = self.classes.get_mut(self.length) {
-            *place = index;
+        // There are no more steps than places, and a million classes at most.
+        if let Some(place) = self.classes.get_mut(self.length as usize) {
+            *place = index as u32;
             self.length += 1;
         }
     }
 
-    /// Folders, and the class of the page itself.
-    fn split(&self) -> Option<(usize, &[usize])> {
-        self.classes[..self.length].split_last().map(|(page, folders)| (*page, folders))
+    fn all(&self) -> impl DoubleEndedIterator<Item = usize> {
+        self.classes[..self.length as usize].iter().map(|index| *index as usize)
     }
 }
 
@@ -225,6 +225,11 @@ impl Learned {
     const RECENT: Duration = Duration::from_secs(12 * 3600);
     /// The longest quiet is two to the power of this times the configured one.
     const DOUBLINGS: u8 = 5;
+
+    /// Bytes of everything that is kept of so many classes.
+    pub const fn bytes(capacity: usize) -> usize {
+        capacity * Self::CLASS_BYTES + Table::FIXED
+    }
 
     /// Classes of which nothing is known.
     pub fn new(policy: &LearnedPolicy, secret: Secret) -> Self {
@@ -260,15 +265,13 @@ impl Learned {
         room
     }
 
-    /// What is known of the class of a page, and whether an exchange would pass. Changes nothing.
+    /// What is known of the class of a page, and whether an exchange would pass. Changes nothing
+    /// that is known.
     pub fn look(&self, page: &Page<'_>, burst: u32, now: Moment) -> Looked {
-        let table = self.memory.table.lock();
-        let mut node = self.root(page);
-        for step in page.steps() {
-            (node, _) = self.next(&table, node, step);
-        }
+        let mut table = self.memory.table.lock();
+        let way = self.find(&mut table, page);
         let at = seconds(now);
-        let class = table.find(node).map(|index| table.class(index));
+        let class = way.all().next_back().map(|index| table.class(index));
         let clean = class.map_or(0, |class| class.clean);
         let creates = class.filter(|class| class.creates(at));
         let creates = creates.map(|class| Duration::from_secs(u64::from(class.until - at)));
@@ -305,10 +308,10 @@ impl Learned {
     /// Notes an answer.
     pub fn note(&self, page: &Page<'_>, lesson: Lesson, now: Moment) -> Noted {
         let mut table = self.memory.table.lock();
-        let way = self.enter(&mut table, page, now);
-        let Some((class, folders)) = way.as_ref().and_then(Way::split) else {
-            return Noted::NoPlace;
-        };
+        let Some(way) = self.enter(&mut table, page, now) else { return Noted::NoPlace };
+        let mut folders = way.all();
+        // The root, if there is no other.
+        let Some(class) = folders.next_back() else { return Noted::NoPlace };
         let at = seconds(now);
         let noted = match lesson {
             Lesson::Clean => {
@@ -320,7 +323,7 @@ impl Learned {
         };
         if self.is_proven(table.class(class)) {
             for folder in folders {
-                table.used(*folder, at).leads = true;
+                table.used(folder, at).leads = true;
             }
         }
         noted
@@ -350,15 +353,52 @@ impl Learned {
 
     fn is_clean(&self, page: &Page<'_>, now: Moment) -> bool {
         let mut table = self.memory.table.lock();
-        let mut node = self.root(page);
-        for step in page.steps() {
-            (node, _) = self.next(&table, node, step);
-        }
+        let way = self.find(&mut table, page);
         let now = seconds(now);
-        table.find(node).is_some_and(|index| {
+        way.all().next_back().is_some_and(|index| {
             let class = table.used(index, now);
             class.clean >= self.policy.clean_answers.get() && !class.creates(now)
         })
+    }
+
+    /// The way to a page, as far as it is in the table, which ends with its class; none where that is
+    /// not there.
+    fn find(&self, table: &mut Table, page: &Page<'_>) -> Way {
+        let hash = self.hash(page);
+        if let Some(way) = table.found(hash) {
+            return *way;
+        }
+        let (way, whole) = self.search(table, page);
+        if whole {
+            table.note_found(hash, way);
+        }
+        way
+    }
+
+    /// The same, gone step by step; and whether nothing is missing on it.
+    fn search(&self, table: &Table, page: &Page<'_>) -> (Way, bool) {
+        let (mut way, mut whole) = (Way::EMPTY, true);
+        let mut node = self.root(page);
+        let mut index = table.find(node);
+        for step in page.steps() {
+            match index {
+                Some(index) => way.push(index),
+                None => whole = false,
+            }
+            (node, _) = self.next(table, node, step);
+            index = table.find(node);
+        }
+        match index {
+            Some(index) => {
+                way.push(index);
+                (way, whole)
+            }
+            None => (Way::EMPTY, true),
+        }
+    }
+
+    fn hash(&self, page: &Page<'_>) -> PageHash {
+        self.secret.page(page.method, page.standing.word(), &page.path)
     }
 
     /// Where a step leads from a folder; a class that is not in the table where the folder has
@@ -379,6 +419,14 @@ impl Learned {
     fn enter(&self, table: &mut Table, page: &Page<'_>, now: Moment) -> Option<Way> {
         let now = seconds(now);
         let enough = self.policy.clean_answers.get();
+        let hash = self.hash(page);
+        if let Some(way) = table.found(hash).filter(|way| way.length > 0).copied() {
+            for index in way.all() {
+                table.used(index, now);
+            }
+            return Some(way);
+        }
+        let before = table.changes();
         let mut way = Way::EMPTY;
         let mut node = self.root(page);
         way.push(table.find_or_add(node, None, enough, now)?);
@@ -390,6 +438,10 @@ impl Learned {
             };
             way.push(table.find_or_add(next, folder, enough, now)?);
             node = next;
+        }
+        // Whoever found a place may have taken it from another on the same way.
+        if table.changes() == before {
+            table.note_found(hash, way);
         }
         Some(way)
     }

@@ -334,6 +334,43 @@ fn a_folder_counts_only_the_children_that_are_still_known() {
     assert!(sum <= table.all().count(), "{sum} children of {} classes", table.all().count());
 }
 
+/// What is remembered of where pages were found changes nothing: the same is done to two, one of
+/// which never remembers it. In a table so small that classes push each other out.
+#[test]
+fn pages_are_found_where_a_search_would_find_them() {
+    for seed in 1..20 {
+        let mut rng = Random(seed);
+        let pair = [(); 2].map(|()| Learned::new(&policy(64), Secret::new([5; 16])));
+        let mut now = NOW;
+        for _ in 0..2_000 {
+            now = now.after(SECOND * u32::try_from(rng.below(90)).expect("few"));
+            let segments: String =
+                (0..rng.below(4)).map(|_| format!("{}/", word(rng.below(6)))).collect();
+            let (wide, path) = (word(rng.below(50)), format!("/{segments}"));
+            let path = if rng.below(3) == 0 { format!("{path}{wide}/") } else { path };
+            let lesson = if rng.below(40) == 0 { Lesson::Created } else { Lesson::Clean };
+            let asks = rng.below(3) == 0;
+            let [same, other] = pair.each_ref().map(|learned| {
+                if std::ptr::eq(learned, &pair[1]) {
+                    learned.memory.table.lock().forget_found();
+                }
+                if asks {
+                    (None, passes(learned, &path, now))
+                } else {
+                    (Some(learn(learned, &path, lesson, 1, now)), false)
+                }
+            });
+            assert_eq!(same, other, "{path} with seed {seed}");
+        }
+        let classes = pair.each_ref().map(|learned| {
+            let table = learned.memory.table.lock();
+            table.all().map(|class| format!("{class:?}")).collect::<Vec<_>>()
+        });
+        assert!(!classes[0].is_empty());
+        assert_eq!(classes[0], classes[1], "seed {seed}");
+    }
+}
+
 #[test]
 fn a_class_costs_what_is_stated() {
     assert_eq!(Learned::CLASS_BYTES, 32);

@@ -54,7 +54,7 @@ use ledger::{KeyRecord, Ledger, Patience};
 use moment::Moment;
 use policy::Policy;
 use regulars::Regulars;
-use route::Effect;
+use route::{Effect, Glances};
 use set_cookie::Dress;
 use sharded::Locked;
 use spares::Spares;
@@ -66,6 +66,8 @@ use warmth::WarmUp;
 /// exchange is settled by the guard that admitted it.
 pub struct Guard {
     policy: Policy,
+    /// Of the policy's rules.
+    glances: Glances,
     secret: Secret,
     /// The session cookie whose keys are hashed with `secret`: that of the first policy.
     home: Arc<str>,
@@ -73,6 +75,7 @@ pub struct Guard {
     keys: Secret,
     /// Behind what stands for keys in the access log.
     trace: Secret,
+    run: u32,
     ledger: Ledger,
     budgets: Budgets,
     spares: Spares,
@@ -110,6 +113,7 @@ impl Guard {
 
     fn begun(policy: Policy, secret: Secret, home: Arc<str>, seed: u64, now: Moment) -> Self {
         let keys = secret.of_keys(&home, &policy.session.cookie);
+        let trace = secret.of_trace(seed);
         Self {
             ledger: Ledger::new(
                 policy.session.capacity,
@@ -131,7 +135,10 @@ impl Guard {
             shared: Arc::default(),
             dress: Arc::new(Locked::new(Dress::configured(&policy.session))),
             habits: Arc::default(),
-            trace: secret.of_trace(seed),
+            trace,
+            // The lower half.
+            run: trace.number(0) as u32,
+            glances: Glances::new(&policy.rules),
             secret,
             home,
             keys,
@@ -177,8 +184,7 @@ impl Guard {
 
     /// A number for this process and this site, that no other is likely to have.
     pub fn run(&self) -> u32 {
-        // The lower half.
-        self.trace.number(0) as u32
+        self.run
     }
 
     /// When it began, if it remembers nothing of before: neither keys nor spares nor debts, and it

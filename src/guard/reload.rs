@@ -7,6 +7,7 @@ use super::fact::Missed;
 use super::learned::Learned;
 use super::moment::Moment;
 use super::policy::Policy;
+use super::route::Glances;
 use super::set_cookie::Dress;
 use super::sharded::Locked;
 use super::spares::Spares;
@@ -110,6 +111,8 @@ impl Guard {
             home: Arc::clone(&self.home),
             keys,
             trace: self.trace,
+            run: self.run,
+            glances: Glances::new(&policy.rules),
             policy,
         }
     }

@@ -64,6 +64,83 @@ impl Rule {
     }
 }
 
+/// The rules of a policy, made ready to be asked for every request.
+///
+/// Of nearly every rule that does not match this is seen from the length and the first bytes of the
+/// path or of its last segment; only of the others it is asked.
+#[derive(Debug)]
+pub struct Glances(Box<[Glance]>);
+
+/// What tells of a rule that no pattern of it can match.
+#[derive(Debug)]
+struct Glance {
+    /// Lengths that a last segment may have, as bits; those from 63 on share one.
+    lengths: u64,
+    /// The first bytes that it may have, as bits; one stands for four bytes.
+    firsts: u64,
+    /// What the path may begin with otherwise.
+    starts: Box<[Box<[u8]>]>,
+}
+
+impl Glances {
+    /// Of these rules.
+    pub fn new(rules: &[Rule]) -> Self {
+        Self(rules.iter().map(|rule| Glance::new(&rule.paths)).collect())
+    }
+
+    /// The first of `rules`, of which this was made, that matches; and its index.
+    pub fn first<'a>(
+        &self,
+        rules: &'a [Rule],
+        path: &[u8],
+        method: &str,
+        standing: StandingWord,
+    ) -> Option<(u16, &'a Rule)> {
+        let (length, first) = Glance::bits(last_segment(path));
+        let mut rules = (0..).zip(rules).zip(&self.0);
+        let found = rules.find(|((_, rule), glance)| {
+            let segment = glance.lengths & length != 0 && glance.firsts & first != 0;
+            (segment || glance.starts.iter().any(|start| path.starts_with(start)))
+                && rule.matches(path, method, standing)
+        });
+        found.map(|(found, _)| found)
+    }
+}
+
+impl Glance {
+    fn new(patterns: &[PathPattern]) -> Self {
+        let (mut lengths, mut firsts, mut starts) = (0, 0, Vec::new());
+        for pattern in patterns {
+            match pattern {
+                PathPattern::Exact(text) | PathPattern::Prefix(text) => starts.push(text.as_str()),
+                PathPattern::Glob(glob) => starts.push(literal(glob)),
+                PathPattern::LastSegment(segments) => {
+                    for segment in segments {
+                        let (length, first) = Self::bits(segment.as_bytes());
+                        lengths |= length;
+                        firsts |= first;
+                    }
+                }
+            }
+        }
+        let starts = starts.into_iter().map(|start| start.as_bytes().into()).collect();
+        Self { lengths, firsts, starts }
+    }
+
+    /// The bits of a segment.
+    fn bits(segment: &[u8]) -> (u64, u64) {
+        let first = segment.first().map_or(0, |byte| byte & 63);
+        (1 << segment.len().min(63), 1 << first)
+    }
+}
+
+/// What everything begins with that a glob matches.
+fn literal(glob: &str) -> &str {
+    let end = glob.find(['*', '?', '[', ']', '{', '}', '\\', '!']).unwrap_or(glob.len());
+    // `/**` may stand for nothing at all.
+    glob[..end].trim_end_matches('/')
+}
+
 /// A standing as a rule names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StandingWord {
@@ -144,6 +221,70 @@ impl Effect {
             Self::Write => "write",
             Self::Rotate => "rotate",
             Self::Flush => "flush",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rule(pattern: PathPattern) -> Rule {
+        Rule {
+            name: String::from("a"),
+            paths: vec![pattern],
+            methods: Vec::new(),
+            standings: Vec::new(),
+            action: Action::Gate,
+            budget: 0,
+            mode: None,
+            challenge: None,
+            effect: Effect::Write,
+            query: Vec::new(),
+        }
+    }
+
+    /// Patterns and paths of few letters, so that many match.
+    fn pattern() -> impl Strategy<Value = PathPattern> {
+        let glob = prop_oneof![
+            Just("/"),
+            Just("a"),
+            Just("b"),
+            Just("*"),
+            Just("**"),
+            Just("/**"),
+            Just("/**/"),
+            Just("?"),
+            Just("[ab]"),
+            Just("{a,b/}"),
+            Just("\\a"),
+            Just("!"),
+        ];
+        let glob = prop::collection::vec(glob, 0..6);
+        prop_oneof![
+            "[/ab]{0,4}".prop_map(PathPattern::Exact),
+            "[/ab]{0,3}".prop_map(PathPattern::Prefix),
+            glob.prop_map(|parts| PathPattern::Glob(parts.concat())),
+            prop::collection::vec("[ab]{0,3}", 1..3).prop_map(PathPattern::LastSegment),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_glance_passes_over_no_rule_that_matches(
+            patterns in prop::collection::vec(pattern(), 0..6),
+            paths in prop::collection::vec("/?[/ab]{0,6}", 1..20),
+        ) {
+            let rules: Vec<Rule> = patterns.into_iter().map(rule).collect();
+            let glances = Glances::new(&rules);
+            for path in paths {
+                let asked = |rule: &Rule| rule.matches(path.as_bytes(), "GET", StandingWord::None);
+                let expected = rules.iter().position(asked);
+                let found = glances.first(&rules, path.as_bytes(), "GET", StandingWord::None);
+                prop_assert_eq!(found.map(|(index, _)| usize::from(index)), expected, "{}", path);
+            }
         }
     }
 }

@@ -83,14 +83,14 @@ impl Evidence {
         for line in lines {
             let Some((name, value)) = name_and_value(line) else { continue };
             if name == policy.cookie.as_bytes() {
-                let session = classify(line, value, policy.key_shape);
-                if session == SetSession::Deletion {
+                if value.is_empty() {
                     if evidence.session == SetSession::Nothing {
-                        evidence.session = session;
+                        evidence.session = SetSession::Deletion;
                     }
                 } else {
-                    evidence.dress = dress(line);
-                    evidence.session = session;
+                    let cookie = parse(line);
+                    evidence.session = classify(value, cookie.as_ref(), policy.key_shape);
+                    evidence.dress = cookie.as_ref().map(dress);
                 }
             } else if looks_like_key(name, value, line) {
                 evidence.lookalike = Some(String::from_utf8_lossy(name).into_owned());
@@ -123,12 +123,10 @@ fn name_and_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((pair[..equals].trim_ascii(), value))
 }
 
-fn classify(line: &[u8], value: &[u8], shape: KeyShape) -> SetSession {
-    if value.is_empty() {
-        return SetSession::Deletion;
-    }
+/// Of a value that is not empty, in such a cookie.
+fn classify(value: &[u8], cookie: Option<&Cookie<'_>>, shape: KeyShape) -> SetSession {
     if let Some(key) = SessionKey::parse(value, shape) {
-        return SetSession::Key { key, max_age: max_age(line) };
+        return SetSession::Key { key, max_age: cookie.and_then(max_age) };
     }
     if is_signed(value) {
         return SetSession::Signed { empty: is_empty_signed(value) };
@@ -146,19 +144,18 @@ fn parse(line: &[u8]) -> Option<Cookie<'_>> {
     Cookie::parse(std::str::from_utf8(line).ok()?).ok()
 }
 
-fn max_age(line: &[u8]) -> Option<Duration> {
-    let seconds = parse(line)?.max_age()?.whole_seconds();
+fn max_age(cookie: &Cookie<'_>) -> Option<Duration> {
+    let seconds = cookie.max_age()?.whole_seconds();
     u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs)
 }
 
-fn dress(line: &[u8]) -> Option<Dress> {
-    let cookie = parse(line)?;
-    Some(Dress {
+fn dress(cookie: &Cookie<'_>) -> Dress {
+    Dress {
         path: cookie.path().unwrap_or("/").to_owned(),
         domain: cookie.domain().map(str::to_owned),
         secure: cookie.secure().unwrap_or(false),
         same_site: cookie.same_site(),
-    })
+    }
 }
 
 /// A cookie of another name that is probably the session cookie: the shape of a key, and either

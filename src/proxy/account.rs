@@ -144,13 +144,13 @@ impl Account {
     }
 
     /// It is sent on to the application now.
-    pub fn sent_on(&mut self) {
-        self.note(|known| known.sent_on = Some(known.clock.now()));
+    pub fn sent_on(&mut self, now: Moment) {
+        self.note(|known| known.sent_on = Some(now));
     }
 
     /// The head of the application's response has come, or none will.
-    pub fn answered(&mut self, by: Option<&Arc<Server>>) {
-        self.note(|known| known.answered = Some(known.clock.now()));
+    pub fn answered(&mut self, by: Option<&Arc<Server>>, now: Moment) {
+        self.note(|known| known.answered = Some(now));
         self.tell(|story| story.server = by.cloned());
     }
 

@@ -139,7 +139,7 @@ fn back(parts: &Parts, body: &Upload, target_bytes: usize) -> Option<(StatusCode
 /// Takes every cookie of this name out of a request's lines; their values.
 fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
     let named = |piece: &[u8]| {
-        let rest = piece.trim_ascii().strip_prefix(name.as_bytes())?.trim_ascii_start();
+        let rest = piece.trim_ascii_start().strip_prefix(name.as_bytes())?.trim_ascii_start();
         rest.strip_prefix(b"=").map(|value| value.trim_ascii().to_vec())
     };
     let carries = |line: &HeaderValue| {

@@ -238,7 +238,7 @@ impl Visit {
         let mut link = match link {
             Ok(link) => link,
             Err(failure) => {
-                admitted.settle(Outcome::Unsent);
+                admitted.settle(Outcome::Unsent, self.core.clock.now());
                 return Err(failure);
             }
         };
@@ -246,7 +246,7 @@ impl Visit {
         let answered = link.send(&mut Some(request), false).await;
         let response = Response::from_parts(answered.map_err(Unanswered::into_failure)?, ());
         let evidence = observe(&self.site.shield, &response);
-        let settled = admitted.settle(Outcome::Answered(&evidence, None));
+        let settled = admitted.settle(Outcome::Answered(&evidence, None), self.core.clock.now());
         let kept = settled.is_some_and(|settlement| settlement.cookie == RelayCookie::Keep);
         // What would not be relayed is not the visitor's.
         self.learn(if kept { &evidence.session } else { &SetSession::Nothing });

@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use super::account::{self, Account};
 use super::body::DownstreamBody;
@@ -41,8 +43,10 @@ use super::pace::Pace;
 use super::preface::{self, Spoken};
 use super::redirect;
 use super::replies;
+use super::resting::Resting;
 use super::seat::{Overdue, Phase, Running};
 use super::seats::{Entered, Taken};
+use super::secured::Secured;
 use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
 use super::tls;
@@ -160,7 +164,8 @@ impl Connection {
         self.local = stream.local_address();
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
-        let mut stream = Downstream::new(stream, seat, self.core.clock, pace);
+        // Boxed, as it goes through many hands.
+        let mut stream = Box::new(Downstream::new(stream, seat, self.core.clock, pace));
         let mut stop = Stop::new(stop, self.grace());
         if introduction::is_expected(self.peer, &self.in_force.settings.proxy_protocol)
             && self.introduce(&mut stream, &mut stop).await.is_none()
@@ -187,29 +192,37 @@ impl Connection {
         Arrival { peer: self.peer, local: self.local, https, entrance }
     }
 
-    async fn serve_tls(&self, mut stream: Downstream, stop: Stop) {
-        let Some(acceptor) = &self.protocols.tls else { return };
-        match self.in_time(greet(&mut stream)).await {
-            Some(Ok(Greeting::Tls)) => {}
-            Some(Ok(Greeting::Http)) => {
-                let arrival = self.arrival(false, Entrance::Mistaken);
-                return self.serve_http1(stream, arrival, stop).await;
+    async fn serve_tls(&self, stream: Box<Downstream>, stop: Stop) {
+        // Boxed: what the handshake takes goes with it.
+        match Box::pin(self.shake_hands(stream)).await {
+            Some(Met::Tls(stream)) => {
+                let arrival = self.arrival(true, Entrance::Site);
+                if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
+                    Box::pin(self.serve_http2(stream, arrival, stop)).await;
+                } else {
+                    self.serve_http1(Secured::new(stream), arrival, stop).await;
+                }
             }
-            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
-            None => return,
+            Some(Met::Http(stream)) => {
+                let arrival = self.arrival(false, Entrance::Mistaken);
+                Box::pin(self.serve_http1(stream, arrival, stop)).await;
+            }
+            None => {}
         }
-        let stream = match self.in_time(acceptor.accept(stream)).await {
-            Some(Ok(stream)) => stream,
-            Some(Err(error)) => return self.core.failed(&Failure::Handshake(error), None),
-            None => return,
-        };
+    }
+
+    /// Begins what is spoken where TLS is expected. `None`, and told, if that fails.
+    async fn shake_hands(&self, mut stream: Box<Downstream>) -> Option<Met> {
+        let acceptor = self.protocols.tls.as_ref()?;
+        let failed = |error| self.core.failed(&Failure::Handshake(error), None);
+        let greeting = self.in_time(greet(&mut stream)).await?;
+        match greeting.map_err(failed).ok()? {
+            Greeting::Tls => {}
+            Greeting::Http => return Some(Met::Http(stream)),
+        }
+        let stream = self.in_time(acceptor.accept(stream)).await?.map_err(failed).ok()?;
         self.taken.seat().greeted();
-        let arrival = self.arrival(true, Entrance::Site);
-        if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
-            self.serve_http2(stream, arrival, stop).await;
-        } else {
-            self.serve_http1(stream, arrival, stop).await;
-        }
+        Some(Met::Tls(Box::new(stream)))
     }
 
     /// A part of the handshake. `None` if its client took too long, which is told here. A stop is
@@ -270,7 +283,7 @@ impl Connection {
     }
 
     /// Serves what the client speaks.
-    async fn serve_either(&self, mut stream: Downstream, arrival: Arrival, mut stop: Stop) {
+    async fn serve_either(&self, mut stream: Box<Downstream>, arrival: Arrival, mut stop: Stop) {
         let seat = self.taken.seat();
         let mut watch = self.watch();
         let spoken = {
@@ -295,7 +308,8 @@ impl Connection {
         stop.repeat();
         match spoken {
             Ok(Spoken::Http1) => self.serve_http1(stream, arrival, stop).await,
-            Ok(Spoken::Http2) => self.serve_http2(stream, arrival, stop).await,
+            // What few speak is not to take room of all.
+            Ok(Spoken::Http2) => Box::pin(self.serve_http2(stream, arrival, stop)).await,
             // A client that hung up.
             Err(_) => {}
         }
@@ -306,10 +320,7 @@ impl Connection {
         Watch::new(&self.core, &self.in_force.settings.downstream_limits, self.taken.seat())
     }
 
-    async fn serve_http1<S>(&self, stream: S, arrival: Arrival, mut stop: Stop)
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    {
+    async fn serve_http1<S: Resting>(&self, mut stream: S, arrival: Arrival, mut stop: Stop) {
         let arrival = &arrival;
         let (core, taken, seat) = (&self.core, &self.taken, self.taken.seat());
         // What the connection becomes when it is no longer HTTP's.
@@ -352,16 +363,44 @@ impl Connection {
                 Ok::<_, Infallible>(response)
             }
         });
-        let serving =
-            self.protocols.http1.serve_connection(TokioIo::new(stream), service).with_upgrades();
-        tokio::pin!(serving);
         let mut watch = self.watch();
         let outcome = loop {
+            let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), &service);
+            let mut serving = Box::pin(serving.with_upgrades());
+            let speaking = core.speakers.enter(seat).await;
+            let outcome = loop {
+                tokio::select! {
+                    biased;
+                    outcome = serving.as_mut() => break Some(outcome),
+                    () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
+                    // After the others: they see what those have just done.
+                    overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
+                        return self.cut_off(overdue);
+                    }
+                    () = speaking.rests() => break None,
+                }
+            };
+            if let Some(outcome) = outcome {
+                break outcome;
+            }
+            drop(speaking);
+            // It has not become anything else: that would have been its end.
+            let Some(parts) = Pin::into_inner(serving).into_parts() else { return };
+            stream = parts.io.into_inner();
+            // The bytes of a head that has begun before the last exchange was over. Where there are
+            // none, their buffer goes here.
+            let begun = Some(parts.read_buf).filter(|begun| !begun.is_empty());
+            if let Some(begun) = begun {
+                stream.unread(begun);
+                if !seat.arrived() {
+                    return;
+                }
+                continue;
+            }
             tokio::select! {
                 biased;
-                outcome = serving.as_mut() => break outcome,
-                () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
-                // After the others: it sees what they have just done.
+                () = std::future::poll_fn(|cx| stream.poll_readable(cx)) => {}
+                () = stop.asked_gently() => stop.repeat(),
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);
                 }
@@ -374,7 +413,7 @@ impl Connection {
         let Some((tunnel, exchange)) = kept else { return };
         tokio::select! {
             biased;
-            () = tunnel.run(core, exchange, Some(seat)) => {}
+            () = Box::pin(tunnel.run(core, exchange, Some(seat))) => {}
             overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
     }
@@ -420,6 +459,12 @@ impl Connection {
 enum Greeting {
     Tls,
     Http,
+}
+
+/// Who was met where TLS is expected.
+enum Met {
+    Tls(Box<TlsStream<Box<Downstream>>>),
+    Http(Box<Downstream>),
 }
 
 /// Tells by the first byte what is spoken: a record of TLS does not begin with a letter.

@@ -12,6 +12,7 @@ use super::in_force::InForce;
 use super::live::Live;
 use super::pulses::Pulses;
 use super::reloads::Reloads;
+use super::resting::Speakers;
 use super::seats::Seats;
 use super::site::Site;
 use super::tunnels::Tunnels;
@@ -76,6 +77,8 @@ pub struct Core {
     pub seats: Arc<Seats>,
     /// Connections of clients.
     pub connections: Live,
+    /// Those of them that speak.
+    pub speakers: Speakers,
     /// Exchanges, until the response was relayed.
     pub exchanges: Live,
     /// Exchanges that go on though their client has hung up.
@@ -94,6 +97,7 @@ impl Core {
             clock,
             seats,
             connections: Live::default(),
+            speakers: Speakers::default(),
             exchanges: Live::default(),
             detached: Live::default(),
         }

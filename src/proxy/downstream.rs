@@ -86,6 +86,11 @@ impl Downstream {
         !self.ahead.is_empty()
     }
 
+    /// Ready when it can be read, or has ended.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.holds() { Poll::Ready(()) } else { self.stream.poll_readable(cx) }
+    }
+
     /// Reads a piece of what nobody wants; its length.
     fn discard(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut piece = [MaybeUninit::uninit(); LINGER_PIECE];
@@ -150,6 +155,7 @@ impl AsyncRead for Downstream {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         let came = buf.filled().len() - before;
+        self.seat.looked(outcome.is_pending());
         self.seat.heard(came);
         if came > 0 && !self.seat.arrived() {
             // An end: a request that came when the connection was given up is not begun.
@@ -187,6 +193,7 @@ impl AsyncWrite for Downstream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.seat.end();
         if self.seat.is_switched() {
             return Pin::new(&mut self.stream).poll_shutdown(cx);
         }

@@ -270,11 +270,14 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace } = shield.admit(&request).await;
+    let Admission { decision, facts, trace, at } = shield.admit(&request).await;
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
-        Decision::Forward(admitted) => CookieLine::of(admitted, &cookies, &policy.session.cookie),
+        Decision::Forward(admitted) => {
+            account.sent_on(at);
+            CookieLine::of(admitted, &cookies, &policy.session.cookie)
+        }
         Decision::Refuse { .. } | Decision::Challenge | Decision::Answer { .. } => {
             CookieLine::AsCame
         }
@@ -322,10 +325,10 @@ fn forward(
 ) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
     let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
     let again = admitted.may_want_proof().then(|| Box::new(copy_of(&request, core.clock)));
-    account.sent_on();
     async move {
         let sent = send(&core, &site, client, &mut admitted, request).await;
-        account.answered(sent.as_ref().ok().and_then(|response| response.body().server()));
+        let now = core.clock.now();
+        account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
         let mut response = match sent {
             Ok(response) => response,
             Err(failure) => {
@@ -333,18 +336,21 @@ fn forward(
                     Stage::Request | Stage::Connect => Outcome::Unsent,
                     Stage::Forward | Stage::Relay => Outcome::NoAnswer,
                 };
-                if let Some(settlement) = admitted.settle(outcome) {
+                if let Some(settlement) = admitted.settle(outcome, now) {
                     account.settled(&settlement.facts);
                 }
                 return (Err(failure), account);
             }
         };
         let evidence = observe(&site.shield, &response);
-        let second = match admitted.proof_wanted(&evidence).zip(again) {
-            Some((key, request)) => Box::pin(prove(&core, &site, client, &key, *request)).await,
-            None => None,
+        let (second, now) = match admitted.proof_wanted(&evidence).zip(again) {
+            Some((key, request)) => {
+                let second = Box::pin(prove(&core, &site, client, &key, *request)).await;
+                (second, core.clock.now())
+            }
+            None => (None, now),
         };
-        let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()));
+        let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now);
         if let Some(settlement) = &settled {
             account.settled(&settlement.facts);
             site.shield.all_heard(settlement).await;

@@ -5,17 +5,15 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::header::{FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
-use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,7 +81,7 @@ pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
         let host = host.next().and_then(|token| HeaderValue::from_bytes(token).ok());
         (chain(headers, origin.peer), host)
     } else {
-        if Fields::of(headers).has(Fields::CLAIMS) {
+        if headers.keys().any(|name| is_claim(name.as_str())) {
             remove_claims(headers);
         }
         (written(origin.peer), None)
@@ -146,11 +144,17 @@ fn written(address: IpAddr) -> HeaderValue {
     value.unwrap_or_else(|_| HeaderValue::from_static("unknown"))
 }
 
+/// Whether a field, its name in lower case, is what proxies say of a client.
+fn is_claim(name: &str) -> bool {
+    match name.as_bytes().first() {
+        Some(b'f') => name == "forwarded",
+        Some(b'x') => name == "x-real-ip" || name.starts_with("x-forwarded-"),
+        _ => false,
+    }
+}
+
 fn remove_claims(headers: &mut HeaderMap) {
-    headers.remove(FORWARDED);
-    headers.remove(X_REAL_IP);
-    let claims: Vec<_> =
-        headers.keys().filter(|name| name.as_str().starts_with("x-forwarded-")).cloned().collect();
+    let claims: Vec<_> = headers.keys().filter(|name| is_claim(name.as_str())).cloned().collect();
     for name in claims {
         headers.remove(name);
     }

@@ -1,5 +1,7 @@
 use std::net::SocketAddr;
 
+use http::header::FORWARDED;
+
 use super::*;
 
 fn headers(lines: &[(&str, &str)]) -> HeaderMap {

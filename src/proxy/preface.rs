@@ -1,9 +1,13 @@
 //! What a client speaks where nothing else says it: HTTP/2 begins with a preface that no request of
 //! HTTP/1 begins with (RFC 9113, 3.4).
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::downstream::Downstream;
 
@@ -23,9 +27,9 @@ pub enum Spoken {
 /// Reads until it is certain what is spoken, and puts back what was read. Of HTTP/1 that is
 /// certain with the first byte that differs, which is in what the first read brings.
 pub async fn read(stream: &mut Downstream) -> io::Result<Spoken> {
-    let mut begun = Vec::with_capacity(READ_BYTES);
+    let mut begun = Vec::new();
     let spoken = loop {
-        let read = stream.read_buf(&mut begun).await?;
+        let read = poll_fn(|cx| read_some(stream, cx, &mut begun)).await?;
         if begun.starts_with(PREFACE) {
             break Spoken::Http2;
         }
@@ -35,4 +39,17 @@ pub async fn read(stream: &mut Downstream) -> io::Result<Spoken> {
     };
     stream.unread(begun.into());
     Ok(spoken)
+}
+
+/// Reads once; how much. A client that says nothing takes no buffer: this one is on the stack.
+fn read_some(
+    stream: &mut Downstream,
+    cx: &mut Context<'_>,
+    begun: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let mut piece = [MaybeUninit::uninit(); READ_BYTES];
+    let mut piece = ReadBuf::uninit(&mut piece);
+    ready!(Pin::new(stream).poll_read(cx, &mut piece))?;
+    begun.extend_from_slice(piece.filled());
+    Poll::Ready(Ok(piece.filled().len()))
 }

@@ -408,6 +408,8 @@ async fn serve(
         accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
     }
     tokio::spawn(expire(Arc::clone(core)));
+    let lulled = Arc::clone(core);
+    tokio::spawn(async move { lulled.speakers.lull(lulled.clock).await });
     if core.index == 0 {
         tokio::spawn(checks::run(Arc::clone(core)));
     }

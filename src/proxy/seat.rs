@@ -62,6 +62,14 @@ pub struct Seat {
     called: Notify,
     /// A request's body was not read to its end.
     unread: AtomicBool,
+    /// What the client has sent was read: the last look at its socket found nothing.
+    dry: AtomicBool,
+    /// Nothing is sent any more.
+    ending: AtomicBool,
+    /// It has been silent for so long that it is to rest.
+    lulled: AtomicBool,
+    /// Where it stands among the connections that speak; see [`Speakers`](super::resting::Speakers).
+    pub(super) spoken_for: AtomicUsize,
     task: OnceLock<AbortHandle>,
     /// Where it stands in the table of its client; written and read under the table's lock.
     pub(super) place: AtomicUsize,
@@ -112,6 +120,10 @@ impl Seat {
             multiplexed: AtomicBool::new(false),
             called: Notify::new(),
             unread: AtomicBool::new(false),
+            dry: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            lulled: AtomicBool::new(false),
+            spoken_for: AtomicUsize::new(usize::MAX),
             task: OnceLock::new(),
             place: AtomicUsize::new(usize::MAX),
         }
@@ -281,6 +293,39 @@ impl Seat {
     /// answered before.
     pub fn has_unread(&self) -> bool {
         self.unread.load(Ordering::Acquire)
+    }
+
+    /// A look at the client's socket has found nothing, or something.
+    pub fn looked(&self, dry: bool) {
+        self.dry.store(dry, Ordering::Relaxed);
+    }
+
+    /// Nothing is sent any more: what still comes is thrown away.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nothing is there of any exchange, of HTTP/1: neither one that runs, nor a part of a
+    /// response that is to be sent, nor a byte of a body that nobody has read, and what came last
+    /// has been looked at. What comes next begins a request, or belongs to the head of one.
+    pub fn rests(&self) -> bool {
+        matches!(self.phase(), Phase::Idle(_))
+            && self.dry.load(Ordering::Relaxed)
+            && !self.is_blocked()
+            && !self.has_unread()
+            && !self.ending.load(Ordering::Relaxed)
+    }
+
+    /// It has been silent for so long that it is to rest.
+    pub fn lull(&self) {
+        self.lulled.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is to rest, and does so still; told once.
+    pub fn is_to_rest(&self) -> bool {
+        self.lulled.load(Ordering::Relaxed)
+            && self.lulled.swap(false, Ordering::Relaxed)
+            && self.rests()
     }
 
     /// Notes that another protocol is spoken: what comes after an end of ours is still wanted.

@@ -48,6 +48,8 @@ pub struct Admission {
     pub facts: Facts,
     /// What it takes to decide so again, where that is logged.
     pub trace: Option<Arc<Trace>>,
+    /// When it was decided.
+    pub at: Moment,
 }
 
 /// What is done with a request.
@@ -162,7 +164,7 @@ impl Shield {
             }
         };
         self.tell(&facts, now);
-        Ok(Admission { decision, facts, trace })
+        Ok(Admission { decision, facts, trace, at: now })
     }
 
     /// When the ledger will be warm, in seconds since 1970, if nothing happens before.
@@ -193,12 +195,20 @@ impl Shield {
         }
     }
 
-    fn settle(&self, ticket: Ticket, outcome: Outcome<'_>, trace: Option<&Trace>) -> Settlement {
+    fn settle(
+        &self,
+        ticket: Ticket,
+        outcome: Outcome<'_>,
+        trace: Option<&Trace>,
+        now: Moment,
+    ) -> Settlement {
         let spare = match ticket.cookie() {
             SendCookie::Replace(key) => Some(key),
             SendCookie::Keep | SendCookie::Remove => None,
         };
-        let (turn, now) = (self.order.turn(), self.clock.now());
+        let turn = self.order.turn();
+        // Whoever waited for its turn comes after those who had theirs before.
+        let now = if turn.is_some() { self.clock.now() } else { now };
         let settlement = self.guard.settle(ticket, outcome, now);
         if let Some(made) = turn.map(|turn| turn.made_with_marks(now))
             && let Some(trace) = trace
@@ -274,16 +284,17 @@ impl Admitted {
     }
 
     /// Settles it.
-    pub fn settle(mut self, outcome: Outcome<'_>) -> Option<Settlement> {
+    pub fn settle(mut self, outcome: Outcome<'_>, now: Moment) -> Option<Settlement> {
         let ticket = self.ticket.take()?;
-        Some(self.shield.settle(*ticket, outcome, self.trace.as_deref()))
+        Some(self.shield.settle(*ticket, outcome, self.trace.as_deref(), now))
     }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
-            self.shield.settle(*ticket, Outcome::NoAnswer, self.trace.as_deref());
+            let now = self.shield.clock.now();
+            self.shield.settle(*ticket, Outcome::NoAnswer, self.trace.as_deref(), now);
         }
     }
 }

@@ -143,6 +143,16 @@ impl Socket {
         }
     }
 
+    /// Ready when it can be read, or has ended. It might be ready without cause.
+    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let ready = match self {
+            Self::Tcp(stream) => stream.poll_read_ready(cx),
+            Self::Unix(stream) => stream.poll_read_ready(cx),
+        };
+        // An error comes again when it is read.
+        ready.map(|_| ())
+    }
+
     /// Has what is still to be sent thrown away when it is closed.
     pub fn throw_away(&self) -> io::Result<()> {
         match self {

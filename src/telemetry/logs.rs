@@ -1,18 +1,23 @@
 //! The log: where lines go and what they look like.
 //!
-//! Lines go to standard error, each with one write, so that lines of several cores do not mix.
+//! Lines go to standard error, each with one write, so that lines of several processes do not mix.
 //! A line that cannot be written (closed, disk full) is lost, and nothing else happens: a proxy
-//! must outlive its log. What it cannot outlive is a reader of a pipe that stalls without closing
-//! it: a core then waits in its write. Floodwall writes a few lines a second at most, whatever is
-//! done to it, so only such a reader brings that about.
+//! must outlive its log. Nor does anybody wait for it: a thread of its own writes the lines, and where
+//! a reader stalls without closing its pipe, those for which there is no room are counted and told of
+//! when it goes on. What was said last is written before the process ends, unless it is killed.
 
+mod queue;
+
+use std::error::Error;
 use std::io::{self, IsTerminal};
 
-use tracing::dispatcher::{Dispatch, SetGlobalDefaultError};
+use tracing::dispatcher::Dispatch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::{Layer, Registry};
+
+use self::queue::Queue;
 
 /// What a line looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,16 +76,30 @@ impl Level {
     }
 }
 
+/// The log of the process. Dropped, it waits until what was said is written, for two seconds at
+/// most.
+#[must_use = "what is said last may get lost"]
+pub struct Log(Queue);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
 /// Sends the lines of the whole process to standard error from now on. Fails if that was done
-/// before.
-pub fn init(format: Format, level: Level) -> Result<(), SetGlobalDefaultError> {
+/// before, or where no thread can be had.
+pub fn init(format: Format, level: Level) -> Result<Log, Box<dyn Error>> {
     let terminal = io::stderr().is_terminal();
     let format = match format {
         Format::Auto if terminal => Format::Text,
         Format::Auto => Format::Json,
         Format::Text | Format::Json => format,
     };
-    tracing::dispatcher::set_global_default(dispatch(format, level, terminal, io::stderr))
+    let queue = Queue::start(io::stderr())?;
+    let dispatch = dispatch(format, level, terminal, queue.clone());
+    tracing::dispatcher::set_global_default(dispatch)?;
+    Ok(Log(queue))
 }
 
 /// What makes lines of events and hands each to a writer of `writer`.
@@ -102,20 +121,28 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::process::{Command, Stdio};
+    use std::io::{BufRead, BufReader};
+    use std::process::{Child, Command, Stdio};
+    use std::thread;
 
     use super::*;
 
-    /// Has this test binary run `logs_until_it_is_done` with `stderr` as its standard error.
-    fn survives(stderr: Stdio) -> bool {
-        let mut child = Command::new(std::env::current_exe().expect("the test binary"))
-            .args(["--ignored", "--exact", "telemetry::logs::tests::logs_until_it_is_done"])
+    /// Has this test binary run one of the ignored tests below with this standard error.
+    fn child(name: &str, stderr: Stdio) -> Child {
+        let name = format!("telemetry::logs::tests::{name}");
+        Command::new(std::env::current_exe().expect("the test binary"))
+            .args(["--ignored", "--exact", &name])
             // Or the test harness would take what is printed, and no print could fail.
             .arg("--no-capture")
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .expect("a child");
+            .expect("a child")
+    }
+
+    fn survives(stderr: Stdio) -> bool {
+        let mut child = child("logs_until_it_is_done", stderr);
         // A pipe without a reader.
         drop(child.stderr.take());
         let output = child.wait_with_output().expect("its end");
@@ -125,7 +152,7 @@ mod tests {
     #[test]
     #[ignore = "run by the test below, in a process of its own"]
     fn logs_until_it_is_done() {
-        init(Format::Auto, Level::Debug).expect("the first time");
+        let _log = init(Format::Auto, Level::Debug).expect("the first time");
         for number in 0..10_000 {
             tracing::error!(number, "a line that goes nowhere");
         }
@@ -138,6 +165,43 @@ mod tests {
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a full disk");
         assert!(survives(full.into()));
         assert!(survives(Stdio::piped()));
+    }
+
+    const LINES: u64 = 20_000;
+
+    #[test]
+    #[ignore = "run by the test below, in a process of its own"]
+    fn logs_and_says_so() {
+        let log = init(Format::Json, Level::Debug).expect("the first time");
+        for number in 0..LINES {
+            tracing::error!(number, "a line that is read late");
+        }
+        println!("logged");
+        let _ = io::stdin().read_line(&mut String::new());
+        drop(log);
+    }
+
+    /// More than a pipe holds, and more than waits: nobody waits, and nothing is lost in silence.
+    #[test]
+    fn a_reader_that_stalls_holds_nobody_up_and_is_told_how_many_lines_it_missed() {
+        let mut child = child("logs_and_says_so", Stdio::piped());
+        let mut said = BufReader::new(child.stdout.take().expect("piped")).lines();
+        assert!(said.by_ref().map_while(Result::ok).any(|line| line.ends_with("logged")));
+        // Only now somebody reads, and only then it ends.
+        let lines = BufReader::new(child.stderr.take().expect("piped")).lines();
+        let reading = thread::spawn(move || lines.collect::<Result<Vec<_>, _>>());
+        drop(child.stdin.take());
+        assert!(child.wait().expect("its end").success());
+        drop(said);
+        let lines = reading.join().expect("no panic").expect("UTF-8");
+        let lines = lines.iter().filter(|line| line.starts_with('{'));
+        let lines = lines.map(|line| serde_json::from_str(line).expect("a whole line"));
+        let lines: Vec<serde_json::Value> = lines.collect();
+        let numbers: Vec<u64> = lines.iter().filter_map(|line| line["number"].as_u64()).collect();
+        assert!(numbers.is_sorted() && numbers.first() == Some(&0));
+        let dropped: u64 = lines.iter().filter_map(|line| line["dropped"].as_u64()).sum();
+        assert!(dropped > 0, "all of them fit");
+        assert_eq!(numbers.len() as u64 + dropped, LINES);
     }
 
     #[test]

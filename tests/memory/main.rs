@@ -21,6 +21,11 @@ fn with_the_defaults_and_every_table_full_it_stays_within_256_mib() {
     assert!(start < PROMISED / 16, "{start} bytes before the first request");
 
     site.clients(clients.entries);
+    let each = (Resident::read().now - start) as usize / clients.entries;
+    // Each of them has a session.
+    let client = each.saturating_sub(sessions.bytes / sessions.entries);
+    println!("{client} bytes a client");
+    assert!(client <= 64, "{client} bytes a client");
     site.sessions(sessions.entries);
     site.spares();
     site.learned_paths();

@@ -47,6 +47,18 @@ impl Open<'_> {
         }
     }
 
+    /// Whether more is owed in any of them than the burst has. Who has no place of its own owes nothing
+    /// of its own.
+    fn in_debt(&self, spots: &Spots) -> bool {
+        let own = |spot: &Spot| match spot.1.cell {
+            Some(_) => self.read(spot),
+            None => Cell::FRESH,
+        };
+        let (now, site) = (self.now, &self.site_lines.line(self.slot).site);
+        spots.iter().flatten().any(|spot| own(spot).is_in_debt(self.gcra(spot), now))
+            || self.site.site.is_in_debt(site, now)
+    }
+
     /// Notes what is about to happen to a cell, for another process; and to the site's.
     pub(super) fn note(&mut self, spots: &Spots, change: Change) {
         if self.diary.number == 0 && self.site_diary.number == 0 {
@@ -81,6 +93,9 @@ impl Open<'_> {
         let line = self.site_lines.line(self.slot);
         let (why, gcra) = line.site_for(rank, self.site.site, self.now);
         Refused::note(&mut refused, why, self.site.site.check(gcra, self.now));
-        refused.map_or(Ok(()), Err)
+        match refused {
+            None => Ok(()),
+            Some(refused) => Err(Refused { in_debt: self.in_debt(spots), ..refused }),
+        }
     }
 }

@@ -51,6 +51,11 @@ impl Cell {
         Moment::from_nanos(self.until.max(now).as_nanos().saturating_add(held))
     }
 
+    /// Whether more was charged, or is held, than the burst has.
+    pub(super) fn is_in_debt(self, gcra: &Gcra, now: Moment) -> bool {
+        self.arrival(gcra, now).since(now) > gcra.whole()
+    }
+
     /// Whether one more may be held.
     pub(super) fn check(self, gcra: &Gcra, now: Moment) -> Result<(), Blocked> {
         gcra.take(self.arrival(gcra, now), now)

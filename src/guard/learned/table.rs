@@ -2,10 +2,11 @@
 //! of two buckets, so that finding one, and room for one, looks at sixteen places whatever is in
 //! the table.
 
-use super::super::key::ClassHash;
+use super::super::key::{ClassHash, PageHash};
+use super::Way;
 
 /// 32 bytes. Plain integers, so that the pages of an untouched table cost no memory.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Class {
     /// Zero where nothing stands.
     hash: u64,
@@ -42,16 +43,50 @@ impl Class {
 
 pub(super) struct Table {
     places: Box<[Class]>,
+    /// Where pages were found lately, each at a place of its hash. Whatever changes which class a
+    /// page falls into makes them all void.
+    found: Box<[Found]>,
+    /// How often that has happened, from 1.
+    changes: u64,
+}
+
+/// Where a page was found.
+#[derive(Clone, Copy)]
+struct Found {
+    page: PageHash,
+    changes: u64,
+    way: Way,
 }
 
 impl Table {
     const BUCKET: usize = 8;
+    const FOUND: usize = 64;
+    /// Bytes beside the classes.
+    pub(super) const FIXED: usize = Self::FOUND * size_of::<Found>();
     /// Places that are looked at under one lock by whoever only counts: 128 KiB.
     const PIECE: usize = 4_096;
 
     pub(super) fn new(capacity: usize) -> Self {
         let buckets = capacity.div_ceil(Self::BUCKET).max(2);
-        Self { places: vec![Class::default(); buckets * Self::BUCKET].into() }
+        let places = vec![Class::default(); buckets * Self::BUCKET].into();
+        let nothing = Found { page: PageHash(0), changes: 0, way: Way::EMPTY };
+        Self { places, found: vec![nothing; Self::FOUND].into(), changes: 1 }
+    }
+
+    /// How often it was changed which class some page falls into.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Where a page was found, if that is known and still so.
+    pub(super) fn found(&self, page: PageHash) -> Option<&Way> {
+        let found = &self.found[page.0 as usize % Self::FOUND];
+        (found.page == page && found.changes == self.changes).then_some(&found.way)
+    }
+
+    /// Remembers where it was found.
+    pub(super) fn note_found(&mut self, page: PageHash, way: Way) {
+        self.found[page.0 as usize % Self::FOUND] = Found { page, changes: self.changes, way };
     }
 
     pub(super) fn capacity(&self) -> usize {
@@ -61,6 +96,11 @@ impl Table {
     #[cfg(test)]
     pub(super) fn all(&self) -> impl Iterator<Item = &Class> {
         self.places.iter().filter(|class| class.hash != 0)
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_found(&mut self) {
+        self.changes += 1;
     }
 
     /// What stands in a piece of the table; `None` behind the last piece.
@@ -115,6 +155,7 @@ impl Table {
         let worths =
             worths.filter_map(|index| Some((self.places[index].worth(enough, now)?, index)));
         let (_, index) = worths.min()?;
+        self.changes += 1;
         let gone = std::mem::replace(
             &mut self.places[index],
             Class { hash: hash.0, folder, used: now, ..Class::default() },

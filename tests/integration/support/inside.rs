@@ -20,7 +20,7 @@ use super::single::Single;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Inside {
-    running: Option<Running>,
+    pub running: Option<Running>,
     pub app: Arc<App>,
     pub shield: Arc<Shield>,
 }

@@ -7,8 +7,11 @@
 
 mod cpu;
 mod drive;
+mod engine;
+mod hold;
 mod keys;
 mod link;
+mod load;
 mod messages;
 mod options;
 mod pace;
@@ -23,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::options::{Command, Options};
+use crate::options::{Command, DriveOptions, Options};
 use crate::tally::Tally;
 use crate::upstream::Upstream;
 
@@ -49,11 +52,16 @@ fn run(options: &Options) -> Result<(), String> {
             println!("{}", served.address().map_err(failed)?);
             served.run().map_err(failed)
         }
-        Command::Drive(drive) => {
-            let tally = Tally::new(drive.core, drive.watch.clone());
-            let tally = drive::run(&drive.load()?, tally)?;
-            println!("{}", tally.report());
-            Ok(())
+        Command::Drive(drive) => drive_at(drive),
+        Command::Handshakes(drive) => {
+            drive_at(&DriveOptions { tls: true, new_connections: true, ..drive.as_ref().clone() })
         }
+        Command::Hold(hold) => hold::run(hold),
     }
+}
+
+fn drive_at(drive: &DriveOptions) -> Result<(), String> {
+    let tally = Tally::new(drive.core, drive.watch.clone());
+    println!("{}", drive::run(&drive.load()?, tally)?.report());
+    Ok(())
 }

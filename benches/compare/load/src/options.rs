@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::drive::{Cookie, Load, Messages};
+use crate::load::{Cookie, Load, Messages};
 use crate::messages::{Ask, Headers, MAX_FORWARDED, Message};
 
-/// What a login sends: that of a form.
 const MAX_BODY: u64 = 64 << 20;
 
 /// The upstream and the load generator of benches/compare
@@ -23,6 +22,9 @@ pub struct Options {
 pub enum Command {
     Upstream(UpstreamOptions),
     Drive(Box<DriveOptions>),
+    /// The same with TLS and another connection for each request
+    Handshakes(Box<DriveOptions>),
+    Hold(HoldOptions),
 }
 
 /// A fixed fast site, with a session store that grows as that of an unpatched Django does
@@ -45,7 +47,7 @@ pub struct UpstreamOptions {
 }
 
 /// Asks for one page over and over, and prints a line of JSON about it
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct DriveOptions {
     /// An address in 127.0.0.0/8 and a port; nothing else is driven at
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
@@ -87,7 +89,7 @@ pub struct DriveOptions {
     pub tls: bool,
 
     /// Resume TLS sessions
-    #[arg(long, requires = "tls")]
+    #[arg(long)]
     pub resume: bool,
 
     /// Come from so many addresses in 127.1.0.0/16, in turn
@@ -127,11 +129,37 @@ pub struct DriveOptions {
     pub core: Option<usize>,
 }
 
+/// Opens connections, asks for a small page on each, and keeps them
+///
+/// Prints a line of JSON when all are open, and one at the end: that of standard input, or of the time.
+#[derive(Args)]
+pub struct HoldOptions {
+    /// An address in 127.0.0.0/8 and a port
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    pub target: SocketAddrV4,
+
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub connections: u32,
+
+    /// Come from so many addresses in 127.1.0.0/16, in turn
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    pub addresses: u32,
+
+    /// End after so long
+    #[arg(long, value_name = "S", default_value = "60", value_parser = seconds)]
+    pub seconds: Duration,
+
+    /// Run on this core only
+    #[arg(long, value_name = "N")]
+    pub core: Option<usize>,
+}
+
 impl Options {
     pub fn core(&self) -> Option<usize> {
         match &self.command {
             Command::Upstream(upstream) => upstream.core,
-            Command::Drive(drive) => drive.core,
+            Command::Drive(drive) | Command::Handshakes(drive) => drive.core,
+            Command::Hold(hold) => hold.core,
         }
     }
 }
@@ -145,6 +173,9 @@ impl DriveOptions {
             .any(|word| !word.bytes().all(|byte| byte.is_ascii_graphic()))
         {
             return Err("methods, paths and hosts are of visible ASCII".to_owned());
+        }
+        if self.resume && !self.tls {
+            return Err("--resume needs --tls".to_owned());
         }
         let plain = Ask {
             method,
