@@ -5,7 +5,6 @@
 //! a body is bounded by the buffers of two connections. Trailers are frames too.
 
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +15,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::Notify;
-use tokio::time::Sleep;
 
 use super::account::Account;
 use super::clock::Clock;
@@ -24,6 +22,7 @@ use super::failure::Failure;
 use super::headers;
 use super::link::Cause;
 use super::live::Token;
+use super::pace::Alarm;
 use super::pump::Pumped;
 use super::seat::Running;
 use super::server::{Lease, Server};
@@ -253,13 +252,19 @@ impl DownstreamBody {
     /// been read to its end. The application may pause no longer than `limit`.
     ///
     /// `unsent` is what is left to be sent of the request, which goes on meanwhile.
-    pub(super) fn relayed(limit: Duration, lease: Lease, unsent: Option<UpstreamBody>) -> Self {
+    pub(super) fn relayed(
+        limit: Duration,
+        clock: Clock,
+        lease: Lease,
+        unsent: Option<UpstreamBody>,
+    ) -> Self {
         let server = Arc::clone(lease.server());
         let way = match unsent {
             Some(unsent) => Way::Pumped(Pumped::start(lease, unsent)),
             None => Way::Leased(lease),
         };
-        let mut relayed = Relayed { way, server, stall: Stall::new(limit) };
+        let stall = Stall::new(limit, clock);
+        let mut relayed = Relayed { way, server, stall };
         relayed.give_back_at_end();
         Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
     }
@@ -459,36 +464,30 @@ pub fn discardable(body: &Upload) -> bool {
 }
 
 /// Notices that nothing has moved for a while. Its timer is made when first needed.
+#[derive(Debug)]
 struct Stall {
     limit: Duration,
-    sleep: Option<Pin<Box<Sleep>>>,
-    running: bool,
+    clock: Clock,
+    alarm: Option<Alarm>,
+    /// When the limit will have passed since the first wait after the last move.
+    due: Option<Moment>,
 }
 
 impl Stall {
-    fn new(limit: Duration) -> Self {
-        Self { limit, sleep: None, running: false }
+    const fn new(limit: Duration, clock: Clock) -> Self {
+        Self { limit, clock, alarm: None, due: None }
     }
 
     /// Something moved: the time counts anew from the next wait.
     fn moved(&mut self) {
-        self.running = false;
+        self.due = None;
     }
 
     /// Ready when the limit has passed since the first poll after the last move.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        if !self.running {
-            self.running = true;
-            sleep.as_mut().set(tokio::time::sleep(limit));
-        }
-        sleep.as_mut().poll(cx)
-    }
-}
-
-impl fmt::Debug for Stall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stall").field("limit", &self.limit).finish_non_exhaustive()
+        let Self { limit, clock, alarm, due } = self;
+        let due = *due.get_or_insert_with(|| clock.now().after(*limit));
+        let alarm = alarm.get_or_insert_with(|| Alarm::new(clock.now(), *limit));
+        alarm.poll(cx, clock, due)
     }
 }

@@ -25,6 +25,7 @@ use super::attentive::{Answered, Attentive};
 use super::body::UpstreamBody;
 use super::failure::{Failure, Unrelayable};
 use super::leg::{Flaw, Leg};
+use super::pace::Alarm;
 use super::places::Place;
 use super::proxy_header::Header;
 use super::raw_stream::RawStream;
@@ -37,10 +38,16 @@ const BUFFER_BYTES: usize = 128 * 1024;
 
 /// A connection to the application. Dropped, it is closed.
 #[derive(Debug)]
-pub struct Link {
-    /// What it began with, where connections belong to one client each.
-    pub header: Option<Header>,
+pub struct Link(Box<Linked>);
+
+/// It is moved about as long as an exchange lasts: in one piece on the heap.
+#[derive(Debug)]
+struct Linked {
+    header: Option<Header>,
     answered: Answered,
+    /// That of the exchange before, which rings when it is set to: a deadline that is put off with
+    /// each exchange is no new timer each time.
+    alarm: Option<Alarm>,
     spoken: Spoken,
 }
 
@@ -48,7 +55,7 @@ pub struct Link {
 #[derive(Debug)]
 enum Spoken {
     Own(Box<Leg<Attentive<RawStream>>>),
-    Hyper(Box<Hyper>),
+    Hyper(Hyper),
 }
 
 /// hyper's connection, which is a task of its own on this core.
@@ -106,12 +113,28 @@ impl Link {
             UpstreamClient::Own => Spoken::Own(Box::new(Leg::new(stream))),
             UpstreamClient::Hyper => Spoken::Hyper(Hyper::on(stream).await?),
         };
-        Ok(Self { header, answered, spoken })
+        Ok(Self(Box::new(Linked { header, answered, alarm: None, spoken })))
+    }
+
+    /// What it began with, where connections belong to one client each.
+    pub fn header(&self) -> Option<Header> {
+        self.0.header
+    }
+
+    /// The alarm of the exchange before.
+    pub fn alarm(&mut self) -> Option<Alarm> {
+        self.0.alarm.take()
+    }
+
+    /// Keeps an alarm for the next exchange. It may hold on to the task that it was to wake, until
+    /// it rings or has another: what memory that is, is bounded as the connections are.
+    pub fn keep_alarm(&mut self, alarm: Option<Alarm>) {
+        self.0.alarm = alarm;
     }
 
     /// Whether it is fit for a request: nothing has come since the last response, not even its end.
     pub fn is_fit(&mut self) -> bool {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => leg.is_ready() && leg.stream().stream().is_silent(),
             Spoken::Hyper(hyper) => hyper.sender.is_ready(),
         }
@@ -124,8 +147,9 @@ impl Link {
         request: &mut Option<Request<UpstreamBody>>,
         keep: bool,
     ) -> Result<Parts, Unanswered> {
-        self.answered.ask();
-        match &mut self.spoken {
+        let Linked { answered, spoken, .. } = &mut *self.0;
+        answered.ask();
+        match spoken {
             Spoken::Own(leg) => {
                 let Some(request) = request else {
                     return Err(Unanswered::Failed(Cause::Own(Flaw::Upload)));
@@ -135,21 +159,21 @@ impl Link {
                     if !leg.has_begun() {
                         request.body_mut().put_back(leg.take_back());
                         Unanswered::Unsent(cause)
-                    } else if self.answered.is_answered() {
+                    } else if answered.is_answered() {
                         Unanswered::Failed(cause)
                     } else {
                         Unanswered::Silent(cause)
                     }
                 })
             }
-            Spoken::Hyper(hyper) => hyper.send(request, keep, &self.answered).await,
+            Spoken::Hyper(hyper) => hyper.send(request, keep, answered).await,
         }
     }
 
     /// Whether the request has not been sent wholly yet, though there is a response. hyper sees to
     /// that itself.
     pub fn is_uploading(&self) -> bool {
-        match &self.spoken {
+        match &self.0.spoken {
             Spoken::Own(leg) => !leg.is_sent(),
             Spoken::Hyper(_) => false,
         }
@@ -158,7 +182,7 @@ impl Link {
     /// Writes on what is left of a request. Ready when there is no more to write; what is wrong with
     /// that is seen at the end, by [`Self::settled`].
     pub fn poll_upload(&mut self, cx: &mut Context<'_>, body: &mut UpstreamBody) -> Poll<()> {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => leg.poll_send(cx, body).map(|_| ()),
             Spoken::Hyper(_) => Poll::Ready(()),
         }
@@ -169,7 +193,7 @@ impl Link {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => {
                 leg.poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(Cause::Own)))
             }
@@ -184,7 +208,7 @@ impl Link {
 
     /// Whether the response's body has ended.
     pub fn is_end_stream(&self) -> bool {
-        match &self.spoken {
+        match &self.0.spoken {
             Spoken::Own(leg) => leg.is_end_stream(),
             Spoken::Hyper(hyper) => {
                 hyper.incoming.as_ref().is_none_or(|incoming| incoming.is_end_stream())
@@ -194,7 +218,7 @@ impl Link {
 
     /// What is left of the response's body.
     pub fn size_hint(&self) -> SizeHint {
-        match &self.spoken {
+        match &self.0.spoken {
             Spoken::Own(leg) => leg.size_hint(),
             Spoken::Hyper(hyper) => hyper
                 .incoming
@@ -206,7 +230,7 @@ impl Link {
     /// The response has been read to its end: whether it can carry another request; `None` where
     /// that is not certain yet.
     pub fn is_settled(&mut self) -> Option<bool> {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => Some(leg.is_ready()),
             Spoken::Hyper(hyper) => {
                 hyper.incoming = None;
@@ -221,7 +245,7 @@ impl Link {
 
     /// Waits until that is certain.
     pub async fn settled(&mut self) -> bool {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => leg.is_ready(),
             // The connection's task has not come to its end of the exchange yet, or the application
             // answered before it had read the request.
@@ -231,7 +255,7 @@ impl Link {
 
     /// Ready when something came that no request has asked for.
     pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.spoken {
+        match &mut self.0.spoken {
             Spoken::Own(leg) => leg.poll_disturbed(cx),
             Spoken::Hyper(_) => Poll::Pending,
         }
@@ -239,7 +263,7 @@ impl Link {
 
     /// The stream, behind the head of a response after which it is not HTTP's any more.
     pub async fn into_stream(self) -> Result<FarStream, Cause> {
-        match self.spoken {
+        match self.0.spoken {
             Spoken::Own(leg) => {
                 let (stream, read) = leg.into_parts();
                 Ok(FarStream::Own(stream, read))
@@ -268,7 +292,7 @@ async fn own(
 }
 
 impl Hyper {
-    async fn on(stream: Attentive<RawStream>) -> Result<Box<Self>, Failure> {
+    async fn on(stream: Attentive<RawStream>) -> Result<Self, Failure> {
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(BUFFER_BYTES)
             .handshake(TokioIo::new(stream))
@@ -279,7 +303,7 @@ impl Hyper {
             // The stream outlives it where it becomes a tunnel.
             let _ = connection.with_upgrades().await;
         });
-        Ok(Box::new(Self { sender, incoming: None, upgrade: None }))
+        Ok(Self { sender, incoming: None, upgrade: None })
     }
 
     async fn send(

@@ -41,7 +41,7 @@ impl Pool {
     pub fn take(&self, header: Option<Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
         let mut idle = self.lock();
         loop {
-            let index = idle.iter().rposition(|idle| idle.link.header == header)?;
+            let index = idle.iter().rposition(|idle| idle.link.header() == header)?;
             let Idle { mut link, since } = idle.remove(index)?;
             if now.since(since) >= limits.idle_timeout {
                 // Those in front have been idle for longer still.

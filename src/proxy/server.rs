@@ -78,7 +78,7 @@ impl Server {
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
     fn keep(&self, link: Link, core: usize, limits: &PoolLimits) {
-        let link = match link.header {
+        let link = match link.header() {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,
             Some(_) => link,

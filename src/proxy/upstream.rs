@@ -7,7 +7,10 @@
 //! was a pooled one, and that was closed without a byte of an answer.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use http::response::Parts;
@@ -24,6 +27,7 @@ use super::failure::{Failure, Stage, Unrelayable};
 use super::headers;
 use super::health::{Availability, Change};
 use super::link::{Link, Unanswered};
+use super::pace::Alarm;
 use super::places::{Answer, Granted, InLine, Place};
 use super::pool::PoolLimits;
 use super::proxy_header::{Header, Named};
@@ -402,7 +406,10 @@ impl Upstream {
         let server = chosen.server;
         progress.moved(self.clock.now());
         let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
-        let answered = self.within_response_timeout(link.send(request, replayed), progress).await;
+        let mut alarm = link.alarm();
+        let sending = link.send(request, replayed);
+        let answered = self.within_response_timeout(sending, progress, &mut alarm).await;
+        link.keep_alarm(alarm);
         let lost = match answered {
             Some(Ok(parts)) => {
                 let unsent = request.take().filter(|_| link.is_uploading()).map(Request::into_body);
@@ -440,20 +447,27 @@ impl Upstream {
         &self,
         head: impl Future<Output = T>,
         progress: &Progress,
+        alarm: &mut Option<Alarm>,
     ) -> Option<T> {
-        tokio::pin!(head);
-        let mut left = self.limits.response_timeout;
-        loop {
-            if let Ok(outcome) = timeout(left, head.as_mut()).await {
-                return Some(outcome);
+        let mut head = pin!(head);
+        let limit = self.limits.response_timeout;
+        let mut due = progress.last().after(limit);
+        poll_fn(|cx| {
+            loop {
+                if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
+                    return Poll::Ready(Some(outcome));
+                }
+                let alarm = alarm.get_or_insert_with(|| Alarm::new(self.clock.now(), limit));
+                ready!(alarm.poll(cx, &self.clock, due));
+                let (now, moved) = (self.clock.now(), progress.last().after(limit));
+                due = match progress.awaits_client() {
+                    _ if moved > now => moved,
+                    true => now.after(limit),
+                    false => return Poll::Ready(None),
+                };
             }
-            let waited = self.clock.now().since(progress.last());
-            left = match self.limits.response_timeout.checked_sub(waited) {
-                Some(left) if !left.is_zero() => left,
-                _ if progress.awaits_client() => self.limits.response_timeout,
-                _ => return None,
-            };
-        }
+        })
+        .await
     }
 
     fn received(
@@ -482,7 +496,9 @@ impl Upstream {
                 asked.put(&mut parts.headers);
                 DownstreamBody::tunnel(Tunnel::to(lease))
             }
-            None => DownstreamBody::relayed(self.limits.response_timeout, lease, unsent),
+            None => {
+                DownstreamBody::relayed(self.limits.response_timeout, self.clock, lease, unsent)
+            }
         };
         Ok(Response::from_parts(parts, body))
     }

@@ -140,7 +140,7 @@ fn trailers(lines: &[u8]) -> Result<HeaderMap, Flaw> {
     else {
         return Err(Flaw::Trailers);
     };
-    if has_bare_line_feed(lines) || length != lines.len() {
+    if has_bare_line_feed(lines, 0) || length != lines.len() {
         return Err(Flaw::Trailers);
     }
     let mut trailers = HeaderMap::with_capacity(read.len());

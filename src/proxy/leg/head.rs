@@ -58,7 +58,7 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
     if length > HEAD_BYTES {
         return Err(Flaw::HeadBytes);
     }
-    if has_bare_line_feed(&bytes[..length]) {
+    if has_bare_line_feed(&bytes[..length], 0) {
         return Err(Flaw::LineFeed);
     }
     let (mut parts, ()) = Response::new(()).into_parts();
@@ -95,9 +95,10 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
     Ok(Some(Head { parts, framing, again, length }))
 }
 
-/// Whether a line ends with a bare LF, which its parser would take.
-pub fn has_bare_line_feed(lines: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', lines).any(|at| at == 0 || lines[at - 1] != b'\r')
+/// Whether a line ends with a bare LF, which its parser would take, in or behind the byte at `from`.
+pub fn has_bare_line_feed(lines: &[u8], from: usize) -> bool {
+    let mut ends = memchr::memchr_iter(b'\n', &lines[from..]).map(|at| from + at);
+    ends.any(|at| at == 0 || lines[at - 1] != b'\r')
 }
 
 /// What a head says of its body, and of its connection.

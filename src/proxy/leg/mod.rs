@@ -188,6 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     fn head(&mut self, method: &Method) -> Result<Option<Parts>, Flaw> {
         while !self.received.is_empty() {
             let Some(head) = head::read(&self.received, method)? else {
+                if head::has_bare_line_feed(&self.received, 0) {
+                    return Err(Flaw::LineFeed);
+                }
                 self.gathered.extend_from_slice(&std::mem::take(&mut self.received));
                 return if self.gathered.len() < HEAD_BYTES {
                     Ok(None)
@@ -215,6 +218,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         }
         let known = self.gathered.len().saturating_sub(HEAD_END.len() - 1);
         self.gathered.extend_from_slice(&read);
+        if head::has_bare_line_feed(&self.gathered, self.gathered.len() - read.len()) {
+            return Err(Flaw::LineFeed);
+        }
         if memchr::memmem::find(&self.gathered[known..], HEAD_END).is_some() {
             self.received = std::mem::take(&mut self.gathered).freeze();
         } else if self.gathered.len() >= HEAD_BYTES {

@@ -175,3 +175,21 @@ fn an_answer_that_nobody_reads_yet_does_not_hold_up_the_request() {
         });
     }
 }
+
+/// Not when the response timeout has passed: its end would never be found.
+#[test]
+fn a_head_with_a_bare_line_feed_is_refused_as_soon_as_that_is_there() {
+    for pieces in [&["HTTP/1.1 200 OK\r\nA: b\n"][..], &["HTTP/1.1 200 O", "K\r\nA: b", "\n"]] {
+        let application = Application::tcp();
+        let proxy = Proxy::speaking(&application, UpstreamClient::Own);
+        let mut asking = ask(&proxy);
+        let mut wire = application.accept();
+        wire.head();
+        for piece in pieces {
+            wire.send(piece);
+            thread::yield_now();
+        }
+        assert!(asking.rest().starts_with("HTTP/1.1 502 "), "{pieces:?}");
+        assert_eq!(proxy.failure(), "closed");
+    }
+}
