@@ -86,9 +86,11 @@ fn is_stricter(flaw: &Flaw, hyper: &Found, method: &Method, bytes: &[u8]) -> boo
     let has = |name| headers.is_some_and(|headers| headers.contains_key(name));
     let bare =
         || (0..bytes.len()).any(|at| bytes[at] == b'\n' && (at == 0 || bytes[at - 1] != b'\r'));
+    // hyper reads over informational responses, whatever they say of a body.
+    let interim = || bytes.windows(10).any(|it| it.starts_with(b"HTTP/1.") && it.ends_with(b" 1"));
     match flaw {
-        // A line ends before the status line.
-        Flaw::Before => bytes.windows(2).any(|two| matches!(two, b"\r\n")) || bare(),
+        // In front of the status line, or behind an informational response.
+        Flaw::Before => bytes.iter().any(|byte| b"\r\n".contains(byte)),
         Flaw::LineFeed => bare(),
         Flaw::Interim => {
             bytes.windows(10).filter(|it| it.starts_with(b"HTTP/1.1 1")).count() > 32
@@ -106,14 +108,10 @@ fn is_stricter(flaw: &Flaw, hyper: &Found, method: &Method, bytes: &[u8]) -> boo
                     let first = value.and_then(|value| value.split(',').next());
                     first.is_some_and(|first| first.trim().parse::<i64>().is_err())
                 })
-                // In an informational response, over which hyper reads.
-                || bytes.windows(9).filter(|it| it.starts_with(b"HTTP/1.")).count() > 1
+                || interim()
         }
         // Whoever sees such a head from hyper refuses it.
-        Flaw::TransferCoding => {
-            has(TRANSFER_ENCODING)
-                || bytes.windows(9).filter(|it| it.starts_with(b"HTTP/1.")).count() > 1
-        }
+        Flaw::TransferCoding => has(TRANSFER_ENCODING) || interim(),
         // Controls in an extension; more digits than 64 bits have.
         Flaw::ChunkSize => {
             bytes.iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte))

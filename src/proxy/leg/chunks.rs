@@ -6,7 +6,7 @@ use bytes::{Buf, Bytes};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::flaw::Flaw;
-use super::head::{HEADERS, has_bare_line_feed};
+use super::head::HEADERS;
 
 /// Of extensions, and of blanks before them, in all of a body.
 const EXTENSION_BYTES: u32 = 16 << 10;
@@ -89,19 +89,10 @@ impl Chunks {
                 At::DataReturn => At::DataLineFeed,
                 At::DataLineFeed if byte != b'\n' => return Err(Flaw::ChunkEnd),
                 At::Data | At::DataLineFeed => At::Size(0),
-                At::Trailers => {
-                    if self.trailers.len() >= TRAILER_BYTES {
-                        return Err(Flaw::Trailers);
-                    }
-                    self.trailers.push(byte);
-                    if self.trailers == b"\r\n" {
-                        return Ok(Step::End(None));
-                    }
-                    if self.trailers.ends_with(b"\r\n\r\n") {
-                        return Ok(Step::End(Some(trailers(&self.trailers)?)));
-                    }
-                    At::Trailers
-                }
+                At::Trailers => match self.trailer_byte(byte)? {
+                    Some(end) => return Ok(end),
+                    None => At::Trailers,
+                },
             };
         }
         Ok(Step::More)
@@ -126,6 +117,27 @@ impl Chunks {
         }
     }
 
+    /// A byte of the trailers, or of the empty line behind them. What cannot be a line's end is
+    /// told at once: the end would never be found.
+    fn trailer_byte(&mut self, byte: u8) -> Result<Option<Step>, Flaw> {
+        let returned = self.trailers.last() == Some(&b'\r');
+        if returned != (byte == b'\n') || self.trailers.len() >= TRAILER_BYTES {
+            return Err(Flaw::Trailers);
+        }
+        self.trailers.push(byte);
+        if byte != b'\n' {
+            return Ok(None);
+        }
+        if self.trailers == b"\r\n" {
+            return Ok(Some(Step::End(None)));
+        }
+        if self.trailers.ends_with(b"\r\n\r\n") {
+            return Ok(Some(Step::End(Some(trailers(&self.trailers)?))));
+        }
+        let lines = memchr::memchr_iter(b'\n', &self.trailers).count();
+        if lines > HEADERS { Err(Flaw::Trailers) } else { Ok(None) }
+    }
+
     /// One more byte that is read over.
     fn extended(&mut self, at: At) -> Result<At, Flaw> {
         self.extensions += 1;
@@ -140,7 +152,7 @@ fn trailers(lines: &[u8]) -> Result<HeaderMap, Flaw> {
     else {
         return Err(Flaw::Trailers);
     };
-    if has_bare_line_feed(lines, 0) || length != lines.len() {
+    if length != lines.len() {
         return Err(Flaw::Trailers);
     }
     let mut trailers = HeaderMap::with_capacity(read.len());

@@ -17,7 +17,7 @@ pub enum Flaw {
     Before,
     /// The head is not one of HTTP/1 (RFC 9112, 4 and 5).
     Head(httparse::Error),
-    /// A line of the head, or of trailers, ends with a bare LF: some end it there, others do not.
+    /// A line of the head ends with a bare LF: some end it there, others do not.
     LineFeed,
     /// The head is longer than is read of one.
     HeadBytes,

@@ -96,7 +96,7 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
 }
 
 /// Whether a line ends with a bare LF, which its parser would take, in or behind the byte at `from`.
-pub fn has_bare_line_feed(lines: &[u8], from: usize) -> bool {
+pub(super) fn has_bare_line_feed(lines: &[u8], from: usize) -> bool {
     let mut ends = memchr::memchr_iter(b'\n', &lines[from..]).map(|at| from + at);
     ends.any(|at| at == 0 || lines[at - 1] != b'\r')
 }
