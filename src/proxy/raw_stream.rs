@@ -19,8 +19,9 @@ pub enum RawStream {
 }
 
 impl RawStream {
-    /// Whether there is nothing to read, not even an end, at this moment. The system is asked:
-    /// what it has told so far may be older than what was just received.
+    /// Whether there is nothing to read, not even an end, of what came before the core last asked
+    /// the system what there is. What a server sent before a client's request came is never
+    /// missed: both were told of by then. A system call for each request would see little more.
     pub fn is_silent(&mut self) -> bool {
         match self {
             Self::Plain(socket) => is_silent(socket),
@@ -37,8 +38,11 @@ impl RawStream {
 }
 
 fn is_silent(socket: &Socket) -> bool {
-    let peeked = rustix::net::recv(socket, &mut [0], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-    matches!(peeked, Err(rustix::io::Errno::AGAIN))
+    let peek = || {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        rustix::net::recv(socket, &mut [0], flags).map_err(io::Error::from)
+    };
+    matches!(socket.try_read_by(peek), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for RawStream {

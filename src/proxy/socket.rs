@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use socket2::Domain;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::settings::DoorAddress;
@@ -145,6 +145,19 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// Reads in a way of the caller's, unless the system has not told of anything to read, nor of
+    /// an end, since it was all read.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` then, without asking the system; else what `read` says.
+    pub fn try_read_by<T>(&self, read: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, read),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, read),
+        }
+    }
+
     /// What the client has connected to, if that is an address.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
