@@ -216,12 +216,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             self.received = read;
             return Ok(());
         }
-        let known = self.gathered.len().saturating_sub(HEAD_END.len() - 1);
+        let before = self.gathered.len();
+        let known = before.saturating_sub(HEAD_END.len() - 1);
         self.gathered.extend_from_slice(&read);
-        if head::has_bare_line_feed(&self.gathered, self.gathered.len() - read.len()) {
+        let end = memchr::memmem::find(&self.gathered[known..], HEAD_END)
+            .map(|at| known + at + HEAD_END.len());
+        // Of what is behind the head, lines may end as they like.
+        let head = &self.gathered[..end.unwrap_or(self.gathered.len())];
+        if head::has_bare_line_feed(head, before.min(head.len())) {
             return Err(Flaw::LineFeed);
         }
-        if memchr::memmem::find(&self.gathered[known..], HEAD_END).is_some() {
+        if end.is_some() {
             self.received = std::mem::take(&mut self.gathered).freeze();
         } else if self.gathered.len() >= HEAD_BYTES {
             return Err(Flaw::HeadBytes);
@@ -276,6 +281,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             self.received = Bytes::new();
         } else {
             self.received.advance(length);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use http_body_util::Empty;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[test]
+    fn a_body_may_come_with_the_rest_of_its_head_and_its_lines_end_as_they_like() {
+        let (head, body) = ("HTTP/1.1 200 OK\r\nContent-Length: 11\r\n\r\n", "a\nb\r\n\r\nc\n\r\n");
+        let answer = [head, body].concat();
+        for cut in 1..answer.len() {
+            let (first, rest) = answer.as_bytes().split_at(cut);
+            let mut leg =
+                Leg::new(tokio::io::join(AsyncReadExt::chain(first, rest), tokio::io::sink()));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut request = Request::new(Empty::<Bytes>::new());
+            leg.begin(&request);
+            let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
+            assert!(matches!(&polled, Poll::Ready(Ok(_))), "cut at {cut}: {polled:?}");
+            let mut read = Vec::new();
+            while let Poll::Ready(Some(piece)) = leg.poll_frame(&mut cx) {
+                let data = piece.map(|frame| frame.into_data().unwrap_or_default());
+                read.extend_from_slice(&data.unwrap_or_default());
+            }
+            assert_eq!(String::from_utf8_lossy(&read), body, "cut at {cut}");
+            assert!(leg.is_ready(), "cut at {cut}");
         }
     }
 }
