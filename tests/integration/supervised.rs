@@ -4,9 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -76,9 +74,61 @@ fn it_is_told_of_start_reload_upgrade_and_stop() {
     assert_eq!(supervisor.told(), "STOPPING=1\n");
 }
 
-/// A core waits for a reader of the log that has stalled: nothing else can make one hang.
+/// Stops a thread as a debugger does, says so, and lets it go on when its input ends.
+const STOPS_A_THREAD: &str = "
+import ctypes, sys
+libc, thread = ctypes.CDLL(None, use_errno=True), int(sys.argv[1])
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000
+for request in PTRACE_SEIZE, PTRACE_INTERRUPT:
+    if libc.ptrace(request, thread, None, None):
+        sys.exit(f'ptrace: error {ctypes.get_errno()}: this test needs to be allowed it')
+libc.waitpid(thread, None, WALL)
+print(flush=True)
+sys.stdin.read()
+";
+
 #[test]
 fn a_watchdog_is_fed_only_while_every_core_runs() {
+    let folder = Folder::new("supervised");
+    let notify = folder.path().join("notify");
+    let supervisor = Supervisor(UnixDatagram::bind(&notify).unwrap());
+    supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let (state, address) = (folder.path().join("state"), free_address());
+    let configuration = format!("listen = '{address}'\nstate = '{}'\n", state.display());
+    let log = fs::File::create(folder.path().join("log")).unwrap();
+    let mut process = Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, log.into());
+    assert_eq!(supervisor.told(), "READY=1\n");
+    // It counts from here on.
+    supervisor.0.set_read_timeout(Some(WATCHDOG)).unwrap();
+    for _ in 0..4 {
+        assert_eq!(supervisor.any().as_deref(), Some("WATCHDOG=1\n"), "every core runs");
+    }
+    let threads = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    let core = threads
+        .map(|thread| thread.unwrap())
+        .find(|thread| fs::read_to_string(thread.path().join("comm")).unwrap() == "core-0\n")
+        .expect("a core has its name");
+    let mut debugger = Command::new("python3")
+        .args(["-c", STOPS_A_THREAD])
+        .arg(core.file_name())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stopped = [0];
+    debugger.stdout.as_mut().unwrap().read_exact(&mut stopped).expect("it has stopped");
+    let fed = (0..20).take_while(|_| supervisor.any().is_some()).count();
+    assert!(fed < 20, "it is fed while a core hangs");
+    drop(debugger.stdin.take());
+    assert!(debugger.wait().unwrap().success());
+    supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    assert_eq!(supervisor.any().as_deref(), Some("WATCHDOG=1\n"), "every core runs again");
+    process.kill().unwrap();
+    process.wait().unwrap();
+}
+
+#[test]
+fn a_reader_of_the_log_that_stalls_stops_no_core() {
     let folder = Folder::new("supervised");
     let notify = folder.path().join("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&notify).unwrap());
@@ -98,40 +148,29 @@ fn a_watchdog_is_fed_only_while_every_core_runs() {
     let mut process =
         Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, stderr.into());
     assert_eq!(supervisor.told(), "READY=1\n");
-    // It counts from here on.
-    supervisor.0.set_read_timeout(Some(WATCHDOG)).unwrap();
-    for _ in 0..4 {
-        assert_eq!(supervisor.any().as_deref(), Some("WATCHDOG=1\n"), "every core runs");
-    }
-    // The pipe is filled until this blocks, or the core does.
-    let full = Arc::new(AtomicBool::new(false));
-    let filler = {
-        let full = Arc::clone(&full);
-        thread::spawn(move || {
-            let mut writer = writer;
-            while !full.load(Ordering::Relaxed) {
-                writer.write_all(&[b' '; 4096]).unwrap();
-            }
-        })
-    };
-    let mut wire = Wire::tcp(TcpStream::connect(address).unwrap());
-    // "path creates sessions"
-    wire.send("GET /cart HTTP/1.1\r\nHost: a\r\n\r\n");
-    let fed = (0..20).take_while(|_| supervisor.any().is_some()).count();
-    assert!(fed < 20, "it is fed while a core hangs");
-    // The reader goes on: so does the core.
-    full.store(true, Ordering::Relaxed);
-    let drained = thread::spawn(move || {
-        let mut piece = [0; 4096];
-        while reader.read(&mut piece).is_ok_and(|length| length > 0) {}
+    let filler = thread::spawn(move || {
+        let mut writer = writer;
+        // Until there is no reader.
+        while writer.write_all(&[b' '; 4096]).is_ok() {}
     });
-    assert!(wire.head().starts_with("HTTP/1.1 200 "));
-    supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    assert_eq!(supervisor.any().as_deref(), Some("WATCHDOG=1\n"), "every core runs again");
+    await_that("the pipe is full", || rustix::io::ioctl_fionread(&reader).unwrap() >= 61_440);
+    let mut wire = Wire::tcp(TcpStream::connect(address).unwrap());
+    for _ in 0..3 {
+        // "path creates sessions"
+        wire.send("GET /cart HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(wire.head().starts_with("HTTP/1.1 200 "));
+    }
+    // What was said waits for its reader.
+    let mut log = Vec::new();
+    while !String::from_utf8_lossy(&log).contains("path creates sessions") {
+        let mut piece = [0; 4096];
+        let length = reader.read(&mut piece).unwrap();
+        log.extend_from_slice(&piece[..length]);
+    }
     process.kill().unwrap();
     process.wait().unwrap();
+    drop(reader);
     filler.join().unwrap();
-    drained.join().unwrap();
 }
 
 /// logrotate knows nothing of a start that takes long.
