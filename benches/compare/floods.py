@@ -53,7 +53,8 @@ class Flood:
         return contestant.template is not None
 
     def setting(self, upstream):
-        return Setting(upstream)
+        # The application answers one request after the other: no more workers for logouts than it has.
+        return Setting(upstream, more="[recycle]\nspares = 1\n")
 
     def warm(self, bench, running, upstream):
         honest(bench, running, bench.warm_up)
@@ -102,7 +103,10 @@ def honest(bench, running, seconds):
         ]
         answers = [told(process) for process in both]
     return {
-        "asked": sum(answer["requests"] + sum(answer["errors"].values()) for answer in answers),
+        "asked": sum(
+            answer["requests"] + answer["unfinished"] + sum(answer["errors"].values())
+            for answer in answers
+        ),
         "good": sum(answer["by_status"].get("200", 0) for answer in answers),
         "p50": max(answer["p50"] for answer in answers),
         "p99": max(answer["p99"] for answer in answers),
