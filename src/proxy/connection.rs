@@ -388,8 +388,12 @@ impl Connection {
             let Some(parts) = Pin::into_inner(serving).into_parts() else { return };
             stream = parts.io.into_inner();
             // The bytes of a head that has begun before the last exchange was over. Where there are
-            // none, their buffer goes here.
-            let begun = Some(parts.read_buf).filter(|begun| !begun.is_empty());
+            // none, their buffer goes here. Empty lines begin none: old clients send one behind a
+            // body (RFC 9112, 2.2).
+            let begun = Some(parts.read_buf).filter(|begun| {
+                let (lines, rest) = begun.as_chunks::<2>();
+                !rest.is_empty() || lines.iter().any(|line| line != b"\r\n")
+            });
             if let Some(begun) = begun {
                 stream.unread(begun);
                 if !seat.arrived() {

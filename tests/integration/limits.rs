@@ -83,6 +83,27 @@ fn the_time_for_a_head_counts_from_its_first_byte() {
     assert_eq!(proxy.failure(), "head-timeout");
 }
 
+/// As old clients send it (RFC 9112, 2.2).
+#[test]
+fn an_empty_line_behind_a_body_begins_no_head() {
+    let application = Application::tcp();
+    let mut settings = patient(&application);
+    settings.downstream_limits.header_timeout = SHORT;
+    let proxy = Proxy::start(settings);
+    let mut client = proxy.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n");
+    let mut wire = application.accept();
+    wire.head();
+    assert_eq!(wire.exactly(4), b"body");
+    wire.send(OK);
+    client.head();
+    client.exactly(2);
+    // Also those that rest look at what came.
+    pass_a_header_timeout(&proxy);
+    pass_a_header_timeout(&proxy);
+    serve(&application, &mut client, &mut Some(wire));
+}
+
 #[test]
 fn a_connection_is_closed_when_idle_and_not_before() {
     let application = Application::tcp();
