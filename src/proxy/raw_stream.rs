@@ -1,14 +1,20 @@
 //! The stream of bytes to a server: a socket, or TLS over one.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::unconstrained;
 use tokio_rustls::client::TlsStream;
 
 use super::socket::Socket;
+
+/// What TLS takes at a time: one record (RFC 8446, 5.1). Of several, some would have been sent when
+/// writing fails, which would not be told.
+const RECORD_BYTES: usize = 16 << 10;
 
 /// A stream of bytes.
 #[derive(Debug)]
@@ -19,19 +25,21 @@ pub enum RawStream {
 }
 
 impl RawStream {
-    /// Whether there is nothing to read, not even an end, of what came before the core last asked
-    /// the system what there is. What a server sent before a client's request came is never
-    /// missed: both were told of by then. A system call for each request would see little more.
+    /// Whether there is nothing to read, not even an end, of what the system has told of. A request
+    /// that came by itself was told of later than all that the server had sent before it.
     pub fn is_silent(&mut self) -> bool {
         match self {
             Self::Plain(socket) => is_silent(socket),
-            Self::Tls(stream) if is_silent(stream.get_ref().0) => true,
-            // It may be TLS's own: a ticket for the next connection. Whoever uses the stream next
-            // waits for it anew.
+            // What came may be TLS's own: a ticket for the next connection. And what was read of the
+            // socket may wait within: a record behind that which was last read of, or the end. Whoever
+            // uses the stream next waits for it anew.
             Self::Tls(stream) => {
                 let mut cx = Context::from_waker(Waker::noop());
-                let (mut byte, stream) = ([0], Pin::new(&mut **stream));
-                stream.poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+                let (mut byte, mut stream) = ([0], Pin::new(&mut **stream));
+                let mut into = ReadBuf::new(&mut byte);
+                let read = poll_fn(|cx| stream.as_mut().poll_read(cx, &mut into));
+                // Out of the task's budget: what cannot be asked would be taken for silence.
+                pin!(unconstrained(read)).poll(&mut cx).is_pending()
             }
         }
     }
@@ -66,7 +74,10 @@ impl AsyncWrite for RawStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, bytes),
+            Self::Tls(stream) => {
+                let record = &bytes[..bytes.len().min(RECORD_BYTES)];
+                Pin::new(&mut **stream).poll_write(cx, record)
+            }
         }
     }
 
@@ -77,7 +88,16 @@ impl AsyncWrite for RawStream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bytes),
+            Self::Tls(stream) => {
+                let whole: usize = bytes.iter().map(|piece| piece.len()).sum();
+                match bytes.iter().find(|piece| !piece.is_empty()) {
+                    Some(first) if whole > RECORD_BYTES => {
+                        let record = &first[..first.len().min(RECORD_BYTES)];
+                        Pin::new(&mut **stream).poll_write(cx, record)
+                    }
+                    Some(_) | None => Pin::new(&mut **stream).poll_write_vectored(cx, bytes),
+                }
+            }
         }
     }
 

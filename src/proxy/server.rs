@@ -77,7 +77,11 @@ impl Server {
 
     /// Takes back a connection that is ready for another request: for who waits for one, or for
     /// the pool of its core.
-    fn keep(&self, link: Link, core: usize, limits: &PoolLimits) {
+    fn keep(&self, mut link: Link, core: usize, limits: &PoolLimits) {
+        // Who waits uses it at once, without a look at what came behind the response.
+        if self.places.is_waited_for() && !link.is_fit() {
+            return;
+        }
         let link = match link.header() {
             // It is of no use to another client: who waits gets its place.
             Some(_) if self.places.is_waited_for() => return,

@@ -120,7 +120,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             return Poll::Ready(Err(flaw));
         }
         if !self.has_begun() {
-            return Poll::Pending;
+            return self.poll_unbegun(cx).map(Err);
         }
         loop {
             if !self.received.is_empty()
@@ -134,6 +134,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             }
             self.gather(read)?;
         }
+    }
+
+    /// Ready when nothing can be sent any more. A stream may tell that of writing only when reading has
+    /// come to its end; and what comes before a request is no answer to it.
+    fn poll_unbegun(&mut self, cx: &mut Context<'_>) -> Poll<Flaw> {
+        self.poll_read(cx).map(|read| match read {
+            Ok(read) if read.is_empty() => Flaw::Ended,
+            Ok(_) => Flaw::Before,
+            Err(error) => error.into(),
+        })
     }
 
     /// Writes on what is left of the request. Ready when all of it is written.
@@ -314,6 +324,25 @@ mod tests {
             }
             assert_eq!(String::from_utf8_lossy(&read), body, "cut at {cut}");
             assert!(leg.is_ready(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn what_ends_before_a_byte_of_the_request_is_written_is_told_at_once() {
+        let mut cx = Context::from_waker(Waker::noop());
+        for (read, answers) in [(&b""[..], false), (b"HTTP/1.1 200 OK\r\n\r\n", true)] {
+            let (mut full, _other) = tokio::io::duplex(1);
+            assert!(Pin::new(&mut full).poll_write(&mut cx, b"x").is_ready());
+            let mut leg = Leg::new(tokio::io::join(read, full));
+            let mut request = Request::new(Empty::<Bytes>::new());
+            leg.begin(&request);
+            let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
+            let told = match &polled {
+                Poll::Ready(Err(Flaw::Before)) => answers,
+                Poll::Ready(Err(Flaw::Ended)) => !answers,
+                Poll::Ready(Ok(_) | Err(_)) | Poll::Pending => false,
+            };
+            assert!(told && !leg.has_begun(), "{polled:?}");
         }
     }
 }
