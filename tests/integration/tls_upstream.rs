@@ -186,6 +186,23 @@ fn connections_are_pooled_and_sessions_resumed() {
     }
 }
 
+/// It may have been decrypted with the response, when there is nothing more on the socket.
+#[test]
+fn a_connection_is_not_used_again_behind_which_a_record_or_the_end_came() {
+    let authority = Authority::new("behind");
+    let issued = authority.issue("app", &["DNS:localhost"]);
+    let ca = key("ca", &authority.certificate());
+    for behind in ["behind=1", "behind=goodbye"] {
+        let server = Server::start(&issued, &[behind]);
+        let (_folder, floodwall) = start(&server.url("localhost"), &ca);
+        for _ in 0..3 {
+            let (status, said) = get(&floodwall, "/");
+            assert_eq!(status, 200, "{behind}");
+            assert!(said.ends_with('a'), "{behind}: {:?}", said.lines().last());
+        }
+    }
+}
+
 /// A body that its end delimits is whole only if TLS says goodbye.
 #[test]
 fn a_response_without_a_goodbye_is_not_relayed_as_whole() {

@@ -126,6 +126,36 @@ fn who_hangs_up_leaves_the_line() {
     floodwall.await_rest();
 }
 
+/// The response fills what is read at once, so that nobody has seen what is behind it.
+#[test]
+fn who_waits_is_not_given_a_connection_on_which_something_came() {
+    const READ_AT_ONCE: usize = 16 << 10;
+    let application = Application::tcp();
+    let limits = "connections = 1\nqueue = 1\nqueue_timeout = '30s'";
+    let floodwall = limited(&application.address.to_string(), limits, 1);
+    let ask = || {
+        let target = floodwall.target().address();
+        let mut wire = Wire::tcp(std::net::TcpStream::connect(target).expect("it listens"));
+        wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        wire
+    };
+    let mut first = ask();
+    let mut wire = application.accept();
+    wire.head();
+    let mut second = ask();
+    await_that("nobody waits", || floodwall.shield.guard.under_way().held == 2);
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 16000\r\nA: ";
+    let rest = READ_AT_ONCE - 16_000 - head.len() - 4;
+    let answer = format!("{head}{}\r\n\r\n{}", "a".repeat(rest), "b".repeat(16_000));
+    assert_eq!(answer.len(), READ_AT_ONCE);
+    wire.send(answer + "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison");
+    assert!(first.rest().ends_with('b'));
+    let mut fresh = application.accept();
+    fresh.head();
+    fresh.send(OK);
+    assert!(second.rest().ends_with("ok"));
+}
+
 /// Those who wait for a server that goes down go to another.
 #[test]
 fn who_waits_for_a_server_that_goes_down_is_served_by_another() {
