@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::pace::{Alarm, Pace};
 use super::seat::Seat;
 use super::socket::Socket;
+use super::turn::Turn;
 use crate::guard::moment::Moment;
 
 /// What a client may send after the last reply, in all.
@@ -41,6 +42,8 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
+    /// Of the first write behind what was read.
+    turn: Turn,
     /// What was given back: it is read first.
     ahead: Bytes,
     /// Once nothing is sent any more.
@@ -72,7 +75,7 @@ impl Linger {
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace, ahead: Bytes::new(), linger: None }
+        Self { stream, seat, clock, pace, turn: Turn::default(), ahead: Bytes::new(), linger: None }
     }
 
     /// Gives back what was read last. What was given back before, and not read since, comes behind it.
@@ -157,6 +160,9 @@ impl AsyncRead for Downstream {
         let came = buf.filled().len() - before;
         self.seat.looked(outcome.is_pending());
         self.seat.heard(came);
+        if came > 0 {
+            self.turn.give_way();
+        }
         if came > 0 && !self.seat.arrived() {
             // An end: a request that came when the connection was given up is not begun.
             buf.set_filled(before);
@@ -171,6 +177,7 @@ impl AsyncWrite for Downstream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.turn.poll(cx));
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(outcome)
     }
@@ -180,6 +187,7 @@ impl AsyncWrite for Downstream {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.turn.poll(cx));
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         self.written(outcome)
     }

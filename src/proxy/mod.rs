@@ -75,6 +75,7 @@ pub mod tls;
 pub mod translate;
 pub mod tunnel;
 pub mod tunnels;
+mod turn;
 pub mod unix;
 pub mod upgrade;
 pub mod upload;

@@ -116,8 +116,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let gives_way = self.outgoing.gives_way();
         if let Poll::Ready(Err(flaw)) = self.poll_send(cx, body) {
             return Poll::Ready(Err(flaw));
+        }
+        if gives_way {
+            return Poll::Pending;
         }
         if !self.has_begun() {
             return self.poll_unbegun(cx).map(Err);
@@ -315,6 +319,7 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             let mut request = Request::new(Empty::<Bytes>::new());
             leg.begin(&request);
+            assert!(leg.poll_head(&mut cx, &Method::GET, request.body_mut()).is_pending());
             let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
             assert!(matches!(&polled, Poll::Ready(Ok(_))), "cut at {cut}: {polled:?}");
             let mut read = Vec::new();
@@ -336,6 +341,7 @@ mod tests {
             let mut leg = Leg::new(tokio::io::join(read, full));
             let mut request = Request::new(Empty::<Bytes>::new());
             leg.begin(&request);
+            assert!(leg.poll_head(&mut cx, &Method::GET, request.body_mut()).is_pending());
             let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
             let told = match &polled {
                 Poll::Ready(Err(Flaw::Before)) => answers,

@@ -18,6 +18,7 @@ use tokio::io::AsyncWrite;
 use super::buffers;
 use super::flaw::Flaw;
 use crate::proxy::headers::tokens;
+use crate::proxy::turn::Turn;
 
 /// The end of a line, of a chunk, and of chunks.
 const CRLF: &[u8] = b"\r\n";
@@ -53,8 +54,8 @@ pub struct Outgoing {
     at: At,
     /// Whether as much as a byte was written.
     begun: bool,
-    /// Whether the body was waited for once before anything was written.
-    waited: bool,
+    /// Of what is written first.
+    turn: Turn,
 }
 
 /// How the body ends.
@@ -89,7 +90,7 @@ impl Default for Outgoing {
             body: Ends::Length(0),
             at: At::Done,
             begun: false,
-            waited: false,
+            turn: Turn::default(),
         }
     }
 }
@@ -134,7 +135,14 @@ impl Outgoing {
         ahead.extend_from_slice(CRLF);
         let ends = matches!(body, Ends::Length(0));
         let at = if ends { At::Last } else { At::Body };
-        Self { ahead, body, at, ..Self::default() }
+        let mut turn = Turn::default();
+        turn.give_way();
+        Self { ahead, body, at, turn, ..Self::default() }
+    }
+
+    /// Whether nothing is written before the next turn.
+    pub const fn gives_way(&self) -> bool {
+        self.turn.is_due()
     }
 
     /// Whether as much as a byte was written.
@@ -169,14 +177,9 @@ impl Outgoing {
                     Poll::Ready(frame) => {
                         self.at = self.piece(frame.transpose().map_err(|_| Flaw::Upload)?)?;
                     }
-                    // Most bodies are there as soon as they are asked for: head and body are
-                    // written at once then.
-                    Poll::Pending if !self.begun && !self.waited => {
-                        self.waited = true;
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
                     Poll::Pending => {
+                        // Most bodies are there as soon as they are asked for: head and body are
+                        // written at once then.
                         ready!(self.poll_write(stream.as_mut(), cx))?;
                         ready!(stream.as_mut().poll_flush(cx))?;
                         return Poll::Pending;
@@ -241,6 +244,7 @@ impl Outgoing {
         mut stream: Pin<&mut impl AsyncWrite>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Flaw>> {
+        ready!(self.turn.poll(cx));
         loop {
             let ahead = &self.ahead[self.ahead_at..];
             let written = match (ahead, &*self.data, self.behind) {
