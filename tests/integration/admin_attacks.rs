@@ -124,7 +124,8 @@ fn who_only_connects_keeps_no_operator_out() {
     }
     assert_eq!(kept.len(), 3 * EACH);
     let attack = "768 connections to the admin listener that ask for nothing, or read nothing";
-    bounded(attack, "connections that it has", 64, most);
+    // Who has lost the place to the latest may be about to go.
+    bounded(attack, "connections that it has", 64 + 1, most);
     drop(kept);
     assert_eq!(floodwall.stop().code(), Some(0));
 }
