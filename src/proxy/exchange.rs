@@ -187,14 +187,17 @@ async fn story(
     let forwarded = Forwarded {
         core: Arc::clone(core),
         site: Arc::clone(&site),
-        client: named(&origin, arrival),
+        client: if site.upstream.tells_clients() {
+            named(&origin, arrival).map(Box::new)
+        } else {
+            None
+        },
         admitted,
         // It goes with whoever sees the exchange to its end.
         account: std::mem::take(account),
         _place: place,
     };
-    let nothing = Request::new(()).into_parts().0;
-    let request = Request::from_parts(std::mem::replace(parts, nothing), body);
+    let request = taken(parts, body);
     let (outcome, back) = Observed::new(&core.detached, forward(forwarded, request)).await;
     *account = back;
     match outcome {
@@ -221,6 +224,16 @@ async fn story(
             if uploads { replies::closing(reply) } else { reply }
         }
     }
+}
+
+/// The request as it is sent on; nothing of it is left in `parts`.
+fn taken(parts: &mut Parts, body: UpstreamBody) -> Request<UpstreamBody> {
+    let mut request = Request::new(body);
+    std::mem::swap(request.method_mut(), &mut parts.method);
+    std::mem::swap(request.uri_mut(), &mut parts.uri);
+    std::mem::swap(request.headers_mut(), &mut parts.headers);
+    std::mem::swap(request.extensions_mut(), &mut parts.extensions);
+    request
 }
 
 /// A request that is not taken, as it was told.
@@ -311,7 +324,7 @@ pub(super) fn asked<'a>(
 struct Forwarded {
     core: Arc<Core>,
     site: Arc<Site>,
-    client: Option<Named>,
+    client: Option<Box<Named>>,
     admitted: Admitted,
     account: Account,
     /// Taken for as long as the application works for it, whatever its client does.
@@ -325,8 +338,10 @@ fn forward(
 ) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
     let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
     let again = admitted.may_want_proof().then(|| Box::new(copy_of(&request, core.clock)));
+    let mut request = Some(request);
     async move {
-        let sent = send(&core, &site, client, &mut admitted, request).await;
+        let client = client.as_deref();
+        let sent = send(&core, &site, client, &mut admitted, &mut request).await;
         let now = core.clock.now();
         account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
         let mut response = match sent {
@@ -342,14 +357,19 @@ fn forward(
                 return (Err(failure), account);
             }
         };
-        let evidence = observe(&site.shield, &response);
-        let (second, now) = match admitted.proof_wanted(&evidence).zip(again) {
+        // What is read of the answer is not kept over a wait: this future would be larger by it.
+        let wanted = again.and_then(|request| {
+            let key = admitted.proof_wanted(&observe(&site.shield, &response))?;
+            Some((key, request))
+        });
+        let (second, now) = match wanted {
             Some((key, request)) => {
-                let second = Box::pin(prove(&core, &site, client, &key, *request)).await;
+                let second = Box::pin(prove(&core, &site, client, key, *request)).await;
                 (second, core.clock.now())
             }
             None => (None, now),
         };
+        let evidence = observe(&site.shield, &response);
         let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now);
         if let Some(settlement) = &settled {
             account.settled(&settlement.facts);
@@ -369,29 +389,32 @@ fn forward(
 }
 
 /// Sends a request. What is held for it is charged when it takes too long.
-fn send(
+async fn send(
     core: &Core,
     site: &Site,
-    client: Option<Named>,
+    client: Option<&Named>,
     admitted: &mut Admitted,
-    request: Request<UpstreamBody>,
-) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
-    let replayable = admitted.is_replayable() && request.body().is_end_stream();
-    let replay = match request.method() {
-        &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
-        _ => Replay::Never,
+    request: &mut Option<Request<UpstreamBody>>,
+) -> Result<Response<DownstreamBody>, Failure> {
+    let replay = match request.as_ref() {
+        Some(request) if admitted.is_replayable() && is_harmless(request) => Replay::Stale,
+        Some(_) | None => Replay::Never,
     };
     let sending = Sending { core: core.index, client, replay };
-    async move {
-        let mut sending = pin!(site.upstream.send(sending, request));
-        if admitted.holds() {
-            match timeout(site.settings.hold_time, sending.as_mut()).await {
-                Ok(outcome) => return outcome,
-                Err(_) => admitted.charge(),
-            }
+    let mut sending = pin!(site.upstream.send(sending, request));
+    if admitted.holds() {
+        match timeout(site.settings.hold_time, sending.as_mut()).await {
+            Ok(outcome) => return outcome,
+            Err(_) => admitted.charge(),
         }
-        sending.await
     }
+    sending.await
+}
+
+/// Whether it may be sent twice: its method is safe, and it has no content.
+fn is_harmless(request: &Request<UpstreamBody>) -> bool {
+    matches!(request.method(), &Method::GET | &Method::HEAD | &Method::OPTIONS)
+        && request.body().is_end_stream()
 }
 
 pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
@@ -404,18 +427,20 @@ pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
 async fn prove(
     core: &Core,
     site: &Site,
-    client: Option<Named>,
-    key: &SessionKey,
+    client: Option<&Named>,
+    key: SessionKey,
     mut request: Request<UpstreamBody>,
 ) -> Option<Evidence> {
     let session = &site.shield.guard.policy().session;
     let lines: Vec<HeaderValue> = request.headers().get_all(COOKIE).iter().cloned().collect();
     let lines = lines.iter().map(HeaderValue::as_bytes);
-    let line =
-        Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
+    let line = Cookies::read(lines, &session.cookie, session.key_shape)
+        .with_session(&session.cookie, &key);
     CookieLine::from(line).put(request.headers_mut());
     let sending = Sending { core: core.index, client, replay: Replay::Never };
-    let response = timeout(PROOF_TIME, site.upstream.send(sending, request)).await.ok()?.ok()?;
+    let mut request = Some(request);
+    let sent = site.upstream.send(sending, &mut request);
+    let response = timeout(PROOF_TIME, sent).await.ok()?.ok()?;
     Some(observe(&site.shield, &response))
 }
 

@@ -117,8 +117,8 @@ impl Link {
     }
 
     /// What it began with, where connections belong to one client each.
-    pub fn header(&self) -> Option<Header> {
-        self.0.header
+    pub fn header(&self) -> Option<&Header> {
+        self.0.header.as_ref()
     }
 
     /// The alarm of the exchange before.
@@ -166,7 +166,8 @@ impl Link {
                     }
                 })
             }
-            Spoken::Hyper(hyper) => hyper.send(request, keep, answered).await,
+            // Boxed: what it takes is not to be carried about with ours.
+            Spoken::Hyper(hyper) => Box::pin(hyper.send(request, keep, answered)).await,
         }
     }
 

@@ -153,12 +153,12 @@ impl Lease {
     pub fn new(
         link: Link,
         server: &Arc<Server>,
-        owner: Owner,
+        core: usize,
         limits: PoolLimits,
         again: bool,
         burden: Option<Burden>,
     ) -> Self {
-        Self { link, server: Arc::clone(server), core: owner.core, limits, again, burden }
+        Self { link, server: Arc::clone(server), core, limits, again, burden }
     }
 
     /// The connection.

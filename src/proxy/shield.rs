@@ -197,7 +197,7 @@ impl Shield {
 
     fn settle(
         &self,
-        ticket: Ticket,
+        ticket: Box<Ticket>,
         outcome: Outcome<'_>,
         trace: Option<&Trace>,
         now: Moment,
@@ -286,7 +286,7 @@ impl Admitted {
     /// Settles it.
     pub fn settle(mut self, outcome: Outcome<'_>, now: Moment) -> Option<Settlement> {
         let ticket = self.ticket.take()?;
-        Some(self.shield.settle(*ticket, outcome, self.trace.as_deref(), now))
+        Some(self.shield.settle(ticket, outcome, self.trace.as_deref(), now))
     }
 }
 
@@ -294,7 +294,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.shield.clock.now();
-            self.shield.settle(*ticket, Outcome::NoAnswer, self.trace.as_deref(), now);
+            self.shield.settle(ticket, Outcome::NoAnswer, self.trace.as_deref(), now);
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -77,11 +77,11 @@ pub struct Member {
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sending {
+pub struct Sending<'a> {
     /// The core that it is sent on.
     pub core: usize,
     /// Whose request it is: where PROXY headers are sent, its connection belongs to nobody else.
-    pub client: Option<Named>,
+    pub client: Option<&'a Named>,
     pub replay: Replay,
 }
 
@@ -181,8 +181,13 @@ impl Upstream {
     }
 
     /// What a connection for a client, or for nobody, begins with.
-    pub fn header(&self, named: Option<Named>) -> Option<Header> {
-        self.settings.header.map(|version| Header { version, named })
+    pub fn header(&self, named: Option<&Named>) -> Option<Header> {
+        self.settings.header.map(|version| Header { version, named: named.copied() })
+    }
+
+    /// Whether a connection begins with what is known of a client.
+    pub const fn tells_clients(&self) -> bool {
+        self.settings.header.is_some()
     }
 
     /// Closes connections of a core that have been idle for too long.
@@ -202,19 +207,22 @@ impl Upstream {
     ///
     /// Where there is no connection to a server the next one is tried, each of them once, and all
     /// of them within the connect timeout.
+    ///
+    /// `request` is there; what becomes of it is this function's business. It is lent only because
+    /// what an `async fn` is given it holds twice.
     pub async fn send(
         &self,
-        sending: Sending,
-        mut request: Request<UpstreamBody>,
+        sending: Sending<'_>,
+        request: &mut Option<Request<UpstreamBody>>,
     ) -> Result<Response<DownstreamBody>, Failure> {
-        *request.version_mut() = Version::HTTP_11;
-        let progress = request.body().progress();
-        let mut request = Some(request);
+        let Some(sent) = request else { return Err(Failure::ConnectTimeout) };
+        *sent.version_mut() = Version::HTTP_11;
+        let progress = sent.body().progress();
         let mut course = Course::new(&self.limits);
         let mut failure = Failure::ConnectTimeout;
         while let Some(chosen) = self.choose(&course, sending.core) {
             course.try_one(chosen.index);
-            match self.send_to(chosen, sending, &mut request, &progress, &mut course).await {
+            match self.send_to(chosen, sending, request, &progress, &mut course).await {
                 Ok(response) => return Ok(response),
                 Err(Refused::Failed(last)) => return Err(course.outcome(last)),
                 Err(Refused::Again(latest)) => failure = latest,
@@ -269,12 +277,12 @@ impl Upstream {
     async fn send_to(
         &self,
         mut chosen: Chosen<'_>,
-        sending: Sending,
+        sending: Sending<'_>,
         request: &mut Option<Request<UpstreamBody>>,
         progress: &Progress,
         course: &mut Course,
     ) -> Result<Response<DownstreamBody>, Refused> {
-        let owner = Owner { core: sending.core, header: self.header(sending.client) };
+        let owner = &Owner { core: sending.core, header: self.header(sending.client) };
         let mut attempts = POOLED_ATTEMPTS;
         loop {
             let (link, age) = match self.pooled(chosen.server, owner, attempts) {
@@ -302,18 +310,18 @@ impl Upstream {
     }
 
     /// A pooled connection, unless somebody waits for one: nobody is overtaken.
-    fn pooled(&self, server: &Server, owner: Owner, attempts: usize) -> Option<Link> {
+    fn pooled(&self, server: &Server, owner: &Owner, attempts: usize) -> Option<Link> {
         if attempts == 0 || server.places.is_waited_for() {
             return None;
         }
-        server.pool(owner.core).take(owner.header, &self.pool_limits(), self.clock.now())
+        server.pool(owner.core).take(owner.header.as_ref(), &self.pool_limits(), self.clock.now())
     }
 
     /// A new connection, or one that has just become idle, after waiting for a place for it.
     async fn obtain(
         &self,
         chosen: &Chosen<'_>,
-        owner: Owner,
+        owner: &Owner,
         progress: &Progress,
         course: &mut Course,
     ) -> Result<(Link, Age), Failure> {
@@ -374,7 +382,7 @@ impl Upstream {
     async fn connect(
         &self,
         chosen: &Chosen<'_>,
-        owner: Owner,
+        owner: &Owner,
         place: Place,
     ) -> Result<Link, Failure> {
         let place = Arc::new(place);
@@ -399,7 +407,7 @@ impl Upstream {
         chosen: &mut Chosen<'_>,
         mut link: Link,
         (age, replayed): (Age, bool),
-        owner: Owner,
+        owner: &Owner,
         request: &mut Option<Request<UpstreamBody>>,
         progress: &Progress,
     ) -> Result<Response<DownstreamBody>, Lost> {
@@ -407,12 +415,18 @@ impl Upstream {
         progress.moved(self.clock.now());
         let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
         let mut alarm = link.alarm();
-        let sending = link.send(request, replayed);
-        let answered = self.within_response_timeout(sending, progress, &mut alarm).await;
+        let answered = {
+            let sending = pin!(link.send(request, replayed));
+            self.within_response_timeout(sending, progress, &mut alarm).await
+        };
         link.keep_alarm(alarm);
         let lost = match answered {
             Some(Ok(parts)) => {
-                let unsent = request.take().filter(|_| link.is_uploading()).map(Request::into_body);
+                let unsent = match link.is_uploading() {
+                    true => request.take().map(Request::into_body),
+                    false => None,
+                };
+                *request = None;
                 let received = self.received(chosen, link, owner, asked, parts, unsent);
                 match &received {
                     Ok(_) => self.succeeded(server),
@@ -445,11 +459,10 @@ impl Upstream {
     /// the one to wait for, which the body itself bounds.
     async fn within_response_timeout<T>(
         &self,
-        head: impl Future<Output = T>,
+        mut head: Pin<&mut impl Future<Output = T>>,
         progress: &Progress,
         alarm: &mut Option<Alarm>,
     ) -> Option<T> {
-        let mut head = pin!(head);
         let limit = self.limits.response_timeout;
         let mut due = progress.last().after(limit);
         poll_fn(|cx| {
@@ -474,7 +487,7 @@ impl Upstream {
         &self,
         chosen: &mut Chosen<'_>,
         link: Link,
-        owner: Owner,
+        owner: &Owner,
         asked: Option<Asked>,
         mut parts: Parts,
         unsent: Option<UpstreamBody>,
@@ -490,7 +503,7 @@ impl Upstream {
         let again = parts.version == Version::HTTP_11 && !switched;
         parts.version = Version::HTTP_11;
         let (limits, burden) = (self.pool_limits(), chosen.burden.take());
-        let lease = Lease::new(link, chosen.server, owner, limits, again, burden);
+        let lease = Lease::new(link, chosen.server, owner.core, limits, again, burden);
         let body = match asked {
             Some(asked) => {
                 asked.put(&mut parts.headers);
