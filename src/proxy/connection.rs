@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::account::{self, Account};
 use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
+use super::dozing::Dozing;
 use super::ending::{Ending, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
@@ -369,10 +370,11 @@ impl Connection {
             let mut serving = Box::pin(serving.with_upgrades());
             let speaking = core.speakers.enter(seat).await;
             let outcome = loop {
+                let asked = pin!(stop.asked_gently());
                 tokio::select! {
                     biased;
                     outcome = serving.as_mut() => break Some(outcome),
-                    () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
+                    () = Dozing::new(asked) => serving.as_mut().graceful_shutdown(),
                     // After the others: they see what those have just done.
                     overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                         return self.cut_off(overdue);

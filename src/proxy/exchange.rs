@@ -1,5 +1,6 @@
 //! The story of a request, told by one function.
 
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -388,7 +389,7 @@ fn forward(
     }
 }
 
-/// Sends a request. What is held for it is charged when it takes too long.
+/// Sends a request that was admitted just now. What is held for it is charged when it takes too long.
 async fn send(
     core: &Core,
     site: &Site,
@@ -402,13 +403,25 @@ async fn send(
     };
     let sending = Sending { core: core.index, client, replay };
     let mut sending = pin!(site.upstream.send(sending, request));
-    if admitted.holds() {
-        match timeout(site.settings.hold_time, sending.as_mut()).await {
-            Ok(outcome) => return outcome,
-            Err(_) => admitted.charge(),
+    let limit = site.settings.hold_time;
+    let mut held = admitted.holds().then(|| core.alarms.take(&core.clock, limit));
+    let due = admitted.at().after(limit);
+    let outcome = poll_fn(|cx| {
+        let polled = sending.as_mut().poll(cx);
+        if polled.is_pending()
+            && let Some(alarm) = &mut held
+            && alarm.poll(cx, &core.clock, due).is_ready()
+        {
+            admitted.charge();
+            held = None;
         }
+        polled
+    })
+    .await;
+    if let Some(alarm) = held {
+        core.alarms.give_back(alarm);
     }
-    sending.await
+    outcome
 }
 
 /// Whether it may be sent twice: its method is safe, and it has no content.

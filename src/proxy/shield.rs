@@ -142,7 +142,8 @@ impl Shield {
             Verdict::Forward(ticket, facts) => {
                 let shield = Arc::clone(self);
                 let of = trace.clone();
-                (Decision::Forward(Admitted { shield, ticket: Some(ticket), trace: of }), facts)
+                let admitted = Admitted { shield, ticket: Some(ticket), trace: of, at: now };
+                (Decision::Forward(admitted), facts)
             }
             Verdict::Refuse { why, retry_after, facts, wake } => {
                 if let Some(what) = wake {
@@ -240,9 +241,15 @@ pub struct Admitted {
     shield: Arc<Shield>,
     ticket: Option<Box<Ticket>>,
     trace: Option<Arc<Trace>>,
+    at: Moment,
 }
 
 impl Admitted {
+    /// When it was admitted.
+    pub const fn at(&self) -> Moment {
+        self.at
+    }
+
     /// What to do with the session cookie on its way upstream; `None` leaves every cookie as it
     /// came.
     pub fn cookie(&self) -> Option<SendCookie> {
