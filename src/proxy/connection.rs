@@ -31,7 +31,7 @@ use super::core::Core;
 use super::downstream::Downstream;
 use super::dozing::Dozing;
 use super::ending::{Ending, Stop};
-use super::exchange::exchange;
+use super::exchange::{Arrived, exchange};
 use super::failure::Failure;
 use super::headers::Fault;
 use super::http2;
@@ -328,11 +328,11 @@ impl Connection {
         let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let (counted, running) = (core.exchanges.token(), seat.begin());
+            let (counted, running, at) = (core.exchanges.token(), seat.begin(), seat.whole());
             let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
-                Some(_) => Account::begin(core, arrival, &request),
+                Some(_) => Account::begin(core, arrival, &request, at),
                 None => Account::default(),
             };
             async move {
@@ -345,7 +345,8 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let version = request.version();
-                let arrived = (arrival, place);
+                // hyper begins with it in the turn in which it has read it.
+                let arrived = Arrived { by: arrival, place, at };
                 let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));

@@ -45,6 +45,7 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
+use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
@@ -54,6 +55,14 @@ use crate::telemetry::refusals::Treated;
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
+/// How and when a request has come.
+pub struct Arrived<'a> {
+    pub by: &'a Arrival,
+    pub place: Place,
+    /// Just now.
+    pub at: Moment,
+}
+
 /// One exchange, from the head of its request to the head of its response; its line in the access
 /// log is written when the response's body is dropped.
 ///
@@ -62,7 +71,7 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 pub fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    arrived: (&Arrival, Place),
+    arrived: Arrived<'_>,
     request: Request<Upload>,
     mut account: Account,
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
@@ -90,7 +99,7 @@ pub fn exchange(
 async fn story(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    (arrival, place): (&Arrival, Place),
+    Arrived { by: arrival, place, at }: Arrived<'_>,
     parts: &mut Parts,
     body: Upload,
     account: &mut Account,
@@ -156,7 +165,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, parts, &unread.body, &visit, terms, account).await;
+        decide(shield, parts, (&unread.body, at), &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -274,7 +283,7 @@ fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
 async fn decide(
     shield: &Arc<Shield>,
     parts: &Parts,
-    body: &Upload,
+    (body, at): (&Upload, Moment),
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
@@ -284,7 +293,7 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace, at } = shield.admit(&request).await;
+    let Admission { decision, facts, trace, at } = shield.admit(&request, at).await;
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
@@ -401,7 +410,7 @@ async fn send(
         Some(request) if admitted.is_replayable() && is_harmless(request) => Replay::Stale,
         Some(_) | None => Replay::Never,
     };
-    let sending = Sending { core: core.index, client, replay };
+    let sending = Sending { core: core.index, client, replay, now: admitted.at() };
     let mut sending = pin!(site.upstream.send(sending, request));
     let limit = site.settings.hold_time;
     let mut held = admitted.holds().then(|| core.alarms.take(&core.clock, limit));
@@ -450,7 +459,8 @@ async fn prove(
     let line = Cookies::read(lines, &session.cookie, session.key_shape)
         .with_session(&session.cookie, &key);
     CookieLine::from(line).put(request.headers_mut());
-    let sending = Sending { core: core.index, client, replay: Replay::Never };
+    let (replay, now) = (Replay::Never, core.clock.now());
+    let sending = Sending { core: core.index, client, replay, now };
     let mut request = Some(request);
     let sent = site.upstream.send(sending, &mut request);
     let response = timeout(PROOF_TIME, sent).await.ok()?.ok()?;

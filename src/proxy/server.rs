@@ -91,7 +91,7 @@ impl Server {
                 None => return,
             },
         };
-        self.pool(core).put(link, limits, self.clock.now());
+        self.pool(core).put(link, limits, self.clock.lately());
         // Who came meanwhile has looked for an idle one before this was.
         if self.places.is_waited_for() {
             self.close_oldest_idle();

@@ -25,7 +25,7 @@ use crate::guard::policy::Policy;
 use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
-use crate::telemetry::access::trace::{Order, Trace};
+use crate::telemetry::access::trace::{Order, Trace, Turn};
 
 /// The guard, and what carries out its decisions.
 pub struct Shield {
@@ -102,9 +102,9 @@ impl Shield {
         guard
     }
 
-    /// The verdict on a request, after waiting for exchanges that must end first.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
-        match self.ask(request, Patience::Left) {
+    /// The verdict on a request that has come `now`, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, now: Moment) -> Admission {
+        match self.ask(request, Patience::Left, now) {
             Ok(admission) => admission,
             // Few wait: what that takes is not to be carried about by all.
             Err(what) => Box::pin(self.admit_later(request, what)).await,
@@ -117,7 +117,10 @@ impl Shield {
             WaitFor::Key(_) => policy.session.key_wait,
             WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
         };
-        let ask = |spent| self.ask(request, if spent { Patience::Spent } else { Patience::Left });
+        let ask = |spent| {
+            let patience = if spent { Patience::Spent } else { Patience::Left };
+            self.ask(request, patience, self.clock.now())
+        };
         self.waiters.until_admitted(what, patience, ask).await
     }
 
@@ -126,8 +129,9 @@ impl Shield {
         self: &Arc<Self>,
         request: &Request<'_>,
         patience: Patience,
+        now: Moment,
     ) -> Result<Admission, WaitFor> {
-        let (turn, now) = (self.order.turn(), self.clock.now());
+        let (turn, now) = self.turn(now);
         let verdict = self.guard.admit(request, patience, now);
         let trace = match (&verdict, turn) {
             // That changes nothing, and is no decision.
@@ -190,6 +194,14 @@ impl Shield {
         }
     }
 
+    /// The turn of a decision that is made `now`, where they have an order. Whoever waited for its
+    /// turn comes after those who had theirs before.
+    fn turn(&self, now: Moment) -> (Option<Turn<'_>>, Moment) {
+        let turn = self.order.turn();
+        let now = if turn.is_some() { self.clock.now() } else { now };
+        (turn, now)
+    }
+
     fn tell(&self, facts: &Facts, now: Moment) {
         if !facts.as_slice().is_empty() {
             self.telemetry.record(facts.as_slice(), now);
@@ -207,9 +219,7 @@ impl Shield {
             SendCookie::Replace(key) => Some(key),
             SendCookie::Keep | SendCookie::Remove => None,
         };
-        let turn = self.order.turn();
-        // Whoever waited for its turn comes after those who had theirs before.
-        let now = if turn.is_some() { self.clock.now() } else { now };
+        let (turn, now) = self.turn(now);
         let settlement = self.guard.settle(ticket, outcome, now);
         if let Some(made) = turn.map(|turn| turn.made_with_marks(now))
             && let Some(trace) = trace
@@ -345,7 +355,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request).await.decision
+        shield.admit(&request, shield.clock.now()).await.decision
     }
 
     #[tokio::test]

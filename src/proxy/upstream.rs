@@ -37,6 +37,7 @@ use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
 use super::switching::Asked;
 use super::tls::client::Client;
 use super::tunnel::Tunnel;
+use crate::guard::moment::Moment;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -83,6 +84,8 @@ pub struct Sending<'a> {
     /// Whose request it is: where PROXY headers are sent, its connection belongs to nobody else.
     pub client: Option<&'a Named>,
     pub replay: Replay,
+    /// Just now.
+    pub now: Moment,
 }
 
 /// Whether a request may be sent again that a pooled connection was closed upon.
@@ -212,7 +215,7 @@ impl Upstream {
     /// what an `async fn` is given it holds twice.
     pub async fn send(
         &self,
-        sending: Sending<'_>,
+        mut sending: Sending<'_>,
         request: &mut Option<Request<UpstreamBody>>,
     ) -> Result<Response<DownstreamBody>, Failure> {
         let Some(sent) = request else { return Err(Failure::ConnectTimeout) };
@@ -220,19 +223,20 @@ impl Upstream {
         let progress = sent.body().progress();
         let mut course = Course::new(&self.limits);
         let mut failure = Failure::ConnectTimeout;
-        while let Some(chosen) = self.choose(&course, sending.core) {
+        while let Some(chosen) = self.choose(&course, &sending) {
             course.try_one(chosen.index);
             match self.send_to(chosen, sending, request, &progress, &mut course).await {
                 Ok(response) => return Ok(response),
                 Err(Refused::Failed(last)) => return Err(course.outcome(last)),
                 Err(Refused::Again(latest)) => failure = latest,
             }
+            sending.now = self.clock.now();
         }
         Err(course.outcome(failure))
     }
 
     /// The next server. Those that are down are chosen where no other is left.
-    fn choose(&self, course: &Course, core: usize) -> Option<Chosen<'_>> {
+    fn choose(&self, course: &Course, sending: &Sending<'_>) -> Option<Chosen<'_>> {
         let left = self.servers.len().saturating_sub(course.number());
         let limit = course.for_connecting(left);
         let chosen = |index: usize, burden| {
@@ -242,7 +246,7 @@ impl Upstream {
         if let [_] = &*self.servers {
             return (left > 0).then(|| chosen(0, None));
         }
-        let now = self.clock.now();
+        let (core, now) = (sending.core, sending.now);
         let candidate = |index: usize, share: u32| {
             let Member { server, weight } = &self.servers[index];
             // A share is at most 1,000, and so is a weight.
@@ -283,17 +287,21 @@ impl Upstream {
         course: &mut Course,
     ) -> Result<Response<DownstreamBody>, Refused> {
         let owner = &Owner { core: sending.core, header: self.header(sending.client) };
-        let mut attempts = POOLED_ATTEMPTS;
+        let (mut attempts, mut now) = (POOLED_ATTEMPTS, sending.now);
         loop {
-            let (link, age) = match self.pooled(chosen.server, owner, attempts) {
+            let (link, age) = match self.pooled(chosen.server, owner, attempts, now) {
                 Some(link) => (link, Age::Pooled),
                 // Connecting is rare, and takes a large future.
                 None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
-                    Ok(obtained) => obtained,
+                    Ok(obtained) => {
+                        now = self.clock.now();
+                        obtained
+                    }
                     Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
                     Err(failure) => return Err(Refused::Again(failure)),
                 },
             };
+            progress.moved(now);
             let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
             let attempt =
                 self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
@@ -305,16 +313,16 @@ impl Upstream {
                 Err(Lost::Stale(failure)) if replayed => course.sent = Some(failure),
                 Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
             }
-            attempts = attempts.saturating_sub(1);
+            (attempts, now) = (attempts.saturating_sub(1), self.clock.now());
         }
     }
 
     /// A pooled connection, unless somebody waits for one: nobody is overtaken.
-    fn pooled(&self, server: &Server, owner: &Owner, attempts: usize) -> Option<Link> {
+    fn pooled(&self, server: &Server, owner: &Owner, attempts: usize, now: Moment) -> Option<Link> {
         if attempts == 0 || server.places.is_waited_for() {
             return None;
         }
-        server.pool(owner.core).take(owner.header.as_ref(), &self.pool_limits(), self.clock.now())
+        server.pool(owner.core).take(owner.header.as_ref(), &self.pool_limits(), now)
     }
 
     /// A new connection, or one that has just become idle, after waiting for a place for it.
@@ -412,7 +420,6 @@ impl Upstream {
         progress: &Progress,
     ) -> Result<Response<DownstreamBody>, Lost> {
         let server = chosen.server;
-        progress.moved(self.clock.now());
         let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
         let mut alarm = link.alarm();
         let answered = {
@@ -517,6 +524,9 @@ impl Upstream {
     }
 
     fn succeeded(&self, server: &Server) {
+        if !server.health.is_marked() {
+            return;
+        }
         if let Some(change) = server.health.succeeded(&self.settings.rules, self.clock.now()) {
             self.changed(server, &change);
         }
