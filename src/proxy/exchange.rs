@@ -237,8 +237,8 @@ async fn story(
 }
 
 /// The request as it is sent on; nothing of it is left in `parts`.
-fn taken(parts: &mut Parts, body: UpstreamBody) -> Request<UpstreamBody> {
-    let mut request = Request::new(body);
+fn taken(parts: &mut Parts, body: UpstreamBody) -> Box<Request<UpstreamBody>> {
+    let mut request = Box::new(Request::new(body));
     std::mem::swap(request.method_mut(), &mut parts.method);
     std::mem::swap(request.uri_mut(), &mut parts.uri);
     std::mem::swap(request.headers_mut(), &mut parts.headers);
@@ -344,48 +344,57 @@ struct Forwarded {
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
 fn forward(
     forwarded: Forwarded,
-    request: Request<UpstreamBody>,
+    request: Box<Request<UpstreamBody>>,
 ) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
     let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
-    let again = admitted.may_want_proof().then(|| Box::new(copy_of(&request, core.clock)));
+    let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
     let mut request = Some(request);
     async move {
         let client = client.as_deref();
-        let sent = send(&core, &site, client, &mut admitted, &mut request).await;
-        let now = core.clock.now();
-        account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
-        let mut response = match sent {
-            Ok(response) => response,
-            Err(failure) => {
-                let outcome = match failure.stage() {
-                    Stage::Request | Stage::Connect => Outcome::Unsent,
-                    Stage::Forward | Stage::Relay => Outcome::NoAnswer,
-                };
-                if let Some(settlement) = admitted.settle(outcome, now) {
-                    account.settled(&settlement.facts);
+        // Blocks: what lives over a wait makes this future larger, whether or not it is used then.
+        let (mut response, mut now) = {
+            let sent = send(&core, &site, client, &mut admitted, &mut request).await;
+            let now = core.clock.now();
+            account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
+            match sent {
+                Ok(response) => (response, now),
+                Err(failure) => {
+                    let outcome = match failure.stage() {
+                        Stage::Request | Stage::Connect => Outcome::Unsent,
+                        Stage::Forward | Stage::Relay => Outcome::NoAnswer,
+                    };
+                    if let Some(settlement) = admitted.settle(outcome, now) {
+                        account.settled(&settlement.facts);
+                    }
+                    return (Err(failure), account);
                 }
-                return (Err(failure), account);
             }
         };
-        // What is read of the answer is not kept over a wait: this future would be larger by it.
-        let wanted = again.and_then(|request| {
-            let key = admitted.proof_wanted(&observe(&site.shield, &response))?;
-            Some((key, request))
-        });
-        let (second, now) = match wanted {
-            Some((key, request)) => {
-                let second = Box::pin(prove(&core, &site, client, key, *request)).await;
-                (second, core.clock.now())
+        let (cookie, awaited) = {
+            let key = (again.is_some())
+                .then(|| admitted.proof_wanted(&observe(&site.shield, &response)))
+                .flatten();
+            let second = match key.zip(again) {
+                Some((key, request)) => {
+                    let second = Box::pin(prove(&core, &site, client, key, request)).await;
+                    now = core.clock.now();
+                    second
+                }
+                None => None,
+            };
+            let evidence = observe(&site.shield, &response);
+            match admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now) {
+                Some(settlement) => {
+                    account.settled(&settlement.facts);
+                    (settlement.cookie, site.shield.hears_of(&settlement))
+                }
+                None => (RelayCookie::Keep, None),
             }
-            None => (None, now),
         };
-        let evidence = observe(&site.shield, &response);
-        let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now);
-        if let Some(settlement) = &settled {
-            account.settled(&settlement.facts);
-            site.shield.all_heard(settlement).await;
+        if let Some(outbox) = awaited {
+            Box::pin(outbox.all_heard()).await;
         }
-        match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
+        match cookie {
             RelayCookie::Keep => {}
             RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
             RelayCookie::Delete => {
@@ -399,38 +408,40 @@ fn forward(
 }
 
 /// Sends a request that was admitted just now. What is held for it is charged when it takes too long.
-async fn send(
+fn send(
     core: &Core,
     site: &Site,
     client: Option<&Named>,
     admitted: &mut Admitted,
-    request: &mut Option<Request<UpstreamBody>>,
-) -> Result<Response<DownstreamBody>, Failure> {
+    request: &mut Option<Box<Request<UpstreamBody>>>,
+) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
     let replay = match request.as_ref() {
         Some(request) if admitted.is_replayable() && is_harmless(request) => Replay::Stale,
         Some(_) | None => Replay::Never,
     };
     let sending = Sending { core: core.index, client, replay, now: admitted.at() };
-    let mut sending = pin!(site.upstream.send(sending, request));
     let limit = site.settings.hold_time;
     let mut held = admitted.holds().then(|| core.alarms.take(&core.clock, limit));
     let due = admitted.at().after(limit);
-    let outcome = poll_fn(|cx| {
-        let polled = sending.as_mut().poll(cx);
-        if polled.is_pending()
-            && let Some(alarm) = &mut held
-            && alarm.poll(cx, &core.clock, due).is_ready()
-        {
-            admitted.charge();
-            held = None;
+    async move {
+        let mut sending = pin!(site.upstream.send(sending, request));
+        let outcome = poll_fn(|cx| {
+            let polled = sending.as_mut().poll(cx);
+            if polled.is_pending()
+                && let Some(alarm) = &mut held
+                && alarm.poll(cx, &core.clock, due).is_ready()
+            {
+                admitted.charge();
+                held = None;
+            }
+            polled
+        })
+        .await;
+        if let Some(alarm) = held.take() {
+            core.alarms.give_back(alarm);
         }
-        polled
-    })
-    .await;
-    if let Some(alarm) = held {
-        core.alarms.give_back(alarm);
+        outcome
     }
-    outcome
 }
 
 /// Whether it may be sent twice: its method is safe, and it has no content.
@@ -451,7 +462,7 @@ async fn prove(
     site: &Site,
     client: Option<&Named>,
     key: SessionKey,
-    mut request: Request<UpstreamBody>,
+    mut request: Box<Request<UpstreamBody>>,
 ) -> Option<Evidence> {
     let session = &site.shield.guard.policy().session;
     let lines: Vec<HeaderValue> = request.headers().get_all(COOKIE).iter().cloned().collect();

@@ -120,7 +120,8 @@ impl Alarm {
 /// Alarms of one core that nobody waits for just now: the next who waits takes the one that was used
 /// last. A deadline that is hardly ever reached is no new timer each time.
 #[derive(Debug, Default)]
-pub struct Alarms(Mutex<Vec<Alarm>>);
+#[expect(clippy::vec_box, reason = "who waits carries it about, in one piece")]
+pub struct Alarms(Mutex<Vec<Box<Alarm>>>);
 
 impl Alarms {
     /// Each may hold on to the task that it was to wake, until it rings or has another.
@@ -128,20 +129,20 @@ impl Alarms {
 
     /// One that rings after `longest` at the latest, or after what was the longest for another.
     /// Must be taken on the core's runtime.
-    pub fn take(&self, clock: &Clock, longest: Duration) -> Alarm {
+    pub fn take(&self, clock: &Clock, longest: Duration) -> Box<Alarm> {
         let kept = self.lock().pop();
-        kept.unwrap_or_else(|| Alarm::new(clock.now(), longest))
+        kept.unwrap_or_else(|| Box::new(Alarm::new(clock.now(), longest)))
     }
 
     /// Keeps it for another.
-    pub fn give_back(&self, alarm: Alarm) {
+    pub fn give_back(&self, alarm: Box<Alarm>) {
         let mut alarms = self.lock();
         if alarms.len() < Self::KEPT {
             alarms.push(alarm);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Alarm>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Alarm>>> {
         // Nothing panics between the steps of one change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -100,11 +100,11 @@ impl Server {
 }
 
 /// Whose a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub core: usize,
     /// What it begins with, where connections belong to one client.
-    pub header: Option<Header>,
+    pub header: Option<Box<Header>>,
 }
 
 /// An exchange of a server that is one of several: it counts until this is dropped.

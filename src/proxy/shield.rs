@@ -184,14 +184,13 @@ impl Shield {
         self.telemetry.status(&status, self.warm_at(status.warmth));
     }
 
-    /// Waits until another process that serves the same site knows what became of keys: after that
-    /// the client may.
-    pub async fn all_heard(&self, settlement: &Settlement) {
-        if settlement.records.iter().any(Option::is_some)
-            && let Some(outbox) = self.outbox.load_full()
-        {
-            outbox.all_heard().await;
+    /// Another process that serves the same site, where it is told what became of keys: it is to know
+    /// that before the client does.
+    pub fn hears_of(&self, settlement: &Settlement) -> Option<Arc<Outbox>> {
+        if settlement.records.iter().all(Option::is_none) {
+            return None;
         }
+        self.outbox.load_full()
     }
 
     /// The turn of a decision that is made `now`, where they have an order. Whoever waited for its

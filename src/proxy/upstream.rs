@@ -213,26 +213,30 @@ impl Upstream {
     ///
     /// `request` is there; what becomes of it is this function's business. It is lent only because
     /// what an `async fn` is given it holds twice.
-    pub async fn send(
+    pub fn send(
         &self,
         mut sending: Sending<'_>,
-        request: &mut Option<Request<UpstreamBody>>,
-    ) -> Result<Response<DownstreamBody>, Failure> {
-        let Some(sent) = request else { return Err(Failure::ConnectTimeout) };
-        *sent.version_mut() = Version::HTTP_11;
-        let progress = sent.body().progress();
+        request: &mut Option<Box<Request<UpstreamBody>>>,
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
+        let progress = request.as_mut().map(|request| {
+            *request.version_mut() = Version::HTTP_11;
+            request.body().progress()
+        });
         let mut course = Course::new(&self.limits);
-        let mut failure = Failure::ConnectTimeout;
-        while let Some(chosen) = self.choose(&course, &sending) {
-            course.try_one(chosen.index);
-            match self.send_to(chosen, sending, request, &progress, &mut course).await {
-                Ok(response) => return Ok(response),
-                Err(Refused::Failed(last)) => return Err(course.outcome(last)),
-                Err(Refused::Again(latest)) => failure = latest,
+        async move {
+            let Some(progress) = progress else { return Err(Failure::ConnectTimeout) };
+            while let Some(chosen) = self.choose(&course, &sending) {
+                course.try_one(chosen.index);
+                match self.send_to(chosen, &sending, request, &progress, &mut course).await {
+                    Ok(response) => return Ok(response),
+                    Err(Refused::Failed(last)) => return Err(course.outcome(last)),
+                    Err(Refused::Again(latest)) => course.latest = Some(Box::new(latest)),
+                }
+                sending.now = self.clock.now();
             }
-            sending.now = self.clock.now();
+            let latest = course.latest.take().map_or(Failure::ConnectTimeout, |latest| *latest);
+            Err(course.outcome(latest))
         }
-        Err(course.outcome(failure))
     }
 
     /// The next server. Those that are down are chosen where no other is left.
@@ -278,42 +282,45 @@ impl Upstream {
     }
 
     /// Sends a request to one server.
-    async fn send_to(
+    fn send_to(
         &self,
         mut chosen: Chosen<'_>,
-        sending: Sending<'_>,
-        request: &mut Option<Request<UpstreamBody>>,
+        sending: &Sending<'_>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         progress: &Progress,
         course: &mut Course,
-    ) -> Result<Response<DownstreamBody>, Refused> {
-        let owner = &Owner { core: sending.core, header: self.header(sending.client) };
-        let (mut attempts, mut now) = (POOLED_ATTEMPTS, sending.now);
-        loop {
-            let (link, age) = match self.pooled(chosen.server, owner, attempts, now) {
-                Some(link) => (link, Age::Pooled),
-                // Connecting is rare, and takes a large future.
-                None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
-                    Ok(obtained) => {
-                        now = self.clock.now();
-                        obtained
-                    }
-                    Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
-                    Err(failure) => return Err(Refused::Again(failure)),
-                },
-            };
-            progress.moved(now);
-            let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
-            let attempt =
-                self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
-            match attempt.await {
-                Ok(response) => return Ok(response),
-                Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
-                Err(Lost::Unsent(_)) if age == Age::Pooled && attempts > 0 => {}
-                Err(Lost::Unsent(failure)) => return Err(Refused::Again(failure)),
-                Err(Lost::Stale(failure)) if replayed => course.sent = Some(failure),
-                Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Refused>> + Send {
+        let owner = Owner { core: sending.core, header: self.header(sending.client).map(Box::new) };
+        async move {
+            let owner = &owner;
+            let (mut attempts, mut now) = (POOLED_ATTEMPTS, sending.now);
+            loop {
+                let (link, age) = match self.pooled(chosen.server, owner, attempts, now) {
+                    Some(link) => (link, Age::Pooled),
+                    // Connecting is rare, and takes a large future.
+                    None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
+                        Ok(obtained) => {
+                            now = self.clock.now();
+                            obtained
+                        }
+                        Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
+                        Err(failure) => return Err(Refused::Again(failure)),
+                    },
+                };
+                progress.moved(now);
+                let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
+                let attempt =
+                    self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
+                match attempt.await {
+                    Ok(response) => return Ok(response),
+                    Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
+                    Err(Lost::Unsent(_)) if age == Age::Pooled && attempts > 0 => {}
+                    Err(Lost::Unsent(failure)) => return Err(Refused::Again(failure)),
+                    Err(Lost::Stale(failure)) if replayed => course.sent = Some(Box::new(failure)),
+                    Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
+                }
+                (attempts, now) = (attempts.saturating_sub(1), self.clock.now());
             }
-            (attempts, now) = (attempts.saturating_sub(1), self.clock.now());
         }
     }
 
@@ -322,7 +329,7 @@ impl Upstream {
         if attempts == 0 || server.places.is_waited_for() {
             return None;
         }
-        server.pool(owner.core).take(owner.header.as_ref(), &self.pool_limits(), now)
+        server.pool(owner.core).take(owner.header.as_deref(), &self.pool_limits(), now)
     }
 
     /// A new connection, or one that has just become idle, after waiting for a place for it.
@@ -397,7 +404,14 @@ impl Upstream {
         let until = self.clock.now().after(chosen.limit);
         loop {
             let (client, place) = (self.settings.client, Arc::clone(&place));
-            let outcome = connect(chosen.server, client, owner.header, chosen.limit, place).await;
+            let outcome = connect(
+                chosen.server,
+                client,
+                owner.header.as_deref().copied(),
+                chosen.limit,
+                place,
+            )
+            .await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {
@@ -410,74 +424,78 @@ impl Upstream {
     }
 
     /// Sends a request on a connection. Where it is `replayed` it stays, for another.
-    async fn attempt(
+    fn attempt(
         &self,
         chosen: &mut Chosen<'_>,
         mut link: Link,
         (age, replayed): (Age, bool),
         owner: &Owner,
-        request: &mut Option<Request<UpstreamBody>>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         progress: &Progress,
-    ) -> Result<Response<DownstreamBody>, Lost> {
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Lost>> + Send {
         let server = chosen.server;
         let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
+        let asked = asked.map(Box::new);
         let mut alarm = link.alarm();
-        let answered = {
-            let sending = pin!(link.send(request, replayed));
-            self.within_response_timeout(sending, progress, &mut alarm).await
-        };
-        link.keep_alarm(alarm);
-        let lost = match answered {
-            Some(Ok(parts)) => {
-                let unsent = match link.is_uploading() {
-                    true => request.take().map(Request::into_body),
-                    false => None,
-                };
-                *request = None;
-                let received = self.received(chosen, link, owner, asked, parts, unsent);
-                match &received {
-                    Ok(_) => self.succeeded(server),
-                    Err(failure) => self.failed(server, failure),
+        async move {
+            let answered = {
+                let sending = pin!(link.send(request, replayed));
+                self.within_response_timeout(sending, progress, &mut alarm).await
+            };
+            link.keep_alarm(alarm);
+            let lost = match answered {
+                Some(Ok(parts)) => {
+                    let unsent = match link.is_uploading() {
+                        true => request.take().map(|request| request.into_body()),
+                        false => None,
+                    };
+                    *request = None;
+                    let received = self.received(chosen, link, owner, asked, parts, unsent);
+                    match &received {
+                        Ok(_) => self.succeeded(server),
+                        Err(failure) => self.failed(server, failure),
+                    }
+                    return received.map_err(Lost::Failed);
                 }
-                return received.map_err(Lost::Failed);
+                Some(Err(unanswered)) => match (unanswered, progress.take_failure()) {
+                    // The client's.
+                    (_, Some(failure)) => return Err(Lost::Failed(failure)),
+                    (unsent @ Unanswered::Unsent(_), None) => Lost::Unsent(unsent.into_failure()),
+                    (silent @ Unanswered::Silent(_), None) if age == Age::Pooled => {
+                        // Connections are closed all the time that nobody used for a while.
+                        return Err(Lost::Stale(silent.into_failure()));
+                    }
+                    (unanswered, None) => Lost::Failed(unanswered.into_failure()),
+                },
+                None => Lost::Failed(Failure::ResponseTimeout),
+            };
+            match &lost {
+                Lost::Failed(failure) => self.failed(server, failure),
+                Lost::Unsent(failure) if age == Age::New => self.failed(server, failure),
+                Lost::Unsent(_) | Lost::Stale(_) => {}
             }
-            Some(Err(unanswered)) => match (unanswered, progress.take_failure()) {
-                // The client's.
-                (_, Some(failure)) => return Err(Lost::Failed(failure)),
-                (unsent @ Unanswered::Unsent(_), None) => Lost::Unsent(unsent.into_failure()),
-                (silent @ Unanswered::Silent(_), None) if age == Age::Pooled => {
-                    // Connections are closed all the time that nobody used for a while.
-                    return Err(Lost::Stale(silent.into_failure()));
-                }
-                (unanswered, None) => Lost::Failed(unanswered.into_failure()),
-            },
-            None => Lost::Failed(Failure::ResponseTimeout),
-        };
-        match &lost {
-            Lost::Failed(failure) => self.failed(server, failure),
-            Lost::Unsent(failure) if age == Age::New => self.failed(server, failure),
-            Lost::Unsent(_) | Lost::Stale(_) => {}
+            Err(lost)
         }
-        Err(lost)
     }
 
     /// Awaits the head of a response. The time counts from the last piece of the request's body
     /// that the connection took, so that a long upload is not cut off; and not while the client is
     /// the one to wait for, which the body itself bounds.
-    async fn within_response_timeout<T>(
+    fn within_response_timeout<T>(
         &self,
         mut head: Pin<&mut impl Future<Output = T>>,
         progress: &Progress,
-        alarm: &mut Option<Alarm>,
-    ) -> Option<T> {
+        alarm: &mut Option<Box<Alarm>>,
+    ) -> impl Future<Output = Option<T>> {
         let limit = self.limits.response_timeout;
         let mut due = progress.last().after(limit);
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             loop {
                 if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
                     return Poll::Ready(Some(outcome));
                 }
-                let alarm = alarm.get_or_insert_with(|| Alarm::new(self.clock.now(), limit));
+                let alarm =
+                    alarm.get_or_insert_with(|| Box::new(Alarm::new(self.clock.now(), limit)));
                 ready!(alarm.poll(cx, &self.clock, due));
                 let (now, moved) = (self.clock.now(), progress.last().after(limit));
                 due = match progress.awaits_client() {
@@ -487,7 +505,6 @@ impl Upstream {
                 };
             }
         })
-        .await
     }
 
     fn received(
@@ -495,7 +512,7 @@ impl Upstream {
         chosen: &mut Chosen<'_>,
         link: Link,
         owner: &Owner,
-        asked: Option<Asked>,
+        asked: Option<Box<Asked>>,
         mut parts: Parts,
         unsent: Option<UpstreamBody>,
     ) -> Result<Response<DownstreamBody>, Failure> {
@@ -579,13 +596,21 @@ struct Course {
     queueing: Duration,
     /// How a connection ended on which all of it was sent: it may have been carried out, whatever
     /// becomes of it later.
-    sent: Option<Failure>,
+    sent: Option<Box<Failure>>,
+    /// Why the last server that was tried is not to be asked.
+    latest: Option<Box<Failure>>,
 }
 
 impl Course {
     fn new(limits: &UpstreamLimits) -> Self {
         let UpstreamLimits { connect_timeout, queue_timeout, .. } = *limits;
-        Self { tried: 0, connecting: connect_timeout, queueing: queue_timeout, sent: None }
+        Self {
+            tried: 0,
+            connecting: connect_timeout,
+            queueing: queue_timeout,
+            sent: None,
+            latest: None,
+        }
     }
 
     fn try_one(&mut self, index: usize) {
@@ -617,15 +642,15 @@ impl Course {
     /// Why there is no response.
     fn outcome(self, latest: Failure) -> Failure {
         match latest.stage() {
-            Stage::Request | Stage::Connect => self.sent.unwrap_or(latest),
+            Stage::Request | Stage::Connect => self.sent.map_or(latest, |sent| *sent),
             Stage::Forward | Stage::Relay => latest,
         }
     }
 }
 
 /// A request without content, to be sent a second time.
-pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Request<UpstreamBody> {
-    let mut copy = Request::new(UpstreamBody::empty(clock));
+pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Box<Request<UpstreamBody>> {
+    let mut copy = Box::new(Request::new(UpstreamBody::empty(clock)));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
