@@ -19,6 +19,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::clock::Clock;
+use super::held::Held;
 use super::pace::{Alarm, Pace};
 use super::seat::Seat;
 use super::socket::Socket;
@@ -42,8 +43,10 @@ pub struct Downstream {
     clock: Clock,
     /// The patience with a client that does not take what is sent to it.
     pace: Pace,
-    /// Of the first write behind what was read.
+    /// Of what is written first behind what was read.
     turn: Turn,
+    /// What waits for that.
+    held: Held,
     /// What was given back: it is read first.
     ahead: Bytes,
     /// Once nothing is sent any more.
@@ -75,7 +78,16 @@ impl Linger {
 impl Downstream {
     /// Tells `seat` what happens on `stream`.
     pub fn new(stream: Socket, seat: Arc<Seat>, clock: Clock, pace: Pace) -> Self {
-        Self { stream, seat, clock, pace, turn: Turn::default(), ahead: Bytes::new(), linger: None }
+        Self {
+            stream,
+            seat,
+            clock,
+            pace,
+            turn: Turn::default(),
+            held: Held::default(),
+            ahead: Bytes::new(),
+            linger: None,
+        }
     }
 
     /// Gives back what was read last. What was given back before, and not read since, comes behind it.
@@ -124,6 +136,31 @@ impl Downstream {
                 Poll::Pending => return linger.alarm.poll(cx, &self.clock, linger.due()),
             }
         }
+    }
+
+    /// Holds what is written until other tasks have had their turn, if that is due. Else it is to be
+    /// written: what was held is sent.
+    fn hold(
+        &mut self,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<Option<usize>>> {
+        // In a tunnel nobody need flush.
+        if self.turn.is_due()
+            && !self.seat.is_switched()
+            && let Some(held) = self.held.take(pieces)
+        {
+            return Poll::Ready(Ok(Some(held)));
+        }
+        self.send_held(cx).map_ok(|()| None)
+    }
+
+    fn send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.held.is_empty() {
+            let sent = self.held.poll_send(Pin::new(&mut self.stream), cx);
+            ready!(self.written(sent))?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn written(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -177,7 +214,9 @@ impl AsyncWrite for Downstream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.turn.poll(cx));
+        if let Some(written) = ready!(self.hold(cx, &[IoSlice::new(bytes)]))? {
+            return Poll::Ready(Ok(written));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.written(outcome)
     }
@@ -187,7 +226,9 @@ impl AsyncWrite for Downstream {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.turn.poll(cx));
+        if let Some(written) = ready!(self.hold(cx, bytes))? {
+            return Poll::Ready(Ok(written));
+        }
         let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
         self.written(outcome)
     }
@@ -197,10 +238,15 @@ impl AsyncWrite for Downstream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.held.is_empty() {
+            ready!(self.turn.poll(cx));
+            ready!(self.send_held(cx))?;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send_held(cx))?;
         self.seat.end();
         if self.seat.is_switched() {
             return Pin::new(&mut self.stream).poll_shutdown(cx);
@@ -217,6 +263,9 @@ impl Drop for Downstream {
         if self.seat.is_broken_off() {
             // Where that fails, what is in the socket's buffer goes by the kernel's own time limit.
             let _ = self.stream.throw_away();
+        } else {
+            // Who fails may have written why.
+            self.held.send_last(&self.stream);
         }
     }
 }

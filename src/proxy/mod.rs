@@ -30,6 +30,7 @@ pub mod forwarded;
 pub mod handover;
 pub mod headers;
 pub mod health;
+mod held;
 pub mod http2;
 pub mod in_force;
 pub mod introduction;

@@ -158,6 +158,18 @@ impl Socket {
         }
     }
 
+    /// Writes what the system takes at once; how much.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it takes nothing; else the system's.
+    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Unix(stream) => stream.try_write(bytes),
+        }
+    }
+
     /// What the client has connected to, if that is an address.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {

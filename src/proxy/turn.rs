@@ -1,11 +1,11 @@
-//! When to write: behind the turns of the other tasks that are ready.
+//! When to send: behind the turns of the other tasks that are ready.
 
 use std::task::{Context, Poll};
 
-/// Lets a task begin to write when those that were ready with it have had their turn.
+/// Lets a task send when those that were ready with it have had their turn.
 ///
 /// Several connections have something to read at once. So their tasks read and decide one after the
-/// other, and then write one after the other: the core stays with the same code for longer, and
+/// other, and then send one after the other: the core stays with the same code for longer, and
 /// whom the first of them wakes is still awake for the rest. Alone, a task has its next turn at
 /// once.
 #[derive(Debug, Default)]
@@ -14,17 +14,17 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// What is written next waits for a turn of its own.
+    /// What is sent next waits for a turn of its own.
     pub const fn give_way(&mut self) {
         self.is_due = true;
     }
 
-    /// Whether what is written next has to wait.
+    /// Whether what is sent next has to wait.
     pub const fn is_due(&self) -> bool {
         self.is_due
     }
 
-    /// Ready when it is to be written, at the next turn at the latest.
+    /// Ready when it is to be sent, at the next turn at the latest.
     pub fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         if std::mem::take(&mut self.is_due) {
             cx.waker().wake_by_ref();

@@ -7,9 +7,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::shop::shop;
 
@@ -64,7 +64,7 @@ fn others_than_this_machine_need_the_token() {
     assert!(said.contains("token_file ="), "{said}");
 
     let file = folder.path().join("token");
-    let address = lasting_address();
+    let address = own_address();
     let token = format!("admin.listen = '{address}'\nadmin.token_file = '{}'\n", file.display());
     let url = |path: &str| format!("http://{address}{path}");
     fs::write(&file, "0123456789abcdef\n").expect("a file");
@@ -91,7 +91,7 @@ fn others_than_this_machine_need_the_token() {
 fn a_page_whose_name_points_here_reads_nothing() {
     let folder = Folder::new("admin-rebinding");
     let shop = shop();
-    let address = lasting_address();
+    let address = own_address();
     let listen = format!("admin.listen = '{address}'\n");
     let _floodwall = Floodwall::start(&folder, shop.upstream(), &listen);
     let url = format!("http://{address}/status");

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use crate::admin::{by_socket, curl};
 use crate::metrics::{samples_of, sum};
 use crate::raw::{Application, Wire, values};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::{free_address, lasting_address};
 use crate::support::inside::await_that;
 use crate::support::load::flood::{Flood, Scenario};
 use crate::support::shop::{connect, shop};
@@ -124,7 +124,8 @@ fn who_only_connects_keeps_no_operator_out() {
     }
     assert_eq!(kept.len(), 3 * EACH);
     let attack = "768 connections to the admin listener that ask for nothing, or read nothing";
-    bounded(attack, "connections that it has", 64, most);
+    // Who has lost the place to the latest may be about to go.
+    bounded(attack, "connections that it has", 64 + 1, most);
     drop(kept);
     assert_eq!(floodwall.stop().code(), Some(0));
 }
@@ -190,7 +191,7 @@ fn operators_are_answered_under_a_full_flood() {
 fn no_look_fails_while_the_program_is_replaced() {
     let folder = Folder::new("admin-upgrade");
     let shop = shop();
-    let (admin, address) = (lasting_address(), free_address().to_string());
+    let (admin, address) = (own_address(), own_address().to_string());
     let listen = format!("admin.listen = ['{admin}', 'unix:{}/admin']\n", folder.path().display());
     let mut floodwall = Floodwall::start_at(&folder, shop.upstream(), &listen, &address);
     let socket = folder.path().join("admin");
@@ -241,8 +242,9 @@ fn whoever_balances_load_hears_of_a_stop_and_looks_until_the_end() {
         panic!("it listens on TCP")
     };
     let upstream = format!("http://127.0.0.1:{port}");
-    let floodwall = Floodwall::start(&folder, &upstream, ADMIN);
-    let admin = floodwall.admin();
+    let admin = own_address();
+    let listen = format!("admin.listen = '{admin}'\n");
+    let floodwall = Floodwall::start(&folder, &upstream, &listen);
     let url = |path: &str| format!("http://{admin}{path}");
     let mut client = connect(floodwall.address());
     client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::load::flood::{Flood, Scenario};
 use crate::support::load::visit::Visit;
@@ -45,7 +45,7 @@ fn an_operator_sees_a_flood_come_and_go() {
     }
     let site = Django::start_with(release, &["--threads", "2"]);
     let folder = Folder::new("page-flood");
-    let admin = lasting_address();
+    let admin = own_address();
     let configuration = format!("admin.listen = '{admin}'\n{CONFIGURATION}");
     let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
     let page = Page::open(&format!("http://{admin}/"));
@@ -222,7 +222,7 @@ fn the_page_survives_a_restart_and_tells_of_it() {
     }
     let site = Django::start_with(release, &["--threads", "2"]);
     let folder = Folder::new("page-restart");
-    let admin = lasting_address();
+    let admin = own_address();
     let configuration = format!("admin.listen = '{admin}'\n{CONFIGURATION}");
     let floodwall = Floodwall::start(&folder, &site.upstream(), &configuration);
     let page = Page::open(&format!("http://{admin}/"));

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
@@ -94,7 +95,7 @@ fn an_application_that_dies_leaves_the_charge_and_nothing_else() {
     if !release.available() {
         return;
     }
-    let site = Django::start(release);
+    let site = Django::start_with(release, &["--port", &own_address().port().to_string()]);
     let budgets = "[budget.logout]\nclient = { rate = '1/d', burst = 2 }\n\
                    site = { rate = '1/d', burst = 300 }\n\
                    [budget.anonymous]\nclient = { rate = '1/d', burst = 2 }\n\

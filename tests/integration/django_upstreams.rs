@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crate::raw::Wire;
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::django::{Django, Release, python};
 use crate::support::floodwall::Floodwall;
@@ -50,11 +51,9 @@ struct Gunicorn {
 impl Gunicorn {
     fn new(folder: &Folder, number: usize) -> Self {
         fs::write(folder.path().join("rig_app.py"), APPLICATION).expect("it can be written");
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = free.local_addr().expect("it is bound").port();
+        let port = own_address().port();
         let log = folder.path().join(format!("served-{number}"));
         let mut server = Self { port, log, folder: folder.path().to_owned(), child: None };
-        drop(free);
         server.start();
         server
     }

@@ -12,9 +12,9 @@ use std::thread;
 
 use serde_json::Value;
 
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::sending::send;
 use crate::support::shop::{ask, connect, session_of, shop, status};
@@ -273,7 +273,7 @@ fn what_was_only_observed_is_called_so() {
 fn processes_that_follow_each_other_count_each_request_once() {
     let folder = Folder::new("history-upgrade");
     let shop = shop();
-    let address = free_address().to_string();
+    let address = own_address().to_string();
     let mut floodwall = Floodwall::start_at(&folder, shop.upstream(), TIGHT, &address);
     let target = floodwall.target();
     let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -6,9 +6,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::raw::{Application, OK, Wire};
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -83,7 +83,7 @@ fn an_address_that_cannot_be_listened_on_is_named_with_its_remedy() {
         ("[2001:db8::1]:8080", "no interface has this address: correct `listen`"),
         ("127.0.0.1:80", "ports below 1024 need CAP_NET_BIND_SERVICE"),
     ] {
-        let configuration = format!("listen = ['{}', '{address}']\nstate = ''\n", free_address());
+        let configuration = format!("listen = ['{}', '{address}']\nstate = ''\n", own_address());
         let refused = Floodwall::refused(Floodwall::without_rights(), &folder, &configuration);
         let (code, said) = refused;
         assert_eq!(code, Some(1), "{said}");

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
 use crate::support::shop::shop;
@@ -27,7 +27,7 @@ impl Watched {
     fn start(name: &str) -> Self {
         let folder = Folder::new(name);
         let shop = shop();
-        let admin = lasting_address();
+        let admin = own_address();
         let configuration = format!("admin.listen = '{admin}'\n");
         let floodwall = Floodwall::start(&folder, shop.upstream(), &configuration);
         Self { floodwall, admin: admin.to_string(), folder, shop }

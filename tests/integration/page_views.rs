@@ -5,9 +5,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::page::Page;
 use crate::support::shop::shop;
 
@@ -24,7 +24,7 @@ fn ask(floodwall: &Floodwall, host: &str, requests: u32) {
 fn each_site_is_looked_at_on_its_own_and_by_who_knows_the_token() {
     let folder = Folder::new("page-sites");
     let (blog, shop) = (shop(), shop());
-    let admin = lasting_address();
+    let admin = own_address();
     let token = folder.path().join("token");
     fs::write(&token, "0123456789abcdef\n").expect("a file");
     let configuration = format!(
@@ -121,7 +121,7 @@ fn cases() -> Vec<(&'static str, Value, [&'static str; 4])> {
 fn what_is_said_is_what_the_numbers_say() {
     let folder = Folder::new("page-judge");
     let shop = shop();
-    let admin = lasting_address();
+    let admin = own_address();
     let configuration = format!("admin.listen = '{admin}'\n");
     let _floodwall = Floodwall::start(&folder, shop.upstream(), &configuration);
     let page = Page::open(&format!("http://{admin}/"));

@@ -9,10 +9,11 @@ use floodwall::proxy::proxy_header::Version;
 use floodwall::proxy::settings::{AcceptHeader, Address, ProxyProtocol};
 
 use crate::raw::{Application, OK, Proxy, Wire, has, settings, values};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::{Front, free_address};
+use crate::support::front::Front;
 use crate::support::inside::await_that;
 use crate::support::recorder::{Recorder, Seen};
 use crate::support::sending::{send_from, text};
@@ -56,7 +57,7 @@ fn haproxy_in_front_names_its_clients_and_checks() {
     let application = Recorder::echo();
     let configuration = "[proxy_protocol]\naccept = 'required'\nfrom = '127.0.0.1'\n";
     let floodwall = Floodwall::start(&folder, application.upstream(), configuration);
-    let doors: Vec<SocketAddr> = (0..3).map(|_| free_address()).collect();
+    let doors: Vec<SocketAddr> = (0..3).map(|_| own_address()).collect();
     let server = |options: &str| {
         format!("  server floodwall {} check inter 200ms {options}\n", floodwall.address())
     };
@@ -104,7 +105,7 @@ fn haproxy_that_sends_no_header_where_one_is_required_is_told_of() {
     let application = Recorder::echo();
     let configuration = "[proxy_protocol]\naccept = 'required'\nfrom = '127.0.0.1'\n";
     let mut floodwall = Floodwall::start(&folder, application.upstream(), configuration);
-    let door = free_address();
+    let door = own_address();
     let sections = format!(
         "listen plain\n  bind {door}\n  retries 0\n  server floodwall {}\n",
         floodwall.address()
@@ -341,7 +342,7 @@ fn a_peer_on_a_unix_socket_may_send_a_header_and_must_where_it_is_required() {
 fn haproxy_and_nginx_behind_learn_of_the_client() {
     let folder = Folder::new("behind");
     let application = Recorder::echo();
-    let (checked, other) = (free_address(), free_address());
+    let (checked, other) = (own_address(), own_address());
     let backend = application.upstream().strip_prefix("http://").expect("TCP").to_owned();
     let sections = format!(
         "listen headers\n  bind {checked} accept-proxy\n  \
@@ -350,7 +351,7 @@ fn haproxy_and_nginx_behind_learn_of_the_client() {
          listen health\n  bind {other}\n  http-request return status 200\n"
     );
     let _haproxy = Front::haproxy(&folder, other, &sections);
-    let server = free_address();
+    let server = own_address();
     let seen = "$proxy_protocol_addr:$proxy_protocol_port,\
                 $proxy_protocol_server_addr:$proxy_protocol_server_port";
     let block =

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::address::own_address;
 use crate::support::folder::Folder;
-use crate::support::front::{Front, free_address};
+use crate::support::front::Front;
 
 /// Requests that curl sends, with the name that the agent goes by: escapes and quotes in all places.
 const REQUESTS: [(&str, &[&str]); 8] = [
@@ -107,7 +108,7 @@ fn check(folder: &Folder, log: &Path, format: &str, requests: usize) {
 #[test]
 fn nginx_logs_are_read_in_each_of_its_formats() {
     let folder = Folder::new("replay-nginx");
-    let (address, path) = (free_address(), folder.path().display());
+    let (address, path) = (own_address(), folder.path().display());
     let port = address.port();
     let http = format!(
         r#"
@@ -154,7 +155,7 @@ fn nginx_logs_are_read_in_each_of_its_formats() {
 #[test]
 fn apache_logs_are_read_in_each_of_its_formats() {
     let folder = Folder::new("replay-apache");
-    let (address, path) = (free_address(), folder.path().display());
+    let (address, path) = (own_address(), folder.path().display());
     let directives = format!(
         r#"
         LogFormat "%h %l %u %t \"%r\" %>s %O" common

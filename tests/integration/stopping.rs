@@ -13,6 +13,7 @@ use floodwall::proxy::run::{Bound, Ear, RunError, run};
 use floodwall::proxy::settings::{Door, DoorAddress, DoorKind};
 
 use crate::raw::{Application, OK, Proxy, Wire, settings, shield};
+use crate::support::address::own_address;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.example\r\n\r\n";
 
@@ -53,8 +54,10 @@ fn all_cores_and_all_addresses_serve() {
 #[test]
 fn a_stop_lets_running_exchanges_end_and_takes_no_new_ones() {
     let application = Application::tcp();
-    let proxy = Proxy::before(&application);
-    let address = proxy.address();
+    let mut settings = settings(application.address.clone());
+    let address = own_address();
+    settings.doors[0].address = DoorAddress::Tcp(address);
+    let proxy = Proxy::start(settings);
     let mut idle = proxy.connect();
     idle.send("GET * HTTP/1.1\r\nHost: a\r\n\r\n");
     idle.head();
@@ -102,8 +105,8 @@ fn a_stop_in_the_first_bytes_of_a_connection_is_heard_by_whoever_serves_it() {
 fn sigterm_drains() {
     let application = Application::tcp();
     let mut settings = settings(application.address.clone());
-    // `run` tells nobody its port: one that was free a moment ago.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // `run` tells nobody its port.
+    let address = own_address();
     settings.doors[0].address = DoorAddress::Tcp(address);
     let app = settings.app(Clock::start(), shield(), |_| {});
     let running = thread::spawn(move || {

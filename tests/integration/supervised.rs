@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use crate::raw::Wire;
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::recorder::Recorder;
 
@@ -46,7 +46,7 @@ fn it_is_told_of_start_reload_upgrade_and_stop() {
     let supervisor = Supervisor(UnixDatagram::bind(&notify).unwrap());
     supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let (state, log) = (folder.path().join("state"), folder.path().join("log"));
-    let address = free_address();
+    let address = own_address();
     let configuration = format!("listen = '{address}'\nstate = '{}'\n", state.display());
     let stderr = fs::File::create(log).unwrap();
     let mut old = Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, stderr.into());
@@ -93,7 +93,7 @@ fn a_watchdog_is_fed_only_while_every_core_runs() {
     let notify = folder.path().join("notify");
     let supervisor = Supervisor(UnixDatagram::bind(&notify).unwrap());
     supervisor.0.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let (state, address) = (folder.path().join("state"), free_address());
+    let (state, address) = (folder.path().join("state"), own_address());
     let configuration = format!("listen = '{address}'\nstate = '{}'\n", state.display());
     let log = fs::File::create(folder.path().join("log")).unwrap();
     let mut process = Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, log.into());
@@ -137,7 +137,7 @@ fn a_reader_of_the_log_that_stalls_stops_no_core() {
         let key = "a".repeat(32);
         format!("HTTP/1.1 200 OK\r\nSet-Cookie: sessionid={key}\r\nContent-Length: 0\r\n\r\n")
     });
-    let (state, address) = (folder.path().join("state"), free_address());
+    let (state, address) = (folder.path().join("state"), own_address());
     let configuration = format!(
         "listen = '{address}'\nstate = '{}'\nupstream = '{}'\n",
         state.display(),
@@ -183,7 +183,7 @@ fn a_reload_and_a_rotation_during_the_start_wait_for_its_end() {
     let (state, log) = (folder.path().join("state"), folder.path().join("log"));
     // It waits for what stands in its state file.
     assert!(Command::new("mkfifo").arg(&state).status().unwrap().success());
-    let configuration = format!("listen = '{}'\nstate = '{}'\n", free_address(), state.display());
+    let configuration = format!("listen = '{}'\nstate = '{}'\n", own_address(), state.display());
     let stderr = fs::File::create(&log).unwrap();
     let mut process =
         Floodwall::supervised(&notify, WATCHDOG, &folder, &configuration, stderr.into());

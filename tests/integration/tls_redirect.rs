@@ -1,6 +1,7 @@
 //! Plain HTTP that is sent away to HTTPS.
 
 use crate::raw::Wire;
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::recorder::Recorder;
@@ -88,7 +89,7 @@ fn curl_follows_to_the_port_that_speaks_tls() {
     });
     let folder = Folder::new("follow");
     // Two listeners that know each other need a port that is known before.
-    let tls = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let tls = own_address();
     let configuration = format!(
         "[tls]\nlisten = '{tls}'\nredirect = '127.0.0.1:0'\ncertificates = [{}]\n",
         issued.entry()

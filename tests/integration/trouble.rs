@@ -1,18 +1,19 @@
 //! What happens when one side fails.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use floodwall::proxy::settings::Address;
 use socket2::{Domain, Socket, Type};
 
 use crate::raw::{Application, OK, Proxy, scratch, settings};
+use crate::support::address::own_address;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: site.example\r\n\r\n";
 
 #[test]
 fn an_application_that_refuses_connections_is_a_bad_gateway() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = own_address();
     let proxy =
         Proxy::start(settings(Address::Tcp { host: "127.0.0.1".to_owned(), port: closed.port() }));
     let mut client = proxy.connect();

@@ -8,9 +8,10 @@ use std::sync::Barrier;
 use std::thread;
 
 use crate::raw::{Wire, values};
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::{Front, free_address};
+use crate::support::front::Front;
 use crate::support::recorder::Recorder;
 use crate::support::sending::{send, send_from, text};
 
@@ -39,7 +40,7 @@ fn nginx_in_front_as_the_readme_has_it() {
     fs::create_dir(folder.path().join("static")).expect("it is new");
     fs::write(folder.path().join("static/style.css"), "b {}").expect("it can be written");
     let mut snippet = snippet.to_owned();
-    let address = free_address();
+    let address = own_address();
     for (written, here) in [
         ("/run/floodwall/http.sock", socket.to_str().expect("text").to_owned()),
         ("listen 80", format!("listen {address}")),

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
@@ -12,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::raw::Application;
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::await_that;
@@ -21,9 +21,9 @@ use crate::support::shop::{ask, connect, session_of, shop, status};
 const TIGHT: &str = "[session]\nunknown = 'drop'\n[budget.anonymous]\n\
                      client = { rate = '1/d', burst = 3 }\nsite = { rate = '1/d', burst = 3 }\n";
 
-/// A free port, to be listened on by one process after the other.
+/// To be listened on by one process after the other.
 fn port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    own_address().to_string()
 }
 
 /// curl asks ten thousand times on a few connections, and new connections come all the while, as

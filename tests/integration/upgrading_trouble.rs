@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use crate::support::address::own_address;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::free_address;
 use crate::support::inside::await_that;
 use crate::support::shop::{ask, connect, session_of, shop};
 
@@ -132,7 +132,7 @@ fn the_file_of_a_unix_socket_stays_until_a_successor_serves_without_it() {
     let folder = Folder::new("upgrade-unix");
     let socket = folder.path().join("http.sock");
     let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (address, taken) = (free_address(), holder.local_addr().unwrap());
+    let (address, taken) = (own_address(), holder.local_addr().unwrap());
     let state = folder.path().join("state");
     let listens =
         |more: &str| format!("state = '{}'\nlisten = ['{address}'{more}]\n", state.display());

@@ -15,6 +15,8 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use backend::Backend;
 use inside::{Inside, await_that};
 
+#[path = "../integration/support/address.rs"]
+mod address;
 #[allow(dead_code, reason = "the integration tests have uses for it that these have not")]
 #[path = "../integration/support/backend.rs"]
 mod backend;

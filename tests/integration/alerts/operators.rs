@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::{SECRET, events, flood, flooded, secret, webhook};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::receiver::Receiver;
 
@@ -100,14 +100,15 @@ fn a_reload_puts_all_of_it_in_force() {
 fn an_upgrade_neither_loses_nor_doubles_an_alert() {
     let (folder, receiver) = (Folder::new("alerts-upgrade"), Receiver::start(SECRET, &["200"]));
     let configuration = long(&webhook(&folder, receiver.address(), ""));
-    let address = lasting_address().to_string();
+    let address = own_address().to_string();
     let mut floodwall =
         Floodwall::start_at(&folder, "http://127.0.0.1:9", &configuration, &address);
     flood(&floodwall, "logout");
     receiver.await_seen(1);
     floodwall.upgrade();
-    flood(&floodwall, "logout");
+    // Until then it takes some of the connections.
     floodwall.await_ended();
+    flood(&floodwall, "logout");
     receiver.await_seen(3);
     floodwall.stop_last();
     let seen = receiver.await_seen(4);

@@ -11,10 +11,10 @@ use floodwall::telemetry::flood::FloodSettings;
 use serde_json::Value;
 
 use super::{SECRET, events, flood, flooded, webhook};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 use crate::support::inside::await_that;
 use crate::support::receiver::Receiver;
 use crate::support::sending::at_once;
@@ -89,7 +89,7 @@ fn nobody_is_asked_for_longer_than_configured() {
 
 #[test]
 fn a_receiver_that_is_down_for_the_whole_flood_learns_of_it_later() {
-    let (folder, address) = (Folder::new("alerts-down"), lasting_address());
+    let (folder, address) = (Folder::new("alerts-down"), own_address());
     let configuration = flooded(&["logout"], &webhook(&folder, address, ""));
     let mut floodwall = Floodwall::start(&folder, "http://127.0.0.1:9", &configuration);
     flood(&floodwall, "logout");

@@ -11,10 +11,10 @@ use floodwall::telemetry::warmth::rfc3339;
 use serde_json::Value;
 
 use super::{FLOODER, PREFIX, application, configuration, lines, of, rounds};
+use crate::support::address::own_address;
 use crate::support::daemon::Daemon;
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
-use crate::support::front::lasting_address;
 
 const HUB: &str = "/usr/share/crowdsec/hub";
 
@@ -57,7 +57,7 @@ impl CrowdSec {
         // Debian's profile, and the one for prefixes that the scenario asks for.
         let profiles = fs::read_to_string("/etc/crowdsec/profiles.yaml").expect("crowdsec's");
         let ranges = profiles.replace("\"Ip\"", "\"Range\"").replace("default_ip", "of_ranges");
-        let url = format!("http://{}/", lasting_address());
+        let url = format!("http://{}/", own_address());
         let listen = url.trim_start_matches("http://").trim_end_matches('/');
         let shown = place.display();
         let configuration = format!(

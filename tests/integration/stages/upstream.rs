@@ -1,7 +1,7 @@
 //! The application hangs up. Its answer is evidence as far as it came, and what may have been done
 //! is not asked for again.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use floodwall::proxy::settings::Address;
 
@@ -9,6 +9,7 @@ use super::{
     CHARGED, CLEAN, CREATED, FAILED, FREE, LOST, Rig, Stage, WHOLE, created, inside, key, play,
 };
 use crate::raw::{Application, HangUp, Wire, values};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 
 const UPLOAD: &str = "POST /x/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n";
@@ -248,11 +249,7 @@ fn an_application_that_resets_before_it_reads_is_asked_once() {
 
 #[test]
 fn an_application_that_refuses_connections_costs_nothing_and_is_served_when_it_is_back() {
-    let closed = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = closed.local_addr().expect("it is bound");
-    let away = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let other = away.local_addr().expect("it is bound");
-    drop((closed, away));
+    let (address, other) = (own_address(), own_address());
     let of =
         |address: SocketAddr| Address::Tcp { host: address.ip().to_string(), port: address.port() };
     let floodwall = inside(&of(address), Some(&of(other)));

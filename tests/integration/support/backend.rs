@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 
+use super::address::own_address;
 use super::inside::await_that;
 
 /// Between two looks at whether a request is to be answered at last.
@@ -52,9 +53,9 @@ struct Seen {
 }
 
 impl Backend {
-    /// On a free port.
+    /// On a port that stays its own when it has ended.
     pub fn start() -> Self {
-        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)))
+        Self::at(own_address())
     }
 
     pub fn at(address: SocketAddr) -> Self {

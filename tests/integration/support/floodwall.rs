@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use super::address::own_address;
 use super::folder::Folder;
 use super::load::Target;
 
@@ -25,9 +26,9 @@ pub struct Floodwall {
 
 impl Floodwall {
     /// Starts it in front of `upstream` (as in `--upstream`), with its files in `folder` and this
-    /// configuration besides; waits until it listens, on a port that the system chooses.
+    /// configuration besides; waits until it listens, on a port that stays its own when it has ended.
     pub fn start(folder: &Folder, upstream: &str, configuration: &str) -> Self {
-        Self::start_at(folder, upstream, configuration, "127.0.0.1:0")
+        Self::start_at(folder, upstream, configuration, &own_address().to_string())
     }
 
     /// The same at a given address, as a restart is.

@@ -1,7 +1,7 @@
 //! Genuine proxies in front of Floodwall, and behind it: nginx, HAProxy and Apache.
 
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,26 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub struct Front {
     child: Child,
     address: SocketAddr,
-}
-
-/// An address of loopback with a port that was free a moment ago.
-pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
-}
-
-/// The same with a port that the system gives to nobody who asks for any, so that it stays free until
-/// something listens there.
-pub fn lasting_address() -> SocketAddr {
-    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").expect("Linux");
-    let first = range.split_whitespace().next().and_then(|first| first.parse::<u32>().ok());
-    let (least, beyond) = (10_000, first.expect("a port").clamp(11_000, 65_000));
-    // Each test has a process of its own.
-    let mut ports = (0..beyond - least).map(|more| {
-        let port = least + (std::process::id() + more) % (beyond - least);
-        SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).expect("it is below 65,000")))
-    });
-    ports.find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
 impl Front {

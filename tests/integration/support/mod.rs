@@ -1,6 +1,7 @@
 //! What the tests share: genuine Django sites, the program itself, and the load generator of the
 //! demo.
 
+pub mod address;
 pub mod attack;
 pub mod backend;
 pub mod chromium;

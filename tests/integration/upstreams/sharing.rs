@@ -4,6 +4,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 
 use crate::raw::{Application, OK, Wire};
+use crate::support::address::own_address;
 use crate::support::attack::bounded;
 use crate::support::backend::{Backend, Manner};
 use crate::support::inside::{Inside, await_that};
@@ -204,7 +205,7 @@ fn only_what_is_safe_and_holds_nothing_is_asked_again() {
 /// A server that is gone with its connections: what may be asked again is asked of another.
 #[test]
 fn what_was_sent_to_a_server_that_is_gone_goes_to_another_if_it_may() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let listener = TcpListener::bind(own_address()).expect("the port is its own");
     let first = format!("http://{}", listener.local_addr().expect("it is bound"));
     let second = Application::tcp();
     let configuration = format!(

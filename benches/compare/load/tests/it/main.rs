@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "what takes time is measured by the real clock")]
 
+#[path = "../../../../../tests/integration/support/address.rs"]
+mod address;
 mod driving;
 mod holding;
 mod serving;

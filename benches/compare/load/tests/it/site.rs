@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::address::own_address;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -139,7 +141,7 @@ impl Nginx {
     pub fn start(upstream: SocketAddr, http: &str, listen: &str, server: &str) -> Self {
         let folder = Folder::new();
         let place = folder.0.display();
-        let address = free_address();
+        let address = own_address();
         let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {place}/{kind};"))
             .concat();
@@ -184,11 +186,6 @@ impl Nginx {
         );
         Self::start(upstream, "", "ssl", &server)
     }
-}
-
-fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
 }
 
 pub fn await_that(what: &str, mut done: impl FnMut() -> bool) {

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 
+use crate::address::own_address;
 use crate::site::{Upstream, count, drive, sum};
 
 /// Reads a request on each connection, and does this with it.
@@ -72,7 +73,7 @@ fn answers_of_every_framing_are_no_errors() {
 
 #[test]
 fn refused_and_reset_connections_are_counted() {
-    let nobody = TcpListener::bind("127.0.0.1:0").and_then(|it| it.local_addr()).expect("a port");
+    let nobody = own_address();
     assert_eq!(errors(nobody, "")["errors"], serde_json::json!({ "refused": 10 }));
     let said = drive(nobody, "--seconds 1 --connections 1");
     assert!(count(&said["errors"], "refused") > 10, "it rests no longer than it says: {said}");
