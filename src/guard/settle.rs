@@ -27,7 +27,21 @@ use super::spares::{End, Nature, Spares, Taken};
 
 impl Guard {
     /// Settles an exchange, however it ended.
-    pub fn settle(&self, mut ticket: Ticket, outcome: Outcome<'_>, now: Moment) -> Settlement {
+    pub fn settle(
+        &self,
+        ticket: impl Into<Box<Ticket>>,
+        outcome: Outcome<'_>,
+        now: Moment,
+    ) -> Settlement {
+        self.settle_ticket(ticket.into(), outcome, now)
+    }
+
+    fn settle_ticket(
+        &self,
+        mut ticket: Box<Ticket>,
+        outcome: Outcome<'_>,
+        now: Moment,
+    ) -> Settlement {
         if let Outcome::Answered(first, second) = outcome {
             self.learn(first, ticket.carried);
             self.learn_login(&ticket, first);

@@ -74,12 +74,12 @@ const CLIENT_GONE: u16 = 499;
 const PANICKED: &str = "panicked";
 
 impl Account {
-    /// Of an exchange whose head has just come.
-    pub fn begin<B>(core: &Core, arrival: &Arrival, request: &Request<B>) -> Self {
+    /// Of an exchange whose head has just come, `now`.
+    pub fn begin<B>(core: &Core, arrival: &Arrival, request: &Request<B>, now: Moment) -> Self {
         let story = core.access.is_on().then(|| Box::new(Story::begin(core, arrival, request)));
         Self(Some(Known {
             clock: core.clock,
-            began: core.clock.now(),
+            began: now,
             meter: Arc::clone(&core.meter),
             standing: None,
             verdict: None,

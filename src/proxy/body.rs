@@ -205,8 +205,13 @@ impl fmt::Display for Broken {
 impl std::error::Error for Broken {}
 
 /// What goes downstream: the application's response, or a reply of our own.
+///
+/// A response goes through many hands before hyper keeps it: its body is in one piece on the heap.
 #[derive(Debug)]
-pub struct DownstreamBody {
+pub struct DownstreamBody(Box<Sent>);
+
+#[derive(Debug)]
+struct Sent {
     source: Source,
     /// Held until the body is dropped: the exchange has ended then.
     exchange: Option<(Token, Running)>,
@@ -245,7 +250,11 @@ enum Way {
 impl DownstreamBody {
     /// A reply of our own.
     pub fn own(bytes: impl Into<Bytes>) -> Self {
-        Self { source: Source::Own(bytes.into()), exchange: None, account: Account::default() }
+        Self::of(Source::Own(bytes.into()))
+    }
+
+    fn of(source: Source) -> Self {
+        Self(Box::new(Sent { source, exchange: None, account: Account::default() }))
     }
 
     /// A response, read from the connection of `lease`, which goes back to the pool when it has
@@ -266,12 +275,12 @@ impl DownstreamBody {
         let stall = Stall::new(limit, clock);
         let mut relayed = Relayed { way, server, stall };
         relayed.give_back_at_end();
-        Self { source: Source::Relayed(relayed), exchange: None, account: Account::default() }
+        Self::of(Source::Relayed(relayed))
     }
 
     /// Whose response it is.
     pub(super) fn server(&self) -> Option<&Arc<Server>> {
-        match &self.source {
+        match &self.0.source {
             Source::Own(_) => None,
             Source::Relayed(relayed) => Some(&relayed.server),
             Source::Tunnel(tunnel) => tunnel.as_deref().map(Tunnel::server),
@@ -280,24 +289,20 @@ impl DownstreamBody {
 
     /// Tells this account what is relayed, and ends it when this body is dropped.
     pub(super) fn told_in(&mut self, account: Account) {
-        match &mut self.source {
+        match &mut self.0.source {
             Source::Tunnel(Some(tunnel)) => tunnel.told_in(account),
-            Source::Own(_) | Source::Relayed(_) | Source::Tunnel(None) => self.account = account,
+            Source::Own(_) | Source::Relayed(_) | Source::Tunnel(None) => self.0.account = account,
         }
     }
 
     /// The tunnel that begins behind the head.
     pub fn tunnel(tunnel: Tunnel) -> Self {
-        Self {
-            source: Source::Tunnel(Some(Box::new(tunnel))),
-            exchange: None,
-            account: Account::default(),
-        }
+        Self::of(Source::Tunnel(Some(Box::new(tunnel))))
     }
 
     /// That tunnel, where there is one.
     pub fn tunnel_mut(&mut self) -> Option<&mut Tunnel> {
-        match &mut self.source {
+        match &mut self.0.source {
             Source::Tunnel(tunnel) => tunnel.as_deref_mut(),
             Source::Own(_) | Source::Relayed(_) => None,
         }
@@ -305,7 +310,7 @@ impl DownstreamBody {
 
     /// Takes that tunnel away, which is run by whoever has both connections.
     pub fn take_tunnel(&mut self) -> Option<Box<Tunnel>> {
-        match &mut self.source {
+        match &mut self.0.source {
             Source::Tunnel(tunnel) => tunnel.take(),
             Source::Own(_) | Source::Relayed(_) => None,
         }
@@ -314,7 +319,17 @@ impl DownstreamBody {
     /// Counts the exchange as running, for a stop and for its connection, until this body is
     /// dropped.
     pub(super) fn holding(&mut self, exchange: Token, running: Running) {
-        self.exchange = Some((exchange, running));
+        self.0.exchange = Some((exchange, running));
+    }
+}
+
+impl Source {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Own(bytes) => bytes.is_empty(),
+            Self::Relayed(relayed) => relayed.is_end_stream(),
+            Self::Tunnel(_) => true,
+        }
     }
 }
 
@@ -403,7 +418,8 @@ impl Body for DownstreamBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
-        let polled = match &mut self.source {
+        let Sent { source, account, .. } = &mut *self.0;
+        let polled = match source {
             Source::Own(bytes) if bytes.is_empty() => Poll::Ready(None),
             Source::Own(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Source::Relayed(relayed) => relayed.poll_frame(cx),
@@ -411,29 +427,25 @@ impl Body for DownstreamBody {
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
-                self.account.relayed(frame.data_ref().map_or(0, |data| data.len() as u64));
+                account.relayed(frame.data_ref().map_or(0, |data| data.len() as u64));
                 // hyper's server asks for nothing behind the last byte, nor behind trailers.
-                if frame.is_trailers() || self.is_end_stream() {
-                    self.account.ended();
+                if frame.is_trailers() || source.is_end_stream() {
+                    account.ended();
                 }
             }
-            Poll::Ready(Some(Err(failure))) => self.account.failed(failure),
-            Poll::Ready(None) => self.account.ended(),
+            Poll::Ready(Some(Err(failure))) => account.failed(failure),
+            Poll::Ready(None) => account.ended(),
             Poll::Pending => {}
         }
         polled
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.source {
-            Source::Own(bytes) => bytes.is_empty(),
-            Source::Relayed(relayed) => relayed.is_end_stream(),
-            Source::Tunnel(_) => true,
-        }
+        self.0.source.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.source {
+        match &self.0.source {
             Source::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Source::Relayed(relayed) => relayed.size_hint(),
             Source::Tunnel(_) => SizeHint::with_exact(0),

@@ -32,6 +32,12 @@ impl Clock {
         Moment::from_nanos(monotonic().wrapping_sub(self.origin))
     }
 
+    /// A moment of late, which is a tick of the system's ago at most, some milliseconds: a fifth of
+    /// the price, for what is not measured but only bounded.
+    pub fn lately(&self) -> Moment {
+        Moment::from_nanos(nanos(ClockId::MonotonicCoarse).wrapping_sub(self.origin))
+    }
+
     /// Where the origin of moments lies on the wall clock, by the wall clock as it stands now.
     pub fn wall(&self) -> Wall {
         let (now, wall) = (self.now(), wall());
@@ -67,10 +73,14 @@ impl Clock {
     }
 }
 
-/// Nanoseconds of the monotonic clock: read some ten times for each exchange, so without the checks
-/// of `std::time::Instant`.
 fn monotonic() -> u64 {
-    let time = clock_gettime(ClockId::Monotonic);
+    nanos(ClockId::Monotonic)
+}
+
+/// Nanoseconds of a clock that does not step: read some five times for each exchange, so without the
+/// checks of `std::time::Instant`.
+fn nanos(clock: ClockId) -> u64 {
+    let time = clock_gettime(clock);
     // Neither is negative, and 584 years fit.
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
@@ -88,6 +98,17 @@ mod tests {
     fn the_first_reading_leaves_room_for_any_configured_duration() {
         let now = Clock::start().now();
         assert!(now >= Moment::from_nanos(0).after(Moment::HEADROOM));
+    }
+
+    #[test]
+    fn what_was_of_late_is_not_long_ago_and_never_ahead() {
+        let clock = Clock::start();
+        let (lately, now) = (clock.lately(), clock.now());
+        assert!(lately <= now);
+        assert!(now.since(lately) < Duration::from_secs(1), "{lately:?} {now:?}");
+        while clock.lately() < now {
+            std::hint::spin_loop();
+        }
     }
 
     #[test]

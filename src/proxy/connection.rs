@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,8 +29,9 @@ use super::account::{self, Account};
 use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
+use super::dozing::Dozing;
 use super::ending::{Ending, Stop};
-use super::exchange::exchange;
+use super::exchange::{Arrived, exchange};
 use super::failure::Failure;
 use super::headers::Fault;
 use super::http2;
@@ -327,11 +328,11 @@ impl Connection {
         let upgraded = Mutex::new(None);
         let ending = &stop.ending.clone();
         let service = service_fn(|request: Request<Incoming>| {
-            let (counted, running) = (core.exchanges.token(), seat.begin());
+            let (counted, running, at) = (core.exchanges.token(), seat.begin(), seat.whole());
             let upgraded = &upgraded;
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match running {
-                Some(_) => Account::begin(core, arrival, &request),
+                Some(_) => Account::begin(core, arrival, &request, at),
                 None => Account::default(),
             };
             async move {
@@ -344,7 +345,8 @@ impl Connection {
                 let limits = &in_force.settings.downstream_limits;
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let version = request.version();
-                let arrived = (arrival, place);
+                // hyper begins with it in the turn in which it has read it.
+                let arrived = Arrived { by: arrival, place, at };
                 let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));
@@ -369,10 +371,11 @@ impl Connection {
             let mut serving = Box::pin(serving.with_upgrades());
             let speaking = core.speakers.enter(seat).await;
             let outcome = loop {
+                let asked = pin!(stop.asked_gently());
                 tokio::select! {
                     biased;
                     outcome = serving.as_mut() => break Some(outcome),
-                    () = stop.asked_gently() => serving.as_mut().graceful_shutdown(),
+                    () = Dozing::new(asked) => serving.as_mut().graceful_shutdown(),
                     // After the others: they see what those have just done.
                     overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                         return self.cut_off(overdue);

@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::failure::Failure;
 use super::in_force::InForce;
 use super::live::Live;
+use super::pace::Alarms;
 use super::pulses::Pulses;
 use super::reloads::Reloads;
 use super::resting::Speakers;
@@ -83,6 +84,8 @@ pub struct Core {
     pub exchanges: Live,
     /// Exchanges that go on though their client has hung up.
     pub detached: Live,
+    /// For deadlines of exchanges.
+    pub alarms: Alarms,
 }
 
 impl Core {
@@ -100,6 +103,7 @@ impl Core {
             speakers: Speakers::default(),
             exchanges: Live::default(),
             detached: Live::default(),
+            alarms: Alarms::default(),
         }
     }
 

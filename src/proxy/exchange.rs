@@ -1,5 +1,6 @@
 //! The story of a request, told by one function.
 
+use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
+use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
@@ -53,6 +55,14 @@ use crate::telemetry::refusals::Treated;
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
+/// How and when a request has come.
+pub struct Arrived<'a> {
+    pub by: &'a Arrival,
+    pub place: Place,
+    /// Just now.
+    pub at: Moment,
+}
+
 /// One exchange, from the head of its request to the head of its response; its line in the access
 /// log is written when the response's body is dropped.
 ///
@@ -61,7 +71,7 @@ const PROOF_TIME: Duration = Duration::from_secs(5);
 pub fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    arrived: (&Arrival, Place),
+    arrived: Arrived<'_>,
     request: Request<Upload>,
     mut account: Account,
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
@@ -89,7 +99,7 @@ pub fn exchange(
 async fn story(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    (arrival, place): (&Arrival, Place),
+    Arrived { by: arrival, place, at }: Arrived<'_>,
     parts: &mut Parts,
     body: Upload,
     account: &mut Account,
@@ -155,7 +165,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, parts, &unread.body, &visit, terms, account).await;
+        decide(shield, parts, (&unread.body, at), &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -187,14 +197,17 @@ async fn story(
     let forwarded = Forwarded {
         core: Arc::clone(core),
         site: Arc::clone(&site),
-        client: named(&origin, arrival),
+        client: if site.upstream.tells_clients() {
+            named(&origin, arrival).map(Box::new)
+        } else {
+            None
+        },
         admitted,
         // It goes with whoever sees the exchange to its end.
         account: std::mem::take(account),
         _place: place,
     };
-    let nothing = Request::new(()).into_parts().0;
-    let request = Request::from_parts(std::mem::replace(parts, nothing), body);
+    let request = taken(parts, body);
     let (outcome, back) = Observed::new(&core.detached, forward(forwarded, request)).await;
     *account = back;
     match outcome {
@@ -221,6 +234,16 @@ async fn story(
             if uploads { replies::closing(reply) } else { reply }
         }
     }
+}
+
+/// The request as it is sent on; nothing of it is left in `parts`.
+fn taken(parts: &mut Parts, body: UpstreamBody) -> Box<Request<UpstreamBody>> {
+    let mut request = Box::new(Request::new(body));
+    std::mem::swap(request.method_mut(), &mut parts.method);
+    std::mem::swap(request.uri_mut(), &mut parts.uri);
+    std::mem::swap(request.headers_mut(), &mut parts.headers);
+    std::mem::swap(request.extensions_mut(), &mut parts.extensions);
+    request
 }
 
 /// A request that is not taken, as it was told.
@@ -260,7 +283,7 @@ fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
 async fn decide(
     shield: &Arc<Shield>,
     parts: &Parts,
-    body: &Upload,
+    (body, at): (&Upload, Moment),
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
@@ -270,7 +293,7 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace, at } = shield.admit(&request).await;
+    let Admission { decision, facts, trace, at } = shield.admit(&request, at).await;
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {
@@ -311,7 +334,7 @@ pub(super) fn asked<'a>(
 struct Forwarded {
     core: Arc<Core>,
     site: Arc<Site>,
-    client: Option<Named>,
+    client: Option<Box<Named>>,
     admitted: Admitted,
     account: Account,
     /// Taken for as long as the application works for it, whatever its client does.
@@ -321,41 +344,57 @@ struct Forwarded {
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
 fn forward(
     forwarded: Forwarded,
-    request: Request<UpstreamBody>,
+    request: Box<Request<UpstreamBody>>,
 ) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
     let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
-    let again = admitted.may_want_proof().then(|| Box::new(copy_of(&request, core.clock)));
+    let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
+    let mut request = Some(request);
     async move {
-        let sent = send(&core, &site, client, &mut admitted, request).await;
-        let now = core.clock.now();
-        account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
-        let mut response = match sent {
-            Ok(response) => response,
-            Err(failure) => {
-                let outcome = match failure.stage() {
-                    Stage::Request | Stage::Connect => Outcome::Unsent,
-                    Stage::Forward | Stage::Relay => Outcome::NoAnswer,
-                };
-                if let Some(settlement) = admitted.settle(outcome, now) {
-                    account.settled(&settlement.facts);
+        let client = client.as_deref();
+        // Blocks: what lives over a wait makes this future larger, whether or not it is used then.
+        let (mut response, mut now) = {
+            let sent = send(&core, &site, client, &mut admitted, &mut request).await;
+            let now = core.clock.now();
+            account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
+            match sent {
+                Ok(response) => (response, now),
+                Err(failure) => {
+                    let outcome = match failure.stage() {
+                        Stage::Request | Stage::Connect => Outcome::Unsent,
+                        Stage::Forward | Stage::Relay => Outcome::NoAnswer,
+                    };
+                    if let Some(settlement) = admitted.settle(outcome, now) {
+                        account.settled(&settlement.facts);
+                    }
+                    return (Err(failure), account);
                 }
-                return (Err(failure), account);
             }
         };
-        let evidence = observe(&site.shield, &response);
-        let (second, now) = match admitted.proof_wanted(&evidence).zip(again) {
-            Some((key, request)) => {
-                let second = Box::pin(prove(&core, &site, client, &key, *request)).await;
-                (second, core.clock.now())
+        let (cookie, awaited) = {
+            let key = (again.is_some())
+                .then(|| admitted.proof_wanted(&observe(&site.shield, &response)))
+                .flatten();
+            let second = match key.zip(again) {
+                Some((key, request)) => {
+                    let second = Box::pin(prove(&core, &site, client, key, request)).await;
+                    now = core.clock.now();
+                    second
+                }
+                None => None,
+            };
+            let evidence = observe(&site.shield, &response);
+            match admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now) {
+                Some(settlement) => {
+                    account.settled(&settlement.facts);
+                    (settlement.cookie, site.shield.hears_of(&settlement))
+                }
+                None => (RelayCookie::Keep, None),
             }
-            None => (None, now),
         };
-        let settled = admitted.settle(Outcome::Answered(&evidence, second.as_ref()), now);
-        if let Some(settlement) = &settled {
-            account.settled(&settlement.facts);
-            site.shield.all_heard(settlement).await;
+        if let Some(outbox) = awaited {
+            Box::pin(outbox.all_heard()).await;
         }
-        match settled.map_or(RelayCookie::Keep, |settlement| settlement.cookie) {
+        match cookie {
             RelayCookie::Keep => {}
             RelayCookie::Strip => strip(&site.shield, response.headers_mut()),
             RelayCookie::Delete => {
@@ -368,30 +407,47 @@ fn forward(
     }
 }
 
-/// Sends a request. What is held for it is charged when it takes too long.
+/// Sends a request that was admitted just now. What is held for it is charged when it takes too long.
 fn send(
     core: &Core,
     site: &Site,
-    client: Option<Named>,
+    client: Option<&Named>,
     admitted: &mut Admitted,
-    request: Request<UpstreamBody>,
+    request: &mut Option<Box<Request<UpstreamBody>>>,
 ) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
-    let replayable = admitted.is_replayable() && request.body().is_end_stream();
-    let replay = match request.method() {
-        &Method::GET | &Method::HEAD | &Method::OPTIONS if replayable => Replay::Stale,
-        _ => Replay::Never,
+    let replay = match request.as_ref() {
+        Some(request) if admitted.is_replayable() && is_harmless(request) => Replay::Stale,
+        Some(_) | None => Replay::Never,
     };
-    let sending = Sending { core: core.index, client, replay };
+    let sending = Sending { core: core.index, client, replay, now: admitted.at() };
+    let limit = site.settings.hold_time;
+    let mut held = admitted.holds().then(|| core.alarms.take(&core.clock, limit));
+    let due = admitted.at().after(limit);
     async move {
         let mut sending = pin!(site.upstream.send(sending, request));
-        if admitted.holds() {
-            match timeout(site.settings.hold_time, sending.as_mut()).await {
-                Ok(outcome) => return outcome,
-                Err(_) => admitted.charge(),
+        let outcome = poll_fn(|cx| {
+            let polled = sending.as_mut().poll(cx);
+            if polled.is_pending()
+                && let Some(alarm) = &mut held
+                && alarm.poll(cx, &core.clock, due).is_ready()
+            {
+                admitted.charge();
+                held = None;
             }
+            polled
+        })
+        .await;
+        if let Some(alarm) = held.take() {
+            core.alarms.give_back(alarm);
         }
-        sending.await
+        outcome
     }
+}
+
+/// Whether it may be sent twice: its method is safe, and it has no content.
+fn is_harmless(request: &Request<UpstreamBody>) -> bool {
+    matches!(request.method(), &Method::GET | &Method::HEAD | &Method::OPTIONS)
+        && request.body().is_end_stream()
 }
 
 pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
@@ -404,18 +460,21 @@ pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
 async fn prove(
     core: &Core,
     site: &Site,
-    client: Option<Named>,
-    key: &SessionKey,
-    mut request: Request<UpstreamBody>,
+    client: Option<&Named>,
+    key: SessionKey,
+    mut request: Box<Request<UpstreamBody>>,
 ) -> Option<Evidence> {
     let session = &site.shield.guard.policy().session;
     let lines: Vec<HeaderValue> = request.headers().get_all(COOKIE).iter().cloned().collect();
     let lines = lines.iter().map(HeaderValue::as_bytes);
-    let line =
-        Cookies::read(lines, &session.cookie, session.key_shape).with_session(&session.cookie, key);
+    let line = Cookies::read(lines, &session.cookie, session.key_shape)
+        .with_session(&session.cookie, &key);
     CookieLine::from(line).put(request.headers_mut());
-    let sending = Sending { core: core.index, client, replay: Replay::Never };
-    let response = timeout(PROOF_TIME, site.upstream.send(sending, request)).await.ok()?.ok()?;
+    let (replay, now) = (Replay::Never, core.clock.now());
+    let sending = Sending { core: core.index, client, replay, now };
+    let mut request = Some(request);
+    let sent = site.upstream.send(sending, &mut request);
+    let response = timeout(PROOF_TIME, sent).await.ok()?.ok()?;
     Some(observe(&site.shield, &response))
 }
 

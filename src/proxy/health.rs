@@ -150,9 +150,14 @@ impl Health {
         self.on_trial.store(false, Ordering::Release);
     }
 
+    /// Whether an exchange has failed by its fault since one was answered, or it is down.
+    pub fn is_marked(&self) -> bool {
+        self.marked.load(Ordering::Acquire)
+    }
+
     /// It answered an exchange.
     pub fn succeeded(&self, rules: &Rules, now: Moment) -> Option<Change> {
-        if !self.marked.load(Ordering::Acquire) {
+        if !self.is_marked() {
             return None;
         }
         let mut record = self.lock();

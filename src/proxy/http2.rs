@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use super::account::Account;
 use super::connection::{Arrival, Connection, Place};
 use super::ending::Stop;
-use super::exchange::exchange;
+use super::exchange::{Arrived, exchange};
 use super::failure::Failure;
 use super::replies::{self, Accepts};
 use super::seat::{Overdue, Phase};
@@ -60,7 +60,7 @@ impl Connection {
             let entered = self.taken.enter();
             // Here and not below: hyper may drop what it has not polled yet.
             let account = match (&running, &entered) {
-                (Some(_), Some(_)) => Account::begin(&core, &arrival, &request),
+                (Some(_), Some(_)) => Account::begin(&core, &arrival, &request, core.clock.now()),
                 _ => Account::default(),
             };
             async move {
@@ -78,7 +78,7 @@ impl Connection {
                 let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
                 let head = request.method() == Method::HEAD;
                 let connects = request.method() == Method::CONNECT;
-                let arrived = (&arrival, place.clone());
+                let arrived = Arrived { by: &arrival, place: place.clone(), at: core.clock.now() };
                 let mut response = exchange(&core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let held = place.clone();

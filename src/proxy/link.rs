@@ -47,7 +47,7 @@ struct Linked {
     answered: Answered,
     /// That of the exchange before, which rings when it is set to: a deadline that is put off with
     /// each exchange is no new timer each time.
-    alarm: Option<Alarm>,
+    alarm: Option<Box<Alarm>>,
     spoken: Spoken,
 }
 
@@ -117,18 +117,18 @@ impl Link {
     }
 
     /// What it began with, where connections belong to one client each.
-    pub fn header(&self) -> Option<Header> {
-        self.0.header
+    pub fn header(&self) -> Option<&Header> {
+        self.0.header.as_ref()
     }
 
     /// The alarm of the exchange before.
-    pub fn alarm(&mut self) -> Option<Alarm> {
+    pub fn alarm(&mut self) -> Option<Box<Alarm>> {
         self.0.alarm.take()
     }
 
     /// Keeps an alarm for the next exchange. It may hold on to the task that it was to wake, until
     /// it rings or has another: what memory that is, is bounded as the connections are.
-    pub fn keep_alarm(&mut self, alarm: Option<Alarm>) {
+    pub fn keep_alarm(&mut self, alarm: Option<Box<Alarm>>) {
         self.0.alarm = alarm;
     }
 
@@ -144,7 +144,7 @@ impl Link {
     /// has no content then, is still there if there is no byte of an answer.
     pub async fn send(
         &mut self,
-        request: &mut Option<Request<UpstreamBody>>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         keep: bool,
     ) -> Result<Parts, Unanswered> {
         let Linked { answered, spoken, .. } = &mut *self.0;
@@ -166,7 +166,8 @@ impl Link {
                     }
                 })
             }
-            Spoken::Hyper(hyper) => hyper.send(request, keep, answered).await,
+            // Boxed: what it takes is not to be carried about with ours.
+            Spoken::Hyper(hyper) => Box::pin(hyper.send(request, keep, answered)).await,
         }
     }
 
@@ -308,15 +309,15 @@ impl Hyper {
 
     async fn send(
         &mut self,
-        request: &mut Option<Request<UpstreamBody>>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         keep: bool,
         answered: &Answered,
     ) -> Result<Parts, Unanswered> {
         let Some(sent) = request.take() else {
             return Err(Unanswered::Failed(Cause::Own(Flaw::Upload)));
         };
-        let copy = keep.then(|| Box::new(copy_of(&sent, sent.body().clock())));
-        match self.sender.try_send_request(sent).await {
+        let copy = keep.then(|| copy_of(&sent, sent.body().clock()));
+        match self.sender.try_send_request(*sent).await {
             Ok(mut response) => {
                 self.upgrade = Some(hyper::upgrade::on(&mut response));
                 let (parts, incoming) = response.into_parts();
@@ -325,14 +326,14 @@ impl Hyper {
             }
             Err(mut refused) => match refused.take_message() {
                 Some(back) => {
-                    *request = Some(back);
+                    *request = Some(Box::new(back));
                     Err(Unanswered::Unsent(Cause::Hyper(refused.into_error())))
                 }
                 None if answered.is_answered() => {
                     Err(Unanswered::Failed(Cause::Hyper(refused.into_error())))
                 }
                 None => {
-                    *request = copy.map(|copy| *copy);
+                    *request = copy;
                     Err(Unanswered::Silent(Cause::Hyper(refused.into_error())))
                 }
             },

@@ -20,6 +20,7 @@ pub mod core;
 pub mod descriptors;
 pub mod detached;
 pub mod downstream;
+pub mod dozing;
 pub mod ending;
 pub mod exchange;
 pub mod explain;

@@ -1,7 +1,8 @@
 //! How long a client may keep us waiting.
 
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::unconstrained;
@@ -73,6 +74,8 @@ impl Pace {
 #[derive(Debug)]
 pub struct Alarm {
     sleep: Pin<Box<Sleep>>,
+    /// The task that it wakes.
+    task: Option<Waker>,
     rings: Moment,
     longest: Duration,
 }
@@ -81,13 +84,19 @@ impl Alarm {
     /// Wakes its task after `longest` at the latest, whatever is due. Must be made on a runtime.
     pub fn new(now: Moment, longest: Duration) -> Self {
         let rings = now.after(longest);
-        Self { sleep: Box::pin(tokio::time::sleep(longest)), rings, longest }
+        Self { sleep: Box::pin(tokio::time::sleep(longest)), task: None, rings, longest }
     }
 
     /// Ready once `due` has come. Otherwise the task is woken then, or earlier.
     pub fn poll(&mut self, cx: &mut Context<'_>, clock: &Clock, due: Moment) -> Poll<()> {
         if due < self.rings {
             self.set(clock.now(), due);
+        }
+        if !self.sleep.is_elapsed()
+            && self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()))
+        {
+            // It knows whom to wake, and has not yet.
+            return Poll::Pending;
         }
         // Out of the task's budget: who keeps its task busy would else never be due.
         while pin!(unconstrained(self.sleep.as_mut())).poll(cx).is_ready() {
@@ -97,18 +106,73 @@ impl Alarm {
             }
             self.set(now, due);
         }
+        self.task = Some(cx.waker().clone());
         Poll::Pending
     }
 
     fn set(&mut self, now: Moment, due: Moment) {
         self.rings = due.min(now.after(self.longest));
         self.sleep.set(tokio::time::sleep(self.rings.since(now)));
+        self.task = None;
+    }
+}
+
+/// Alarms of one core that nobody waits for just now: the next who waits takes the one that was used
+/// last. A deadline that is hardly ever reached is no new timer each time.
+#[derive(Debug, Default)]
+#[expect(clippy::vec_box, reason = "who waits carries it about, in one piece")]
+pub struct Alarms(Mutex<Vec<Box<Alarm>>>);
+
+impl Alarms {
+    /// Each may hold on to the task that it was to wake, until it rings or has another.
+    const KEPT: usize = 256;
+
+    /// One that rings after `longest` at the latest, or after what was the longest for another.
+    /// Must be taken on the core's runtime.
+    pub fn take(&self, clock: &Clock, longest: Duration) -> Box<Alarm> {
+        let kept = self.lock().pop();
+        kept.unwrap_or_else(|| Box::new(Alarm::new(clock.now(), longest)))
+    }
+
+    /// Keeps it for another.
+    pub fn give_back(&self, alarm: Box<Alarm>) {
+        let mut alarms = self.lock();
+        if alarms.len() < Self::KEPT {
+            alarms.push(alarm);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Alarm>>> {
+        // Nothing panics between the steps of one change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// It was set for another task, to ring much later.
+    #[tokio::test]
+    async fn an_alarm_that_was_kept_rings_for_the_next_when_that_is_due() {
+        let (alarms, clock) = (Alarms::default(), Clock::start());
+        let hour = Duration::from_secs(3_600);
+        let mut alarm = alarms.take(&clock, hour);
+        let mut other = Context::from_waker(Waker::noop());
+        let (later, due) = (clock.now().after(hour), clock.now().after(LIMIT / 1_000));
+        assert!(alarm.poll(&mut other, &clock, later).is_pending());
+        assert!(alarm.poll(&mut other, &clock, due).is_pending());
+        alarms.give_back(alarm);
+        let mut alarm = alarms.take(&clock, hour);
+        assert!(alarms.lock().is_empty(), "it is the same");
+        let rung = poll_fn(|cx| alarm.poll(cx, &clock, due));
+        timeout(LIMIT, rung).await.expect("whoever polls it last is woken");
+        assert!(clock.now() >= due);
+    }
 
     const LIMIT: Duration = Duration::from_secs(20);
 

@@ -38,7 +38,7 @@ struct Idle {
 
 impl Pool {
     /// The connection with this header that was used last, if one is alive.
-    pub fn take(&self, header: Option<Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
+    pub fn take(&self, header: Option<&Header>, limits: &PoolLimits, now: Moment) -> Option<Link> {
         let mut idle = self.lock();
         loop {
             let index = idle.iter().rposition(|idle| idle.link.header() == header)?;

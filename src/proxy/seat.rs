@@ -46,6 +46,8 @@ pub struct Seat {
     clock: Clock,
     /// A [`Phase`], packed.
     phase: AtomicU64,
+    /// When the last bytes of a head came, in nanoseconds; 0: nobody knows.
+    heard: AtomicU64,
     /// Parts of exchanges that run: a response, and the upload of its request.
     running: AtomicU32,
     /// When patience with a client that takes nothing ends, in nanoseconds; 0: it takes.
@@ -112,6 +114,7 @@ impl Seat {
         Self {
             clock,
             phase: AtomicU64::new(Phase::Silent(now).pack()),
+            heard: AtomicU64::new(0),
             running: AtomicU32::new(0),
             blocked_until: AtomicU64::new(0),
             broken: AtomicBool::new(false),
@@ -147,10 +150,17 @@ impl Seat {
         loop {
             let phase = self.phase();
             match phase {
-                Phase::Head(_) | Phase::Exchange => return true,
+                // What comes while an exchange runs is not read at once.
+                Phase::Exchange => return true,
+                Phase::Head(_) => {
+                    self.heard.store(self.clock.now().as_nanos(), Ordering::Relaxed);
+                    return true;
+                }
                 Phase::Shed => return false,
                 Phase::Silent(_) | Phase::Idle(_) => {
-                    if self.change(phase, Phase::Head(self.clock.now())) {
+                    let now = self.clock.now();
+                    if self.change(phase, Phase::Head(now)) {
+                        self.heard.store(now.as_nanos(), Ordering::Relaxed);
                         return true;
                     }
                 }
@@ -158,8 +168,18 @@ impl Seat {
         }
     }
 
+    /// When the head came that is whole now: when the bytes were read that made it so, if they were
+    /// read for it and not with what went before.
+    pub fn whole(&self) -> Moment {
+        match self.heard.swap(0, Ordering::Relaxed) {
+            0 => self.clock.now(),
+            heard => Moment::from_nanos(heard),
+        }
+    }
+
     /// What has come was no head, but went before one: nothing of a request is there yet.
     pub fn greeted(&self) {
+        self.heard.store(0, Ordering::Relaxed);
         let phase = self.phase();
         if let Phase::Head(_) = phase {
             self.change(phase, Phase::Silent(self.clock.now()));
@@ -366,7 +386,7 @@ impl Clone for Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if self.0.running.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.change(Phase::Exchange, Phase::Idle(self.0.clock.now()));
+            self.0.change(Phase::Exchange, Phase::Idle(self.0.clock.lately()));
         }
     }
 }
@@ -403,6 +423,31 @@ mod tests {
         assert_eq!(seat.phase(), Phase::Exchange, "the upload of an early answer goes on");
         drop(upload);
         assert!(matches!(seat.phase(), Phase::Idle(_)));
+    }
+
+    #[test]
+    fn a_head_came_when_it_was_read_unless_it_was_read_with_another() {
+        let (seat, _) = seat();
+        assert!(seat.arrived());
+        let Phase::Head(first) = seat.phase() else { panic!("{:?}", seat.phase()) };
+        let running = seat.begin().unwrap();
+        assert_eq!(seat.whole(), first);
+        assert!(seat.arrived(), "the next, which is not read before its turn");
+        let before = seat.clock.now();
+        drop(running);
+        let running = seat.begin().unwrap();
+        assert!(seat.whole() > before, "it has waited for its turn since");
+        drop(running);
+        assert!(seat.arrived());
+        let (Phase::Head(began), between) = (seat.phase(), seat.clock.now()) else {
+            panic!("{:?}", seat.phase())
+        };
+        assert!(seat.arrived(), "the rest of it");
+        assert!(began < between && seat.whole() > between);
+        assert!(seat.arrived());
+        seat.greeted();
+        let before = seat.clock.now();
+        assert!(seat.whole() > before, "that was no head");
     }
 
     /// The last byte of a head may come when its connection is just being given up.

@@ -91,7 +91,7 @@ impl Server {
                 None => return,
             },
         };
-        self.pool(core).put(link, limits, self.clock.now());
+        self.pool(core).put(link, limits, self.clock.lately());
         // Who came meanwhile has looked for an idle one before this was.
         if self.places.is_waited_for() {
             self.close_oldest_idle();
@@ -100,11 +100,11 @@ impl Server {
 }
 
 /// Whose a connection is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     pub core: usize,
     /// What it begins with, where connections belong to one client.
-    pub header: Option<Header>,
+    pub header: Option<Box<Header>>,
 }
 
 /// An exchange of a server that is one of several: it counts until this is dropped.
@@ -153,12 +153,12 @@ impl Lease {
     pub fn new(
         link: Link,
         server: &Arc<Server>,
-        owner: Owner,
+        core: usize,
         limits: PoolLimits,
         again: bool,
         burden: Option<Burden>,
     ) -> Self {
-        Self { link, server: Arc::clone(server), core: owner.core, limits, again, burden }
+        Self { link, server: Arc::clone(server), core, limits, again, burden }
     }
 
     /// The connection.

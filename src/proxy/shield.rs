@@ -25,7 +25,7 @@ use crate::guard::policy::Policy;
 use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
-use crate::telemetry::access::trace::{Order, Trace};
+use crate::telemetry::access::trace::{Order, Trace, Turn};
 
 /// The guard, and what carries out its decisions.
 pub struct Shield {
@@ -102,9 +102,9 @@ impl Shield {
         guard
     }
 
-    /// The verdict on a request, after waiting for exchanges that must end first.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
-        match self.ask(request, Patience::Left) {
+    /// The verdict on a request that has come `now`, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, now: Moment) -> Admission {
+        match self.ask(request, Patience::Left, now) {
             Ok(admission) => admission,
             // Few wait: what that takes is not to be carried about by all.
             Err(what) => Box::pin(self.admit_later(request, what)).await,
@@ -117,7 +117,10 @@ impl Shield {
             WaitFor::Key(_) => policy.session.key_wait,
             WaitFor::Spare | WaitFor::Budget => policy.recycle.slot_wait,
         };
-        let ask = |spent| self.ask(request, if spent { Patience::Spent } else { Patience::Left });
+        let ask = |spent| {
+            let patience = if spent { Patience::Spent } else { Patience::Left };
+            self.ask(request, patience, self.clock.now())
+        };
         self.waiters.until_admitted(what, patience, ask).await
     }
 
@@ -126,8 +129,9 @@ impl Shield {
         self: &Arc<Self>,
         request: &Request<'_>,
         patience: Patience,
+        now: Moment,
     ) -> Result<Admission, WaitFor> {
-        let (turn, now) = (self.order.turn(), self.clock.now());
+        let (turn, now) = self.turn(now);
         let verdict = self.guard.admit(request, patience, now);
         let trace = match (&verdict, turn) {
             // That changes nothing, and is no decision.
@@ -142,7 +146,8 @@ impl Shield {
             Verdict::Forward(ticket, facts) => {
                 let shield = Arc::clone(self);
                 let of = trace.clone();
-                (Decision::Forward(Admitted { shield, ticket: Some(ticket), trace: of }), facts)
+                let admitted = Admitted { shield, ticket: Some(ticket), trace: of, at: now };
+                (Decision::Forward(admitted), facts)
             }
             Verdict::Refuse { why, retry_after, facts, wake } => {
                 if let Some(what) = wake {
@@ -179,14 +184,21 @@ impl Shield {
         self.telemetry.status(&status, self.warm_at(status.warmth));
     }
 
-    /// Waits until another process that serves the same site knows what became of keys: after that
-    /// the client may.
-    pub async fn all_heard(&self, settlement: &Settlement) {
-        if settlement.records.iter().any(Option::is_some)
-            && let Some(outbox) = self.outbox.load_full()
-        {
-            outbox.all_heard().await;
+    /// Another process that serves the same site, where it is told what became of keys: it is to know
+    /// that before the client does.
+    pub fn hears_of(&self, settlement: &Settlement) -> Option<Arc<Outbox>> {
+        if settlement.records.iter().all(Option::is_none) {
+            return None;
         }
+        self.outbox.load_full()
+    }
+
+    /// The turn of a decision that is made `now`, where they have an order. Whoever waited for its
+    /// turn comes after those who had theirs before.
+    fn turn(&self, now: Moment) -> (Option<Turn<'_>>, Moment) {
+        let turn = self.order.turn();
+        let now = if turn.is_some() { self.clock.now() } else { now };
+        (turn, now)
     }
 
     fn tell(&self, facts: &Facts, now: Moment) {
@@ -197,7 +209,7 @@ impl Shield {
 
     fn settle(
         &self,
-        ticket: Ticket,
+        ticket: Box<Ticket>,
         outcome: Outcome<'_>,
         trace: Option<&Trace>,
         now: Moment,
@@ -206,9 +218,7 @@ impl Shield {
             SendCookie::Replace(key) => Some(key),
             SendCookie::Keep | SendCookie::Remove => None,
         };
-        let turn = self.order.turn();
-        // Whoever waited for its turn comes after those who had theirs before.
-        let now = if turn.is_some() { self.clock.now() } else { now };
+        let (turn, now) = self.turn(now);
         let settlement = self.guard.settle(ticket, outcome, now);
         if let Some(made) = turn.map(|turn| turn.made_with_marks(now))
             && let Some(trace) = trace
@@ -240,9 +250,15 @@ pub struct Admitted {
     shield: Arc<Shield>,
     ticket: Option<Box<Ticket>>,
     trace: Option<Arc<Trace>>,
+    at: Moment,
 }
 
 impl Admitted {
+    /// When it was admitted.
+    pub const fn at(&self) -> Moment {
+        self.at
+    }
+
     /// What to do with the session cookie on its way upstream; `None` leaves every cookie as it
     /// came.
     pub fn cookie(&self) -> Option<SendCookie> {
@@ -286,7 +302,7 @@ impl Admitted {
     /// Settles it.
     pub fn settle(mut self, outcome: Outcome<'_>, now: Moment) -> Option<Settlement> {
         let ticket = self.ticket.take()?;
-        Some(self.shield.settle(*ticket, outcome, self.trace.as_deref(), now))
+        Some(self.shield.settle(ticket, outcome, self.trace.as_deref(), now))
     }
 }
 
@@ -294,7 +310,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let now = self.shield.clock.now();
-            self.shield.settle(*ticket, Outcome::NoAnswer, self.trace.as_deref(), now);
+            self.shield.settle(ticket, Outcome::NoAnswer, self.trace.as_deref(), now);
         }
     }
 }
@@ -338,7 +354,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request).await.decision
+        shield.admit(&request, shield.clock.now()).await.decision
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
@@ -37,6 +37,7 @@ use super::settings::{Address, SiteSettings, UpstreamLimits, UpstreamSettings};
 use super::switching::Asked;
 use super::tls::client::Client;
 use super::tunnel::Tunnel;
+use crate::guard::moment::Moment;
 
 /// How many pooled connections may turn out to be closed before a new one is made.
 const POOLED_ATTEMPTS: usize = 2;
@@ -77,12 +78,14 @@ pub struct Member {
 
 /// How a request is sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sending {
+pub struct Sending<'a> {
     /// The core that it is sent on.
     pub core: usize,
     /// Whose request it is: where PROXY headers are sent, its connection belongs to nobody else.
-    pub client: Option<Named>,
+    pub client: Option<&'a Named>,
     pub replay: Replay,
+    /// Just now.
+    pub now: Moment,
 }
 
 /// Whether a request may be sent again that a pooled connection was closed upon.
@@ -181,8 +184,13 @@ impl Upstream {
     }
 
     /// What a connection for a client, or for nobody, begins with.
-    pub fn header(&self, named: Option<Named>) -> Option<Header> {
-        self.settings.header.map(|version| Header { version, named })
+    pub fn header(&self, named: Option<&Named>) -> Option<Header> {
+        self.settings.header.map(|version| Header { version, named: named.copied() })
+    }
+
+    /// Whether a connection begins with what is known of a client.
+    pub const fn tells_clients(&self) -> bool {
+        self.settings.header.is_some()
     }
 
     /// Closes connections of a core that have been idle for too long.
@@ -202,29 +210,37 @@ impl Upstream {
     ///
     /// Where there is no connection to a server the next one is tried, each of them once, and all
     /// of them within the connect timeout.
-    pub async fn send(
+    ///
+    /// `request` is there; what becomes of it is this function's business. It is lent only because
+    /// what an `async fn` is given it holds twice.
+    pub fn send(
         &self,
-        sending: Sending,
-        mut request: Request<UpstreamBody>,
-    ) -> Result<Response<DownstreamBody>, Failure> {
-        *request.version_mut() = Version::HTTP_11;
-        let progress = request.body().progress();
-        let mut request = Some(request);
+        mut sending: Sending<'_>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
+        let progress = request.as_mut().map(|request| {
+            *request.version_mut() = Version::HTTP_11;
+            request.body().progress()
+        });
         let mut course = Course::new(&self.limits);
-        let mut failure = Failure::ConnectTimeout;
-        while let Some(chosen) = self.choose(&course, sending.core) {
-            course.try_one(chosen.index);
-            match self.send_to(chosen, sending, &mut request, &progress, &mut course).await {
-                Ok(response) => return Ok(response),
-                Err(Refused::Failed(last)) => return Err(course.outcome(last)),
-                Err(Refused::Again(latest)) => failure = latest,
+        async move {
+            let Some(progress) = progress else { return Err(Failure::ConnectTimeout) };
+            while let Some(chosen) = self.choose(&course, &sending) {
+                course.try_one(chosen.index);
+                match self.send_to(chosen, &sending, request, &progress, &mut course).await {
+                    Ok(response) => return Ok(response),
+                    Err(Refused::Failed(last)) => return Err(course.outcome(last)),
+                    Err(Refused::Again(latest)) => course.latest = Some(Box::new(latest)),
+                }
+                sending.now = self.clock.now();
             }
+            let latest = course.latest.take().map_or(Failure::ConnectTimeout, |latest| *latest);
+            Err(course.outcome(latest))
         }
-        Err(course.outcome(failure))
     }
 
     /// The next server. Those that are down are chosen where no other is left.
-    fn choose(&self, course: &Course, core: usize) -> Option<Chosen<'_>> {
+    fn choose(&self, course: &Course, sending: &Sending<'_>) -> Option<Chosen<'_>> {
         let left = self.servers.len().saturating_sub(course.number());
         let limit = course.for_connecting(left);
         let chosen = |index: usize, burden| {
@@ -234,7 +250,7 @@ impl Upstream {
         if let [_] = &*self.servers {
             return (left > 0).then(|| chosen(0, None));
         }
-        let now = self.clock.now();
+        let (core, now) = (sending.core, sending.now);
         let candidate = |index: usize, share: u32| {
             let Member { server, weight } = &self.servers[index];
             // A share is at most 1,000, and so is a weight.
@@ -266,54 +282,61 @@ impl Upstream {
     }
 
     /// Sends a request to one server.
-    async fn send_to(
+    fn send_to(
         &self,
         mut chosen: Chosen<'_>,
-        sending: Sending,
-        request: &mut Option<Request<UpstreamBody>>,
+        sending: &Sending<'_>,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         progress: &Progress,
         course: &mut Course,
-    ) -> Result<Response<DownstreamBody>, Refused> {
-        let owner = Owner { core: sending.core, header: self.header(sending.client) };
-        let mut attempts = POOLED_ATTEMPTS;
-        loop {
-            let (link, age) = match self.pooled(chosen.server, owner, attempts) {
-                Some(link) => (link, Age::Pooled),
-                // Connecting is rare, and takes a large future.
-                None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
-                    Ok(obtained) => obtained,
-                    Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
-                    Err(failure) => return Err(Refused::Again(failure)),
-                },
-            };
-            let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
-            let attempt =
-                self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
-            match attempt.await {
-                Ok(response) => return Ok(response),
-                Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
-                Err(Lost::Unsent(_)) if age == Age::Pooled && attempts > 0 => {}
-                Err(Lost::Unsent(failure)) => return Err(Refused::Again(failure)),
-                Err(Lost::Stale(failure)) if replayed => course.sent = Some(failure),
-                Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Refused>> + Send {
+        let owner = Owner { core: sending.core, header: self.header(sending.client).map(Box::new) };
+        async move {
+            let owner = &owner;
+            let (mut attempts, mut now) = (POOLED_ATTEMPTS, sending.now);
+            loop {
+                let (link, age) = match self.pooled(chosen.server, owner, attempts, now) {
+                    Some(link) => (link, Age::Pooled),
+                    // Connecting is rare, and takes a large future.
+                    None => match Box::pin(self.obtain(&chosen, owner, progress, course)).await {
+                        Ok(obtained) => {
+                            now = self.clock.now();
+                            obtained
+                        }
+                        Err(failure) if failure.is_final() => return Err(Refused::Failed(failure)),
+                        Err(failure) => return Err(Refused::Again(failure)),
+                    },
+                };
+                progress.moved(now);
+                let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
+                let attempt =
+                    self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
+                match attempt.await {
+                    Ok(response) => return Ok(response),
+                    Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
+                    Err(Lost::Unsent(_)) if age == Age::Pooled && attempts > 0 => {}
+                    Err(Lost::Unsent(failure)) => return Err(Refused::Again(failure)),
+                    Err(Lost::Stale(failure)) if replayed => course.sent = Some(Box::new(failure)),
+                    Err(Lost::Stale(failure)) => return Err(Refused::Failed(failure)),
+                }
+                (attempts, now) = (attempts.saturating_sub(1), self.clock.now());
             }
-            attempts = attempts.saturating_sub(1);
         }
     }
 
     /// A pooled connection, unless somebody waits for one: nobody is overtaken.
-    fn pooled(&self, server: &Server, owner: Owner, attempts: usize) -> Option<Link> {
+    fn pooled(&self, server: &Server, owner: &Owner, attempts: usize, now: Moment) -> Option<Link> {
         if attempts == 0 || server.places.is_waited_for() {
             return None;
         }
-        server.pool(owner.core).take(owner.header, &self.pool_limits(), self.clock.now())
+        server.pool(owner.core).take(owner.header.as_deref(), &self.pool_limits(), now)
     }
 
     /// A new connection, or one that has just become idle, after waiting for a place for it.
     async fn obtain(
         &self,
         chosen: &Chosen<'_>,
-        owner: Owner,
+        owner: &Owner,
         progress: &Progress,
         course: &mut Course,
     ) -> Result<(Link, Age), Failure> {
@@ -374,14 +397,21 @@ impl Upstream {
     async fn connect(
         &self,
         chosen: &Chosen<'_>,
-        owner: Owner,
+        owner: &Owner,
         place: Place,
     ) -> Result<Link, Failure> {
         let place = Arc::new(place);
         let until = self.clock.now().after(chosen.limit);
         loop {
             let (client, place) = (self.settings.client, Arc::clone(&place));
-            let outcome = connect(chosen.server, client, owner.header, chosen.limit, place).await;
+            let outcome = connect(
+                chosen.server,
+                client,
+                owner.header.as_deref().copied(),
+                chosen.limit,
+                place,
+            )
+            .await;
             let Err(Failure::Connect(error)) = &outcome else { return outcome };
             let now = self.clock.now();
             if !descriptors::are_exhausted(error) || now >= until {
@@ -394,70 +424,78 @@ impl Upstream {
     }
 
     /// Sends a request on a connection. Where it is `replayed` it stays, for another.
-    async fn attempt(
+    fn attempt(
         &self,
         chosen: &mut Chosen<'_>,
         mut link: Link,
         (age, replayed): (Age, bool),
-        owner: Owner,
-        request: &mut Option<Request<UpstreamBody>>,
+        owner: &Owner,
+        request: &mut Option<Box<Request<UpstreamBody>>>,
         progress: &Progress,
-    ) -> Result<Response<DownstreamBody>, Lost> {
+    ) -> impl Future<Output = Result<Response<DownstreamBody>, Lost>> + Send {
         let server = chosen.server;
-        progress.moved(self.clock.now());
         let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
+        let asked = asked.map(Box::new);
         let mut alarm = link.alarm();
-        let sending = link.send(request, replayed);
-        let answered = self.within_response_timeout(sending, progress, &mut alarm).await;
-        link.keep_alarm(alarm);
-        let lost = match answered {
-            Some(Ok(parts)) => {
-                let unsent = request.take().filter(|_| link.is_uploading()).map(Request::into_body);
-                let received = self.received(chosen, link, owner, asked, parts, unsent);
-                match &received {
-                    Ok(_) => self.succeeded(server),
-                    Err(failure) => self.failed(server, failure),
+        async move {
+            let answered = {
+                let sending = pin!(link.send(request, replayed));
+                self.within_response_timeout(sending, progress, &mut alarm).await
+            };
+            link.keep_alarm(alarm);
+            let lost = match answered {
+                Some(Ok(parts)) => {
+                    let unsent = match link.is_uploading() {
+                        true => request.take().map(|request| request.into_body()),
+                        false => None,
+                    };
+                    *request = None;
+                    let received = self.received(chosen, link, owner, asked, parts, unsent);
+                    match &received {
+                        Ok(_) => self.succeeded(server),
+                        Err(failure) => self.failed(server, failure),
+                    }
+                    return received.map_err(Lost::Failed);
                 }
-                return received.map_err(Lost::Failed);
+                Some(Err(unanswered)) => match (unanswered, progress.take_failure()) {
+                    // The client's.
+                    (_, Some(failure)) => return Err(Lost::Failed(failure)),
+                    (unsent @ Unanswered::Unsent(_), None) => Lost::Unsent(unsent.into_failure()),
+                    (silent @ Unanswered::Silent(_), None) if age == Age::Pooled => {
+                        // Connections are closed all the time that nobody used for a while.
+                        return Err(Lost::Stale(silent.into_failure()));
+                    }
+                    (unanswered, None) => Lost::Failed(unanswered.into_failure()),
+                },
+                None => Lost::Failed(Failure::ResponseTimeout),
+            };
+            match &lost {
+                Lost::Failed(failure) => self.failed(server, failure),
+                Lost::Unsent(failure) if age == Age::New => self.failed(server, failure),
+                Lost::Unsent(_) | Lost::Stale(_) => {}
             }
-            Some(Err(unanswered)) => match (unanswered, progress.take_failure()) {
-                // The client's.
-                (_, Some(failure)) => return Err(Lost::Failed(failure)),
-                (unsent @ Unanswered::Unsent(_), None) => Lost::Unsent(unsent.into_failure()),
-                (silent @ Unanswered::Silent(_), None) if age == Age::Pooled => {
-                    // Connections are closed all the time that nobody used for a while.
-                    return Err(Lost::Stale(silent.into_failure()));
-                }
-                (unanswered, None) => Lost::Failed(unanswered.into_failure()),
-            },
-            None => Lost::Failed(Failure::ResponseTimeout),
-        };
-        match &lost {
-            Lost::Failed(failure) => self.failed(server, failure),
-            Lost::Unsent(failure) if age == Age::New => self.failed(server, failure),
-            Lost::Unsent(_) | Lost::Stale(_) => {}
+            Err(lost)
         }
-        Err(lost)
     }
 
     /// Awaits the head of a response. The time counts from the last piece of the request's body
     /// that the connection took, so that a long upload is not cut off; and not while the client is
     /// the one to wait for, which the body itself bounds.
-    async fn within_response_timeout<T>(
+    fn within_response_timeout<T>(
         &self,
-        head: impl Future<Output = T>,
+        mut head: Pin<&mut impl Future<Output = T>>,
         progress: &Progress,
-        alarm: &mut Option<Alarm>,
-    ) -> Option<T> {
-        let mut head = pin!(head);
+        alarm: &mut Option<Box<Alarm>>,
+    ) -> impl Future<Output = Option<T>> {
         let limit = self.limits.response_timeout;
         let mut due = progress.last().after(limit);
-        poll_fn(|cx| {
+        poll_fn(move |cx| {
             loop {
                 if let Poll::Ready(outcome) = head.as_mut().poll(cx) {
                     return Poll::Ready(Some(outcome));
                 }
-                let alarm = alarm.get_or_insert_with(|| Alarm::new(self.clock.now(), limit));
+                let alarm =
+                    alarm.get_or_insert_with(|| Box::new(Alarm::new(self.clock.now(), limit)));
                 ready!(alarm.poll(cx, &self.clock, due));
                 let (now, moved) = (self.clock.now(), progress.last().after(limit));
                 due = match progress.awaits_client() {
@@ -467,15 +505,14 @@ impl Upstream {
                 };
             }
         })
-        .await
     }
 
     fn received(
         &self,
         chosen: &mut Chosen<'_>,
         link: Link,
-        owner: Owner,
-        asked: Option<Asked>,
+        owner: &Owner,
+        asked: Option<Box<Asked>>,
         mut parts: Parts,
         unsent: Option<UpstreamBody>,
     ) -> Result<Response<DownstreamBody>, Failure> {
@@ -490,7 +527,7 @@ impl Upstream {
         let again = parts.version == Version::HTTP_11 && !switched;
         parts.version = Version::HTTP_11;
         let (limits, burden) = (self.pool_limits(), chosen.burden.take());
-        let lease = Lease::new(link, chosen.server, owner, limits, again, burden);
+        let lease = Lease::new(link, chosen.server, owner.core, limits, again, burden);
         let body = match asked {
             Some(asked) => {
                 asked.put(&mut parts.headers);
@@ -504,6 +541,9 @@ impl Upstream {
     }
 
     fn succeeded(&self, server: &Server) {
+        if !server.health.is_marked() {
+            return;
+        }
         if let Some(change) = server.health.succeeded(&self.settings.rules, self.clock.now()) {
             self.changed(server, &change);
         }
@@ -556,13 +596,21 @@ struct Course {
     queueing: Duration,
     /// How a connection ended on which all of it was sent: it may have been carried out, whatever
     /// becomes of it later.
-    sent: Option<Failure>,
+    sent: Option<Box<Failure>>,
+    /// Why the last server that was tried is not to be asked.
+    latest: Option<Box<Failure>>,
 }
 
 impl Course {
     fn new(limits: &UpstreamLimits) -> Self {
         let UpstreamLimits { connect_timeout, queue_timeout, .. } = *limits;
-        Self { tried: 0, connecting: connect_timeout, queueing: queue_timeout, sent: None }
+        Self {
+            tried: 0,
+            connecting: connect_timeout,
+            queueing: queue_timeout,
+            sent: None,
+            latest: None,
+        }
     }
 
     fn try_one(&mut self, index: usize) {
@@ -594,15 +642,15 @@ impl Course {
     /// Why there is no response.
     fn outcome(self, latest: Failure) -> Failure {
         match latest.stage() {
-            Stage::Request | Stage::Connect => self.sent.unwrap_or(latest),
+            Stage::Request | Stage::Connect => self.sent.map_or(latest, |sent| *sent),
             Stage::Forward | Stage::Relay => latest,
         }
     }
 }
 
 /// A request without content, to be sent a second time.
-pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Request<UpstreamBody> {
-    let mut copy = Request::new(UpstreamBody::empty(clock));
+pub fn copy_of(request: &Request<UpstreamBody>, clock: Clock) -> Box<Request<UpstreamBody>> {
+    let mut copy = Box::new(Request::new(UpstreamBody::empty(clock)));
     *copy.method_mut() = request.method().clone();
     *copy.uri_mut() = request.uri().clone();
     *copy.version_mut() = request.version();
