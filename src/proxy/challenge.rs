@@ -15,6 +15,7 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::body::{self, DownstreamBody};
+use super::fields::Fields;
 use super::replies::{self, Accepts};
 use super::shield::Shield;
 use super::upload::Upload;
@@ -33,10 +34,11 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Takes cookies and marker out of a request that came by `https` or not.
+    /// Takes cookies and marker out of a request that came by `https` or not, with these `fields`.
     pub fn take(
         shield: &Shield,
         parts: &mut Parts,
+        fields: Fields,
         body: &Upload,
         client: Client,
         target_bytes: usize,
@@ -47,9 +49,15 @@ impl Visit {
             let challenged = Challenged::UNABLE;
             return Self { challenged, client, back: None, marked: false, secure: false };
         }
-        let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
+        let cookies = if fields.has(Fields::COOKIE) {
+            take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name)
+        } else {
+            Vec::new()
+        };
         let marker = take_marker(&mut parts.uri);
-        clean_referer(&mut parts.headers);
+        if fields.has(Fields::REFERER) {
+            clean_referer(&mut parts.headers);
+        }
         let back = back(parts, body, target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
@@ -123,10 +131,10 @@ fn redirection(status: StatusCode, target: &str, accepts: &Accepts) -> Response<
 /// `target_bytes` once it is marked would be refused.
 fn back(parts: &Parts, body: &Upload, target_bytes: usize) -> Option<(StatusCode, PathAndQuery)> {
     let bare = body.is_end_stream();
-    let whole = !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
+    let whole = || !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
     let status = match parts.method {
         Method::GET | Method::HEAD if bare => StatusCode::SEE_OTHER,
-        Method::POST if bare || whole => StatusCode::TEMPORARY_REDIRECT,
+        Method::POST if bare || whole() => StatusCode::TEMPORARY_REDIRECT,
         _ => return None,
     };
     let target = parts.uri.path_and_query()?;

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
@@ -73,15 +74,16 @@ pub(super) fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 
 /// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended
 /// to what came), `-Proto` (what a trusted peer says, else whether the connection itself is
-/// `https`) and `-Host`. What an untrusted peer says of itself is removed.
-pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
+/// `https`) and `-Host`. What an untrusted peer says of itself is removed. `fields` are those that
+/// came.
+pub fn announce(headers: &mut HeaderMap, fields: Fields, origin: &Origin, https: bool) {
     let proto = if is_https(headers, origin, https) { "https" } else { "http" };
     let (chain, host) = if origin.trusted {
         let mut host = tokens(headers, &X_FORWARDED_HOST);
         let host = host.next().and_then(|token| HeaderValue::from_bytes(token).ok());
         (chain(headers, origin.peer), host)
     } else {
-        if headers.keys().any(|name| is_claim(name.as_str())) {
+        if fields.has(Fields::CLAIM) {
             remove_claims(headers);
         }
         (written(origin.peer), None)
@@ -145,7 +147,7 @@ fn written(address: IpAddr) -> HeaderValue {
 }
 
 /// Whether a field, its name in lower case, is what proxies say of a client.
-fn is_claim(name: &str) -> bool {
+pub(super) fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'f') => name == "forwarded",
         Some(b'x') => name == "x-real-ip" || name.starts_with("x-forwarded-"),

@@ -152,9 +152,10 @@ impl fmt::Display for Fault {
 /// `Expect` (hyper sends 100 itself when the body is first asked for, which is after admission),
 /// no names that WSGI cannot tell apart, and one framing, that of `body`.
 ///
-/// An HTTP/1.0 request that has no `Host` has none after it either.
+/// An HTTP/1.0 request that has no `Host` has none after it either. `fields` are those that came.
 pub fn clean_request(
     parts: &mut Parts,
+    fields: Fields,
     body: &impl Body,
     limits: &DownstreamLimits,
 ) -> Result<(), Fault> {
@@ -172,7 +173,6 @@ pub fn clean_request(
         return Err(Fault::BodyBytes);
     }
     let headers = &mut parts.headers;
-    let fields = Fields::of(headers);
     if fields.has(Fields::TRANSFER_ENCODING) && !only_chunked(headers) {
         return Err(Fault::TransferCoding);
     }
@@ -346,6 +346,9 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
     }
     if fields.has(Fields::TRANSFER_ENCODING) {
         headers.remove(TRANSFER_ENCODING);
+    }
+    if fields.has(Fields::UPGRADE) {
+        headers.remove(UPGRADE);
     }
     if fields.has(Fields::HOP_BY_HOP) {
         for name in HOP_BY_HOP {
