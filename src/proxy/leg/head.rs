@@ -17,6 +17,9 @@ use super::flaw::Flaw;
 pub const HEAD_BYTES: usize = 128 << 10;
 /// Header lines of a head, or of trailers, at most.
 pub const HEADERS: usize = 100;
+/// The map of a request that has room for more lines than this is not used again: the connection
+/// keeps it for the next.
+pub const SPARE_LINES: usize = 64;
 
 /// How a body ends.
 #[derive(Debug)]
@@ -42,8 +45,8 @@ pub struct Head {
 }
 
 /// Reads the head that `bytes` begin with, of the response to a request with this method; `None`
-/// where it is not all there.
-pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
+/// where it is not all there. `spare` has served the request, and serves the response.
+pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, Flaw> {
     if let Some(b'\r' | b'\n') = bytes.first() {
         return Err(Flaw::Before);
     }
@@ -76,7 +79,11 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
     {
         parts.extensions.insert(reason);
     }
-    let mut headers = HeaderMap::with_capacity(read.headers.len());
+    let mut headers = std::mem::take(spare);
+    headers.clear();
+    if headers.capacity() > SPARE_LINES {
+        headers = HeaderMap::with_capacity(read.headers.len());
+    }
     let mut said = Said::default();
     for line in read.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes())
