@@ -3,9 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::{Parts, Response};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
@@ -86,8 +84,7 @@ pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Opt
     }
     let mut said = Said::default();
     for line in read.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes())
-            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?;
+        let name = name(line.name)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
             .map_err(|_| Flaw::Head(httparse::Error::HeaderValue))?;
         said.note(&name, line.value)?;
@@ -100,6 +97,30 @@ pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Opt
     let ends = said.close || doubtful || matches!(framing, Framing::UntilEnd);
     let again = parts.version == Version::HTTP_11 && !ends;
     Ok(Some(Head { parts, framing, again, length }))
+}
+
+/// A name as applications write it, or as any other may.
+fn name(written: &str) -> Result<HeaderName, Flaw> {
+    Ok(match written {
+        "Cache-Control" => header::CACHE_CONTROL,
+        "Connection" => header::CONNECTION,
+        "Content-Language" => header::CONTENT_LANGUAGE,
+        "Content-Length" => header::CONTENT_LENGTH,
+        "Content-Type" => header::CONTENT_TYPE,
+        "Date" => header::DATE,
+        "ETag" => header::ETAG,
+        "Expires" => header::EXPIRES,
+        "Last-Modified" => header::LAST_MODIFIED,
+        "Location" => header::LOCATION,
+        "Server" => header::SERVER,
+        "Set-Cookie" => header::SET_COOKIE,
+        "Transfer-Encoding" => header::TRANSFER_ENCODING,
+        "Vary" => header::VARY,
+        "X-Content-Type-Options" => header::X_CONTENT_TYPE_OPTIONS,
+        "X-Frame-Options" => header::X_FRAME_OPTIONS,
+        other => HeaderName::from_bytes(other.as_bytes())
+            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?,
+    })
 }
 
 /// Whether a line ends with a bare LF, which its parser would take, in or behind the byte at `from`.
@@ -118,17 +139,17 @@ struct Said {
 
 impl Said {
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Flaw> {
-        if name == CONNECTION {
+        if name == header::CONNECTION {
             self.close |= value
                 .split(|byte| *byte == b',')
                 .any(|it| blank(it).eq_ignore_ascii_case(b"close"));
-        } else if name == TRANSFER_ENCODING {
+        } else if name == header::TRANSFER_ENCODING {
             // Nothing but this, and once.
             if self.chunked || !blank(value).eq_ignore_ascii_case(b"chunked") {
                 return Err(Flaw::TransferCoding);
             }
             self.chunked = true;
-        } else if name == CONTENT_LENGTH {
+        } else if name == header::CONTENT_LENGTH {
             for said in value.split(|byte| *byte == b',') {
                 let length = number(blank(said)).ok_or(Flaw::Length)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
@@ -174,4 +195,39 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// Without optional whitespace around it (RFC 9110, 5.6.3).
 fn blank(value: &[u8]) -> &[u8] {
     value.trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_they_say_however_they_are_written() {
+        let names = [
+            "Cache-Control",
+            "Connection",
+            "Content-Language",
+            "Content-Length",
+            "Content-Type",
+            "Date",
+            "ETag",
+            "Expires",
+            "Last-Modified",
+            "Location",
+            "Server",
+            "Set-Cookie",
+            "Transfer-Encoding",
+            "Vary",
+            "X-Content-Type-Options",
+            "X-Frame-Options",
+            "X-Other",
+        ];
+        for written in names {
+            let lower = written.to_ascii_lowercase();
+            for written in [written, &lower, &written.to_ascii_uppercase()] {
+                assert_eq!(name(written).expect("a name").as_str(), lower);
+            }
+        }
+        assert!(name("no name").is_err());
+    }
 }
