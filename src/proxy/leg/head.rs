@@ -125,8 +125,12 @@ fn name(written: &str) -> Result<HeaderName, Flaw> {
 
 /// Whether a line ends with a bare LF, which its parser would take, in or behind the byte at `from`.
 pub(super) fn has_bare_line_feed(lines: &[u8], from: usize) -> bool {
-    let mut ends = memchr::memchr_iter(b'\n', &lines[from..]).map(|at| from + at);
-    ends.any(|at| at == 0 || lines[at - 1] != b'\r')
+    // Lines are short: looking at every byte, many at a time, is quicker than looking for their ends.
+    let before = from.checked_sub(1).map_or(b'\n', |at| lines[at]);
+    let first = lines.get(from).is_some_and(|byte| *byte == b'\n' && before != b'\r');
+    let lines = &lines[from..];
+    let pairs = lines.iter().zip(lines.get(1..).unwrap_or_default());
+    pairs.fold(first, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')))
 }
 
 /// What a head says of its body, and of its connection.
@@ -229,5 +233,26 @@ mod tests {
             }
         }
         assert!(name("no name").is_err());
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_found_wherever_it_stands() {
+        for length in 1..80 {
+            let mut lines = vec![b'a'; length];
+            for at in 0..length {
+                assert!(!has_bare_line_feed(&lines, 0), "{lines:?}");
+                lines[at] = b'\n';
+                for from in 0..=length {
+                    assert_eq!(has_bare_line_feed(&lines, from), from <= at, "{lines:?}");
+                }
+                if let Some(before) = at.checked_sub(1) {
+                    lines[before] = b'\r';
+                    assert!(!has_bare_line_feed(&lines, 0), "{lines:?}");
+                    assert!(!has_bare_line_feed(&lines, at), "{lines:?}");
+                    lines[before] = b'a';
+                }
+                lines[at] = b'a';
+            }
+        }
     }
 }
