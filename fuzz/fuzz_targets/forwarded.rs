@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use floodwall::config::Config;
 use floodwall::proxy::fields::Fields;
-use floodwall::proxy::forwarded::{announce, origin};
+use floodwall::proxy::forwarded::{announce, origin, written};
 use floodwall::proxy::headers::clean_request;
 use floodwall::proxy::socket::Peer;
 use floodwall::proxy::start::settings;
@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
     }
     // As the site does that a request without one is for.
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("upstream"));
-    announce(&mut parts.headers, fields, &found, https);
+    announce(&mut parts.headers, fields, &found, &written(found.peer), https);
     let sent = &parts.headers;
 
     // Nothing that WSGI would mistake, nothing that concerned our connection only, one of each

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
@@ -32,6 +32,7 @@ use super::downstream::Downstream;
 use super::ending::{Ending, Stop};
 use super::exchange::exchange;
 use super::failure::Failure;
+use super::forwarded;
 use super::headers::Fault;
 use super::http2;
 use super::in_force::InForce;
@@ -68,6 +69,8 @@ pub struct Arrival {
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
+    /// The peer's address, as it is sent on with each request.
+    pub written: HeaderValue,
     entrance: Entrance,
 }
 
@@ -189,7 +192,8 @@ impl Connection {
 
     /// How its requests come in.
     fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
-        Arrival { peer: self.peer, local: self.local, https, entrance }
+        let written = forwarded::written(self.peer.ip());
+        Arrival { peer: self.peer, local: self.local, https, written, entrance }
     }
 
     async fn serve_tls(&self, stream: Box<Downstream>, stop: Stop) {

@@ -181,7 +181,8 @@ async fn story(
         }
     };
     cookie.put(&mut parts.headers);
-    forwarded::announce(&mut parts.headers, fields, &origin, arrival.https);
+    let (peer, https) = (&arrival.written, arrival.https);
+    forwarded::announce(&mut parts.headers, fields, &origin, peer, https);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);

@@ -84,7 +84,8 @@ fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
 fn announced_by(trusted: bool, lines: &[(&str, &str)], https: bool) -> HeaderMap {
     let mut headers = headers(lines);
     let fields = Fields::of(&headers);
-    announce(&mut headers, fields, &from(trusted), https);
+    let origin = from(trusted);
+    announce(&mut headers, fields, &origin, &written(origin.peer), https);
     headers
 }
 
