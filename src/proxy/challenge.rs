@@ -21,6 +21,7 @@ use super::shield::Shield;
 use super::upload::Upload;
 use crate::guard::challenge::{Challenged, MARKER, Sent};
 use crate::guard::client::Client;
+use crate::guard::cookie::pieces;
 
 /// What a request has to do with challenges.
 #[derive(Debug)]
@@ -150,9 +151,7 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
         let rest = piece.trim_ascii_start().strip_prefix(name.as_bytes())?.trim_ascii_start();
         rest.strip_prefix(b"=").map(|value| value.trim_ascii().to_vec())
     };
-    let carries = |line: &HeaderValue| {
-        line.as_bytes().split(|byte| *byte == b';').any(|piece| named(piece).is_some())
-    };
+    let carries = |line: &HeaderValue| pieces(line.as_bytes()).any(|piece| named(piece).is_some());
     if !headers.get_all(COOKIE).iter().any(carries) {
         return Vec::new();
     }
@@ -161,7 +160,7 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
     let mut taken = Vec::new();
     for line in lines {
         let mut kept: Vec<&[u8]> = Vec::new();
-        for piece in line.as_bytes().split(|byte| *byte == b';') {
+        for piece in pieces(line.as_bytes()) {
             match named(piece) {
                 Some(value) => taken.push(value),
                 None => kept.push(piece),
