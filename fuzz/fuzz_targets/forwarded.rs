@@ -5,7 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use floodwall::config::Config;
-use floodwall::proxy::forwarded::{announce, origin};
+use floodwall::proxy::fields::Fields;
+use floodwall::proxy::forwarded::{announce, origin, written};
 use floodwall::proxy::headers::clean_request;
 use floodwall::proxy::socket::Peer;
 use floodwall::proxy::start::settings;
@@ -54,12 +55,13 @@ fuzz_target!(|data: &[u8]| {
     *parts.headers_mut() = came.clone();
     let mut parts = parts.into_parts().0;
     let limits = settings(&Config::default()).downstream_limits;
-    if clean_request(&mut parts, &Empty::<&[u8]>::new(), &limits).is_err() {
+    let fields = Fields::of(&parts.headers);
+    if clean_request(&mut parts, fields, &Empty::<&[u8]>::new(), &limits).is_err() {
         return;
     }
     // As the site does that a request without one is for.
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("upstream"));
-    announce(&mut parts.headers, &found, https);
+    announce(&mut parts.headers, fields, &found, &written(found.peer), https);
     let sent = &parts.headers;
 
     // Nothing that WSGI would mistake, nothing that concerned our connection only, one of each

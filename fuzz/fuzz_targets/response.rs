@@ -255,7 +255,7 @@ fn of_own(method: &Method, script: Script) -> (Found, Option<Flaw>) {
         Found { head: None, body: Vec::new(), trailers: None, end: waits, ready: false };
     leg.begin(&request);
     for _ in 0..turns {
-        match leg.poll_head(cx, method, request.body_mut()) {
+        match leg.poll_head(cx, &mut request) {
             Poll::Ready(Ok(parts)) => {
                 found.head = Some(parts);
                 break;

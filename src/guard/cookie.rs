@@ -68,7 +68,7 @@ impl<'a> Cookies<'a> {
     fn as_it_came(line: &'a [u8], name: &str, shape: KeyShape) -> Option<Self> {
         let mut cookies = Self { line: Cow::Borrowed(line), ..Self::empty(true) };
         let mut start = 0;
-        for (index, piece) in line.split(|byte| *byte == b';').enumerate() {
+        for (index, piece) in pieces(line).enumerate() {
             let piece_start = start;
             start += piece.len() + 1;
             let bare = if index == 0 { piece } else { piece.strip_prefix(b" ")? };
@@ -94,7 +94,7 @@ impl<'a> Cookies<'a> {
     fn cleaned(lines: impl Iterator<Item = &'a [u8]>, name: &str, shape: KeyShape) -> Self {
         let mut clean = Vec::new();
         let mut cookies = Self::empty(false);
-        for piece in lines.flat_map(|line| line.split(|byte| *byte == b';')) {
+        for piece in lines.flat_map(pieces) {
             cookies.carried |= names(piece, name);
             let Some(pair) = Pair::parse(piece.trim_ascii()) else { continue };
             let is_session = pair.name == name.as_bytes();
@@ -162,6 +162,16 @@ impl<'a> Cookies<'a> {
         line.extend_from_slice(key.as_bytes());
         line
     }
+}
+
+/// What stands between the semicolons of a line.
+pub fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut from = 0;
+    memchr::memchr_iter(b';', line).chain([line.len()]).map(move |end| {
+        let piece = &line[from..end];
+        from = end + 1;
+        piece
+    })
 }
 
 /// Removes a pair together with the separator beside it.

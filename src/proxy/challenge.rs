@@ -15,11 +15,13 @@ use http::{Method, Response, StatusCode, Uri};
 use http_body::Body;
 
 use super::body::{self, DownstreamBody};
+use super::fields::Fields;
 use super::replies::{self, Accepts};
 use super::shield::Shield;
 use super::upload::Upload;
 use crate::guard::challenge::{Challenged, MARKER, Sent};
 use crate::guard::client::Client;
+use crate::guard::cookie::pieces;
 
 /// What a request has to do with challenges.
 #[derive(Debug)]
@@ -33,10 +35,11 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// Takes cookies and marker out of a request that came by `https` or not.
+    /// Takes cookies and marker out of a request that came by `https` or not, with these `fields`.
     pub fn take(
         shield: &Shield,
         parts: &mut Parts,
+        fields: Fields,
         body: &Upload,
         client: Client,
         target_bytes: usize,
@@ -47,9 +50,15 @@ impl Visit {
             let challenged = Challenged::UNABLE;
             return Self { challenged, client, back: None, marked: false, secure: false };
         }
-        let cookies = take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name);
+        let cookies = if fields.has(Fields::COOKIE) {
+            take_cookies(&mut parts.headers, &guard.policy().challenge_cookie.name)
+        } else {
+            Vec::new()
+        };
         let marker = take_marker(&mut parts.uri);
-        clean_referer(&mut parts.headers);
+        if fields.has(Fields::REFERER) {
+            clean_referer(&mut parts.headers);
+        }
         let back = back(parts, body, target_bytes);
         let challenged = if cookies.is_empty() && marker.is_none() {
             Challenged::No { replayable: back.is_some() }
@@ -123,10 +132,10 @@ fn redirection(status: StatusCode, target: &str, accepts: &Accepts) -> Response<
 /// `target_bytes` once it is marked would be refused.
 fn back(parts: &Parts, body: &Upload, target_bytes: usize) -> Option<(StatusCode, PathAndQuery)> {
     let bare = body.is_end_stream();
-    let whole = !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
+    let whole = || !parts.headers.contains_key(TRANSFER_ENCODING) && body::discardable(body);
     let status = match parts.method {
         Method::GET | Method::HEAD if bare => StatusCode::SEE_OTHER,
-        Method::POST if bare || whole => StatusCode::TEMPORARY_REDIRECT,
+        Method::POST if bare || whole() => StatusCode::TEMPORARY_REDIRECT,
         _ => return None,
     };
     let target = parts.uri.path_and_query()?;
@@ -142,9 +151,7 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
         let rest = piece.trim_ascii_start().strip_prefix(name.as_bytes())?.trim_ascii_start();
         rest.strip_prefix(b"=").map(|value| value.trim_ascii().to_vec())
     };
-    let carries = |line: &HeaderValue| {
-        line.as_bytes().split(|byte| *byte == b';').any(|piece| named(piece).is_some())
-    };
+    let carries = |line: &HeaderValue| pieces(line.as_bytes()).any(|piece| named(piece).is_some());
     if !headers.get_all(COOKIE).iter().any(carries) {
         return Vec::new();
     }
@@ -153,7 +160,7 @@ fn take_cookies(headers: &mut HeaderMap, name: &str) -> Vec<Vec<u8>> {
     let mut taken = Vec::new();
     for line in lines {
         let mut kept: Vec<&[u8]> = Vec::new();
-        for piece in line.as_bytes().split(|byte| *byte == b';') {
+        for piece in pieces(line.as_bytes()) {
             match named(piece) {
                 Some(value) => taken.push(value),
                 None => kept.push(piece),

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response, Version};
 use http_body::Body;
@@ -33,6 +33,7 @@ use super::dozing::Dozing;
 use super::ending::{Ending, Stop};
 use super::exchange::{Arrived, exchange};
 use super::failure::Failure;
+use super::forwarded;
 use super::headers::Fault;
 use super::http2;
 use super::in_force::InForce;
@@ -69,6 +70,8 @@ pub struct Arrival {
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
+    /// The peer's address, as it is sent on with each request.
+    pub written: HeaderValue,
     entrance: Entrance,
 }
 
@@ -190,7 +193,8 @@ impl Connection {
 
     /// How its requests come in.
     fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
-        Arrival { peer: self.peer, local: self.local, https, entrance }
+        let written = forwarded::written(self.peer.ip());
+        Arrival { peer: self.peer, local: self.local, https, written, entrance }
     }
 
     async fn serve_tls(&self, stream: Box<Downstream>, stop: Stop) {

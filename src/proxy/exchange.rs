@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CACHE_CONTROL, COOKIE, EXPECT, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
+    AUTHORIZATION, CACHE_CONTROL, COOKIE, HOST, HeaderMap, HeaderValue, SET_COOKIE, VARY,
 };
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
@@ -23,6 +23,7 @@ use super::connection::{Arrival, Place};
 use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
+use super::fields::Fields;
 use super::forwarded::Origin;
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
@@ -47,7 +48,7 @@ use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
 use crate::guard::moment::Moment;
 use crate::guard::path;
-use crate::guard::policy::Terms;
+use crate::guard::policy::{Policy, Terms};
 use crate::guard::set_cookie::{Evidence, sets};
 use crate::telemetry::access::Verdict;
 use crate::telemetry::refusals::Treated;
@@ -105,16 +106,17 @@ async fn story(
     account: &mut Account,
 ) -> Response<DownstreamBody> {
     let accepts = Accepts::of(&parts.headers);
-    let unread = Unread { expects: parts.headers.contains_key(EXPECT), body };
+    let fields = Fields::of(&parts.headers);
+    let unread = Unread { expects: fields.has(Fields::EXPECT), body };
 
     // Before the headers are cleaned: `Connection` must not take the client's address away.
     let origin =
         forwarded::origin(arrival.peer, &parts.headers, &in_force.settings.trusted_proxies);
     account.client(origin.client);
     let limits = &in_force.settings.downstream_limits;
-    let upgrade = Upgrade::take(parts, &unread.body, &in_force.settings);
+    let upgrade = Upgrade::take(parts, fields, &unread.body, &in_force.settings);
     let cleaned = upgrade.and_then(|upgrade| {
-        headers::clean_request(parts, &unread.body, limits)?;
+        headers::clean_request(parts, fields, &unread.body, limits)?;
         arrival.takes(parts)?;
         Ok((site_of(&in_force, parts)?, upgrade))
     });
@@ -146,7 +148,8 @@ async fn story(
     let client = Client::fold(origin.client, policy);
     // A proxy that is exempt is so for what it asks itself.
     let terms = if origin.stands_in { Terms::Usual } else { policy.terms(origin.client) };
-    let visit = Visit::take(shield, parts, &unread.body, client, limits.target_bytes, https);
+    let target_bytes = limits.target_bytes;
+    let visit = Visit::take(shield, parts, fields, &unread.body, client, target_bytes, https);
     if let Some(reply) = visit.home(&accepts) {
         account.replied(Verdict::Challenged);
         return unread.refuse(reply);
@@ -165,7 +168,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, parts, (&unread.body, at), &visit, terms, account).await;
+        decide(shield, parts, fields, (&unread.body, at), &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -188,7 +191,8 @@ async fn story(
         }
     };
     cookie.put(&mut parts.headers);
-    forwarded::announce(&mut parts.headers, &origin, arrival.https);
+    let (peer, https) = (&arrival.written, arrival.https);
+    forwarded::announce(&mut parts.headers, fields, &origin, peer, https);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
@@ -283,16 +287,16 @@ fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
 async fn decide(
     shield: &Arc<Shield>,
     parts: &Parts,
+    fields: Fields,
     (body, at): (&Upload, Moment),
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
 ) -> (Decision, RouteId, CookieLine) {
     let policy = shield.guard.policy();
-    let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
+    let cookies = cookies(&parts.headers, fields, policy);
     let decoded = path::decode(parts.uri.path());
-    let request = asked(parts, body, visit, terms, &decoded, &cookies);
+    let request = asked(parts, fields, body, visit, terms, &decoded, &cookies);
     let Admission { decision, facts, trace, at } = shield.admit(&request, at).await;
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
@@ -308,9 +312,18 @@ async fn decide(
     (decision, facts.route(), line)
 }
 
+/// The cookies of a request that came with these `fields`.
+pub(super) fn cookies<'a>(headers: &'a HeaderMap, fields: Fields, policy: &Policy) -> Cookies<'a> {
+    let session = &policy.session;
+    let lines = fields.has(Fields::COOKIE).then(|| headers.get_all(COOKIE));
+    let lines = lines.into_iter().flatten().map(HeaderValue::as_bytes);
+    Cookies::read(lines, &session.cookie, session.key_shape)
+}
+
 /// A request, as far as the guard needs it.
 pub(super) fn asked<'a>(
     parts: &'a Parts,
+    fields: Fields,
     body: &Upload,
     visit: &Visit,
     terms: Terms,
@@ -325,7 +338,8 @@ pub(super) fn asked<'a>(
         path,
         query: parts.uri.query(),
         body: !body.is_end_stream(),
-        authorization: parts.headers.contains_key(AUTHORIZATION),
+        authorization: fields.has(Fields::AUTHORIZATION)
+            && parts.headers.contains_key(AUTHORIZATION),
         cookies,
     }
 }
@@ -587,12 +601,18 @@ struct Upgrade {
 
 impl Upgrade {
     /// Before the headers are cleaned, which is the end of any other upgrade.
-    fn take(parts: &mut Parts, body: &Upload, settings: &Settings) -> Result<Option<Self>, Fault> {
+    fn take(
+        parts: &mut Parts,
+        fields: Fields,
+        body: &Upload,
+        settings: &Settings,
+    ) -> Result<Option<Self>, Fault> {
         let allowed = &settings.upgrades.protocols;
         let named = parts.extensions.remove::<Protocol>();
         let wish = match &named {
             Some(protocol) => Some(Wish::of_connect(parts, protocol, allowed)?),
-            None => Wish::of(parts, body, allowed),
+            None if fields.has(Fields::UPGRADE) => Wish::of(parts, body, allowed),
+            None => None,
         };
         let Some(wish) = wish else { return Ok(None) };
         let switched = parts.extensions.remove().ok_or(Fault::Tunnel)?;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::challenge::Visit;
 use super::clock::Clock;
-use super::exchange::asked;
+use super::exchange::{asked, cookies};
+use super::fields::Fields;
 use super::headers;
 use super::replies::Accepts;
 use super::settings::DownstreamLimits;
@@ -20,7 +21,6 @@ use super::site::Site;
 use super::sites::{Lost, Sites};
 use super::upload::Upload;
 use crate::guard::client::Client;
-use crate::guard::cookie::Cookies;
 use crate::guard::explain::{Explanation, Fate};
 use crate::guard::path;
 use crate::guard::policy::Terms;
@@ -41,7 +41,8 @@ pub fn explain(
     let address = text("address").unwrap_or("127.0.0.1");
     let address: IpAddr = address.parse().map_err(|_| format!("{address:?} is no address"))?;
     let mut parts = request(method, text("path").unwrap_or("/"), question)?;
-    headers::clean_request(&mut parts, &Upload::none(clock), limits)
+    let fields = Fields::of(&parts.headers);
+    headers::clean_request(&mut parts, fields, &Upload::none(clock), limits)
         .map_err(|fault| format!("refused with {}: {fault}", fault.status()))?;
 
     let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
@@ -56,17 +57,17 @@ pub fn explain(
     let policy = guard.policy();
     let client = Client::fold(address, &policy.client);
     let body = Upload::none(clock);
-    let visit = Visit::take(&site.shield, &mut parts, &body, client, limits.target_bytes, false);
+    let target_bytes = limits.target_bytes;
+    let visit = Visit::take(&site.shield, &mut parts, fields, &body, client, target_bytes, false);
     if visit.home(&Accepts::default()).is_some() {
         let fate = "challenged: it has met its challenge, and is sent to the URL without the mark";
         let text = format!("site      {}\nclient    {client}\nfate      {fate}", site.name);
         return Ok((text, json!({ "site": site.name, "fate": "challenged" })));
     }
-    let lines = parts.headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes);
-    let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
+    let cookies = cookies(&parts.headers, fields, policy);
     let decoded = path::decode(parts.uri.path());
     let terms = policy.client.terms(address);
-    let request = asked(&parts, &body, &visit, terms, &decoded, &cookies);
+    let request = asked(&parts, fields, &body, &visit, terms, &decoded, &cookies);
     let explanation = guard.explain(&request, clock.now());
     let text = format!("site      {}\nclient    {client}\n{explanation}", site.name);
     let json = object(site, client, &explanation, &text);

@@ -1,11 +1,14 @@
 //! Which fields of a message concern its connection, or what is decided on: found in one pass, for
 //! most messages have few of them, and looking for each takes longer than looking at all.
 
-use http::header::HeaderMap;
+use http::header::{self, HeaderMap, HeaderName};
 
-/// Some of the fields that a message may have.
+use super::forwarded::is_claim;
+
+/// Some of the fields that a message may have. Those that are not among the ones that came need not
+/// be looked for later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Fields(u8);
+pub struct Fields(u16);
 
 impl Fields {
     const NONE: Self = Self(0);
@@ -16,34 +19,67 @@ impl Fields {
     pub(super) const EXPECT: Self = Self(1 << 4);
     /// CVE-2016-5385: CGI hands it on as `HTTP_PROXY`.
     pub(super) const PROXY: Self = Self(1 << 5);
+    pub(super) const UPGRADE: Self = Self(1 << 6);
     /// Hop-by-hop ones that have no bit of their own.
-    pub(super) const HOP_BY_HOP: Self = Self(1 << 6);
+    pub(super) const HOP_BY_HOP: Self = Self(1 << 7);
     /// Names with an underscore, of which WSGI makes the same as of those with a hyphen.
-    pub(super) const UNDERSCORED: Self = Self(1 << 7);
+    pub(super) const UNDERSCORED: Self = Self(1 << 8);
+    pub(super) const AUTHORIZATION: Self = Self(1 << 9);
+    pub(super) const COOKIE: Self = Self(1 << 10);
+    pub(super) const REFERER: Self = Self(1 << 11);
+    /// What proxies say of a client.
+    pub(super) const CLAIM: Self = Self(1 << 12);
 
     /// Those that are there.
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        headers.keys().fold(Self::NONE, |all, name| Self(all.0 | Self::named(name.as_str()).0))
+    pub fn of(headers: &HeaderMap) -> Self {
+        headers.keys().fold(Self::NONE, |all, name| Self(all.0 | Self::named(name).0))
     }
 
-    /// What a name, in lower case, stands for.
-    fn named(name: &str) -> Self {
-        // Most begin otherwise, and need not be compared with all of these.
-        let Some(b'c' | b'e' | b'k' | b'p' | b't' | b'u') = name.as_bytes().first() else {
-            return Self::underscored(name);
-        };
+    /// What a name stands for. The usual ones are told without a look at their text.
+    fn named(name: &HeaderName) -> Self {
+        match *name {
+            header::CONNECTION => Self::CONNECTION,
+            header::TE => Self::TE,
+            header::TRANSFER_ENCODING => Self::TRANSFER_ENCODING,
+            header::CONTENT_LENGTH => Self::CONTENT_LENGTH,
+            header::EXPECT => Self::EXPECT,
+            header::UPGRADE => Self::UPGRADE,
+            header::PROXY_AUTHENTICATE | header::PROXY_AUTHORIZATION => Self::HOP_BY_HOP,
+            header::AUTHORIZATION => Self::AUTHORIZATION,
+            header::COOKIE => Self::COOKIE,
+            header::REFERER => Self::REFERER,
+            header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::CACHE_CONTROL
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LANGUAGE
+            | header::CONTENT_TYPE
+            | header::DATE
+            | header::ETAG
+            | header::EXPIRES
+            | header::HOST
+            | header::IF_MODIFIED_SINCE
+            | header::IF_NONE_MATCH
+            | header::LAST_MODIFIED
+            | header::LOCATION
+            | header::ORIGIN
+            | header::SERVER
+            | header::SET_COOKIE
+            | header::UPGRADE_INSECURE_REQUESTS
+            | header::USER_AGENT
+            | header::VARY
+            | header::X_FRAME_OPTIONS => Self::NONE,
+            _ => Self::written(name.as_str()),
+        }
+    }
+
+    /// What a name, in lower case, stands for by its text.
+    fn written(name: &str) -> Self {
         match name {
-            "connection" => Self::CONNECTION,
-            "te" => Self::TE,
-            "transfer-encoding" => Self::TRANSFER_ENCODING,
-            "content-length" => Self::CONTENT_LENGTH,
-            "expect" => Self::EXPECT,
             "proxy" => Self::PROXY,
-            "upgrade"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authenticate"
-            | "proxy-authorization" => Self::HOP_BY_HOP,
+            "keep-alive" | "proxy-connection" => Self::HOP_BY_HOP,
+            _ if is_claim(name) => Self(Self::CLAIM.0 | Self::underscored(name).0),
             _ => Self::underscored(name),
         }
     }
@@ -70,7 +106,7 @@ const fn has_zero(eight: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderName, HeaderValue};
+    use http::header::HeaderValue;
 
     use super::*;
     use crate::proxy::headers::{HOP_BY_HOP, HOP_BY_HOP_NAMES};
@@ -86,7 +122,13 @@ mod tests {
     #[test]
     fn what_is_hop_by_hop_is_found_by_every_name() {
         let names = HOP_BY_HOP.iter().map(HeaderName::as_str).chain(HOP_BY_HOP_NAMES);
-        let all = [Fields::CONNECTION, Fields::TE, Fields::TRANSFER_ENCODING, Fields::HOP_BY_HOP];
+        let all = [
+            Fields::CONNECTION,
+            Fields::TE,
+            Fields::TRANSFER_ENCODING,
+            Fields::UPGRADE,
+            Fields::HOP_BY_HOP,
+        ];
         for name in names {
             assert!(all.into_iter().any(|fields| of(name).has(fields)), "{name}");
             assert!(all.into_iter().any(|fields| of(&name.to_uppercase()).has(fields)), "{name}");
@@ -99,10 +141,18 @@ mod tests {
             ("expect", Fields::EXPECT),
             ("Proxy", Fields::PROXY),
             ("content-length", Fields::CONTENT_LENGTH),
+            ("Authorization", Fields::AUTHORIZATION),
+            ("cookie", Fields::COOKIE),
+            ("referer", Fields::REFERER),
             ("x_forwarded_for", Fields::UNDERSCORED),
-            ("x-forwarded-for", Fields::NONE),
+            ("x-forwarded-for", Fields::CLAIM),
+            ("X-Forwarded-a_b", Fields(Fields::CLAIM.0 | Fields::UNDERSCORED.0)),
+            ("forwarded", Fields::CLAIM),
+            ("x-real-ip", Fields::CLAIM),
             ("host", Fields::NONE),
+            ("user-agent", Fields::NONE),
             ("trailer", Fields::NONE),
+            ("set-cookie", Fields::NONE),
         ];
         for (name, fields) in cases {
             assert_eq!(of(name), fields, "{name}");

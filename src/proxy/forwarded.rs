@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
+use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
@@ -73,18 +74,25 @@ pub(super) fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
 
 /// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended
 /// to what came), `-Proto` (what a trusted peer says, else whether the connection itself is
-/// `https`) and `-Host`. What an untrusted peer says of itself is removed.
-pub fn announce(headers: &mut HeaderMap, origin: &Origin, https: bool) {
+/// `https`) and `-Host`. What an untrusted peer says of itself is removed. `fields` are those that
+/// came, and `peer` is the peer's address [`written`].
+pub fn announce(
+    headers: &mut HeaderMap,
+    fields: Fields,
+    origin: &Origin,
+    peer: &HeaderValue,
+    https: bool,
+) {
     let proto = if is_https(headers, origin, https) { "https" } else { "http" };
     let (chain, host) = if origin.trusted {
         let mut host = tokens(headers, &X_FORWARDED_HOST);
         let host = host.next().and_then(|token| HeaderValue::from_bytes(token).ok());
-        (chain(headers, origin.peer), host)
+        (chain(headers, peer), host)
     } else {
-        if headers.keys().any(|name| is_claim(name.as_str())) {
+        if fields.has(Fields::CLAIM) {
             remove_claims(headers);
         }
-        (written(origin.peer), None)
+        (peer.clone(), None)
     };
     headers.insert(X_FORWARDED_FOR, chain);
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
@@ -102,20 +110,19 @@ pub fn is_https(headers: &HeaderMap, origin: &Origin, https: bool) -> bool {
 }
 
 /// What came, and the peer behind it.
-fn chain(headers: &HeaderMap, peer: IpAddr) -> HeaderValue {
+fn chain(headers: &HeaderMap, peer: &HeaderValue) -> HeaderValue {
     let mut chain = Vec::new();
     for token in tokens(headers, &X_FORWARDED_FOR) {
         chain.extend_from_slice(token);
         chain.extend_from_slice(b", ");
     }
-    chain.extend_from_slice(written(peer).as_bytes());
+    chain.extend_from_slice(peer.as_bytes());
     // Tokens come out of header values, so they make one again; if not, the peer is still true.
-    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| written(peer))
+    HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)).unwrap_or_else(|_| peer.clone())
 }
 
-/// An address as a value. What formats anything takes ten times as long for the usual one, and each
-/// request has it.
-fn written(address: IpAddr) -> HeaderValue {
+/// An address as a value. What formats anything takes ten times as long for the usual one.
+pub fn written(address: IpAddr) -> HeaderValue {
     let mut text = [0; "255.255.255.255".len()];
     let value = match address {
         IpAddr::V4(v4) => {
@@ -145,7 +152,7 @@ fn written(address: IpAddr) -> HeaderValue {
 }
 
 /// Whether a field, its name in lower case, is what proxies say of a client.
-fn is_claim(name: &str) -> bool {
+pub(super) fn is_claim(name: &str) -> bool {
     match name.as_bytes().first() {
         Some(b'f') => name == "forwarded",
         Some(b'x') => name == "x-real-ip" || name.starts_with("x-forwarded-"),

@@ -83,7 +83,9 @@ fn announced(trusted: bool, lines: &[(&str, &str)]) -> HeaderMap {
 
 fn announced_by(trusted: bool, lines: &[(&str, &str)], https: bool) -> HeaderMap {
     let mut headers = headers(lines);
-    announce(&mut headers, &from(trusted), https);
+    let fields = Fields::of(&headers);
+    let origin = from(trusted);
+    announce(&mut headers, fields, &origin, &written(origin.peer), https);
     headers
 }
 

@@ -152,9 +152,10 @@ impl fmt::Display for Fault {
 /// `Expect` (hyper sends 100 itself when the body is first asked for, which is after admission),
 /// no names that WSGI cannot tell apart, and one framing, that of `body`.
 ///
-/// An HTTP/1.0 request that has no `Host` has none after it either.
+/// An HTTP/1.0 request that has no `Host` has none after it either. `fields` are those that came.
 pub fn clean_request(
     parts: &mut Parts,
+    fields: Fields,
     body: &impl Body,
     limits: &DownstreamLimits,
 ) -> Result<(), Fault> {
@@ -172,7 +173,6 @@ pub fn clean_request(
         return Err(Fault::BodyBytes);
     }
     let headers = &mut parts.headers;
-    let fields = Fields::of(headers);
     if fields.has(Fields::TRANSFER_ENCODING) && !only_chunked(headers) {
         return Err(Fault::TransferCoding);
     }
@@ -244,12 +244,22 @@ pub fn tokens<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
 ) -> impl Iterator<Item = &'a [u8]> + use<'a> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
-        .map(<[u8]>::trim_ascii)
-        .filter(|token| !token.is_empty())
+    headers.get_all(name).iter().flat_map(tokens_of)
+}
+
+/// Those of one line.
+fn tokens_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let tokens = line.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tokens.filter(|token| !token.is_empty())
+}
+
+/// The values of a header behind that of its first line: seldom there are any.
+pub fn more_lines(headers: &HeaderMap, name: &HeaderName) -> Vec<HeaderValue> {
+    // Where every name stands once there need not be looked for this one.
+    if headers.keys_len() == headers.len() {
+        return Vec::new();
+    }
+    headers.get_all(name).iter().skip(1).cloned().collect()
 }
 
 /// Whether the transfer coding is `chunked` and nothing else: what is within another coding we could
@@ -284,14 +294,14 @@ fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
 /// Whether this is a host, with a port or without (RFC 3986, 3.2.2 and 3.2.3): no user, no path, no
 /// spaces, and nothing but digits behind the colon, where some would read another host.
 pub(super) fn is_host(host: &[u8]) -> bool {
-    let (name, port, more): (_, _, &[u8]) = match host.strip_prefix(b"[") {
+    let (name, port, kind) = match host.strip_prefix(b"[") {
         Some(rest) => {
             let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-            (&rest[..end], &rest[end + 1..], b".:")
+            (&rest[..end], &rest[end + 1..], IN_ADDRESS)
         }
         None => {
             let end = host.iter().position(|byte| *byte == b':').unwrap_or(host.len());
-            (&host[..end], &host[end..], b"-._~!$&'()*+,;=%")
+            (&host[..end], &host[end..], IN_NAME)
         }
     };
     let port = match port {
@@ -299,7 +309,32 @@ pub(super) fn is_host(host: &[u8]) -> bool {
         [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    port && name.iter().all(|byte| byte.is_ascii_alphanumeric() || more.contains(byte))
+    port && name.iter().all(|byte| HOST_BYTES[usize::from(*byte)] & kind != 0)
+}
+
+const IN_NAME: u8 = 1;
+const IN_ADDRESS: u8 = 1 << 1;
+
+/// Where in hosts each byte may stand: looked up, for each byte of each host is asked for.
+const HOST_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = IN_NAME | IN_ADDRESS;
+        }
+        byte += 1;
+    }
+    table = with(table, b"-._~!$&'()*+,;=%", IN_NAME);
+    with(table, b".:", IN_ADDRESS)
+};
+
+const fn with(mut table: [u8; 256], mut bytes: &[u8], kind: u8) -> [u8; 256] {
+    while let [byte, rest @ ..] = bytes {
+        table[*byte as usize] |= kind;
+        bytes = rest;
+    }
+    table
 }
 
 /// The length of a target as it came, but for a fragment, which it must not have.
@@ -338,14 +373,18 @@ fn origin_form(uri: &Uri, method: &Method) -> Result<Option<(Uri, HeaderValue)>,
 /// `fields` are those that were there.
 fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
     if fields.has(Fields::CONNECTION) {
-        remove_listed(headers);
-        headers.remove(CONNECTION);
+        let more = more_lines(headers, &CONNECTION);
+        let first = headers.remove(CONNECTION);
+        first.iter().chain(&more).for_each(|line| remove_listed(headers, line));
     }
     if fields.has(Fields::TE) {
         headers.remove(TE);
     }
     if fields.has(Fields::TRANSFER_ENCODING) {
         headers.remove(TRANSFER_ENCODING);
+    }
+    if fields.has(Fields::UPGRADE) {
+        headers.remove(UPGRADE);
     }
     if fields.has(Fields::HOP_BY_HOP) {
         for name in HOP_BY_HOP {
@@ -357,20 +396,23 @@ fn remove_hop_by_hop(headers: &mut HeaderMap, fields: Fields) {
     }
 }
 
-/// Removes what `Connection` names.
-fn remove_listed(headers: &mut HeaderMap) {
-    let listed: Vec<HeaderName> = tokens(headers, &CONNECTION)
-        .filter(|token| {
-            // The usual ones name no header, or one that goes anyway.
-            !["close", "keep-alive", "upgrade", "te"]
-                .iter()
-                .any(|usual| token.eq_ignore_ascii_case(usual.as_bytes()))
-        })
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .filter(|name| !is_protected(name))
-        .collect();
-    for name in listed {
-        headers.remove(name);
+/// Removes what a line of `Connection` names.
+fn remove_listed(headers: &mut HeaderMap, line: &HeaderValue) {
+    // The usual ones name no header, or one that goes anyway.
+    let usual = |token: &[u8]| {
+        ["close", "keep-alive", "upgrade", "te"]
+            .iter()
+            .any(|usual| token.eq_ignore_ascii_case(usual.as_bytes()))
+    };
+    if usual(line.as_bytes()) {
+        return;
+    }
+    for token in tokens_of(line).filter(|token| !usual(token)) {
+        if let Ok(name) = HeaderName::from_bytes(token)
+            && !is_protected(&name)
+        {
+            headers.remove(name);
+        }
     }
 }
 
@@ -390,6 +432,10 @@ fn remove_underscored(headers: &mut HeaderMap) {
 /// `Content-Length: 5, 5`, or several such lines (RFC 9112, 6.3): hyper's client has checked that
 /// they agree.
 fn one_length(headers: &mut HeaderMap) {
+    let single = |length: &HeaderValue| !length.as_bytes().contains(&b',');
+    if headers.keys_len() == headers.len() && headers.get(CONTENT_LENGTH).is_none_or(single) {
+        return;
+    }
     let agreed = {
         let mut lengths = tokens(headers, &CONTENT_LENGTH);
         let (first, second) = (lengths.next(), lengths.next());

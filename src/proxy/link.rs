@@ -287,9 +287,7 @@ async fn own(
     request: &mut Request<UpstreamBody>,
 ) -> Result<Parts, Flaw> {
     leg.begin(request);
-    let method = request.method().clone();
-    let body = request.body_mut();
-    poll_fn(|cx| leg.poll_head(cx, &method, body)).await
+    poll_fn(|cx| leg.poll_head(cx, request)).await
 }
 
 impl Hyper {

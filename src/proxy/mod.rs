@@ -25,7 +25,7 @@ pub mod ending;
 pub mod exchange;
 pub mod explain;
 pub mod failure;
-mod fields;
+pub mod fields;
 pub mod forwarded;
 pub mod handover;
 pub mod headers;

@@ -12,7 +12,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::body::DownstreamBody;
-use super::headers::Fault;
+use super::headers::{Fault, more_lines};
 use crate::guard::route::Answer;
 
 /// What a client accepts. Cheap to take from every request; read only if a reply is written.
@@ -67,8 +67,7 @@ impl Form {
 impl Accepts {
     /// Notes what a request accepts.
     pub fn of(headers: &HeaderMap) -> Self {
-        let mut lines = headers.get_all(ACCEPT).iter().cloned();
-        Self { line: lines.next(), more: lines.collect() }
+        Self { line: headers.get(ACCEPT).cloned(), more: more_lines(headers, &ACCEPT) }
     }
 
     /// The form that the client likes best (RFC 9110, 12.5.1). Text where it does not say, or

@@ -21,8 +21,9 @@ pub const LARGE_BYTES: usize = 128 << 10;
 /// no more of these.
 pub const HUGE_BYTES: usize = 512 << 10;
 const HUGE_LENT: usize = 16;
-/// What fills no more than this part of a small or of a large buffer is copied out of it.
-const COPIED_PART: usize = 8;
+/// What fills no more than this part of a small or of a large buffer is copied out of it: memory for
+/// more than 1 KiB takes glibc longer than a buffer of ours.
+const COPIED_PART: usize = 16;
 /// So many unused ones are kept of each kind: half a megabyte of small ones, one of the others.
 const SMALL_KEPT: usize = 32;
 const LARGE_KEPT: usize = 8;

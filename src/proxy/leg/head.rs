@@ -3,9 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::Bytes;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::response::{Parts, Response};
 use http::{Method, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
@@ -17,6 +15,9 @@ use super::flaw::Flaw;
 pub const HEAD_BYTES: usize = 128 << 10;
 /// Header lines of a head, or of trailers, at most.
 pub const HEADERS: usize = 100;
+/// The map of a request that has room for more lines than this is not used again: the connection
+/// keeps it for the next.
+pub const SPARE_LINES: usize = 64;
 
 /// How a body ends.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub struct Head {
 }
 
 /// Reads the head that `bytes` begin with, of the response to a request with this method; `None`
-/// where it is not all there.
-pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
+/// where it is not all there. `spare` has served the request, and serves the response.
+pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Option<Head>, Flaw> {
     if let Some(b'\r' | b'\n') = bytes.first() {
         return Err(Flaw::Before);
     }
@@ -76,11 +77,14 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
     {
         parts.extensions.insert(reason);
     }
-    let mut headers = HeaderMap::with_capacity(read.headers.len());
+    let mut headers = std::mem::take(spare);
+    headers.clear();
+    if headers.capacity() > SPARE_LINES {
+        headers = HeaderMap::with_capacity(read.headers.len());
+    }
     let mut said = Said::default();
     for line in read.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes())
-            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?;
+        let name = name(line.name)?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
             .map_err(|_| Flaw::Head(httparse::Error::HeaderValue))?;
         said.note(&name, line.value)?;
@@ -95,10 +99,38 @@ pub fn read(bytes: &Bytes, method: &Method) -> Result<Option<Head>, Flaw> {
     Ok(Some(Head { parts, framing, again, length }))
 }
 
+/// A name as applications write it, or as any other may.
+fn name(written: &str) -> Result<HeaderName, Flaw> {
+    Ok(match written {
+        "Cache-Control" => header::CACHE_CONTROL,
+        "Connection" => header::CONNECTION,
+        "Content-Language" => header::CONTENT_LANGUAGE,
+        "Content-Length" => header::CONTENT_LENGTH,
+        "Content-Type" => header::CONTENT_TYPE,
+        "Date" => header::DATE,
+        "ETag" => header::ETAG,
+        "Expires" => header::EXPIRES,
+        "Last-Modified" => header::LAST_MODIFIED,
+        "Location" => header::LOCATION,
+        "Server" => header::SERVER,
+        "Set-Cookie" => header::SET_COOKIE,
+        "Transfer-Encoding" => header::TRANSFER_ENCODING,
+        "Vary" => header::VARY,
+        "X-Content-Type-Options" => header::X_CONTENT_TYPE_OPTIONS,
+        "X-Frame-Options" => header::X_FRAME_OPTIONS,
+        other => HeaderName::from_bytes(other.as_bytes())
+            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?,
+    })
+}
+
 /// Whether a line ends with a bare LF, which its parser would take, in or behind the byte at `from`.
 pub(super) fn has_bare_line_feed(lines: &[u8], from: usize) -> bool {
-    let mut ends = memchr::memchr_iter(b'\n', &lines[from..]).map(|at| from + at);
-    ends.any(|at| at == 0 || lines[at - 1] != b'\r')
+    // Lines are short: looking at every byte, many at a time, is quicker than looking for their ends.
+    let before = from.checked_sub(1).map_or(b'\n', |at| lines[at]);
+    let first = lines.get(from).is_some_and(|byte| *byte == b'\n' && before != b'\r');
+    let lines = &lines[from..];
+    let pairs = lines.iter().zip(lines.get(1..).unwrap_or_default());
+    pairs.fold(first, |bare, (before, byte)| bare | ((*byte == b'\n') & (*before != b'\r')))
 }
 
 /// What a head says of its body, and of its connection.
@@ -111,17 +143,17 @@ struct Said {
 
 impl Said {
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), Flaw> {
-        if name == CONNECTION {
+        if name == header::CONNECTION {
             self.close |= value
                 .split(|byte| *byte == b',')
                 .any(|it| blank(it).eq_ignore_ascii_case(b"close"));
-        } else if name == TRANSFER_ENCODING {
+        } else if name == header::TRANSFER_ENCODING {
             // Nothing but this, and once.
             if self.chunked || !blank(value).eq_ignore_ascii_case(b"chunked") {
                 return Err(Flaw::TransferCoding);
             }
             self.chunked = true;
-        } else if name == CONTENT_LENGTH {
+        } else if name == header::CONTENT_LENGTH {
             for said in value.split(|byte| *byte == b',') {
                 let length = number(blank(said)).ok_or(Flaw::Length)?;
                 if self.length.replace(length).is_some_and(|before| before != length) {
@@ -167,4 +199,60 @@ fn number(digits: &[u8]) -> Option<u64> {
 /// Without optional whitespace around it (RFC 9110, 5.6.3).
 fn blank(value: &[u8]) -> &[u8] {
     value.trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_they_say_however_they_are_written() {
+        let names = [
+            "Cache-Control",
+            "Connection",
+            "Content-Language",
+            "Content-Length",
+            "Content-Type",
+            "Date",
+            "ETag",
+            "Expires",
+            "Last-Modified",
+            "Location",
+            "Server",
+            "Set-Cookie",
+            "Transfer-Encoding",
+            "Vary",
+            "X-Content-Type-Options",
+            "X-Frame-Options",
+            "X-Other",
+        ];
+        for written in names {
+            let lower = written.to_ascii_lowercase();
+            for written in [written, &lower, &written.to_ascii_uppercase()] {
+                assert_eq!(name(written).expect("a name").as_str(), lower);
+            }
+        }
+        assert!(name("no name").is_err());
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_found_wherever_it_stands() {
+        for length in 1..80 {
+            let mut lines = vec![b'a'; length];
+            for at in 0..length {
+                assert!(!has_bare_line_feed(&lines, 0), "{lines:?}");
+                lines[at] = b'\n';
+                for from in 0..=length {
+                    assert_eq!(has_bare_line_feed(&lines, from), from <= at, "{lines:?}");
+                }
+                if let Some(before) = at.checked_sub(1) {
+                    lines[before] = b'\r';
+                    assert!(!has_bare_line_feed(&lines, 0), "{lines:?}");
+                    assert!(!has_bare_line_feed(&lines, at), "{lines:?}");
+                    lines[before] = b'a';
+                }
+                lines[at] = b'a';
+            }
+        }
+    }
 }

@@ -16,8 +16,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use http::Request;
 use http::response::Parts;
-use http::{Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -105,19 +105,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         self.outgoing.is_done()
     }
 
-    /// Writes on, and reads the head of the response, which may come before all is written: see
-    /// [`Self::poll_send`].
+    /// Writes on, and reads the head of the response to the request that it began with, which may
+    /// come before all is written: see [`Self::poll_send`]. As soon as there is a byte of it, the
+    /// request's headers are gone.
     pub fn poll_head<B>(
         &mut self,
         cx: &mut Context<'_>,
-        method: &Method,
-        body: &mut B,
+        request: &mut Request<B>,
     ) -> Poll<Result<Parts, Flaw>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         let gives_way = self.outgoing.gives_way();
-        if let Poll::Ready(Err(flaw)) = self.poll_send(cx, body) {
+        if let Poll::Ready(Err(flaw)) = self.poll_send(cx, request.body_mut()) {
             return Poll::Ready(Err(flaw));
         }
         if gives_way {
@@ -128,7 +128,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         }
         loop {
             if !self.received.is_empty()
-                && let Some(parts) = self.head(method)?
+                && let Some(parts) = self.head(request)?
             {
                 return Poll::Ready(Ok(parts));
             }
@@ -199,9 +199,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 
     /// The head that was received, if it is all there. Those of informational responses are read
     /// over (RFC 9110, 15.2), but for 101, behind which is another protocol.
-    fn head(&mut self, method: &Method) -> Result<Option<Parts>, Flaw> {
+    fn head<B>(&mut self, request: &mut Request<B>) -> Result<Option<Parts>, Flaw> {
+        let method = request.method().clone();
         while !self.received.is_empty() {
-            let Some(head) = head::read(&self.received, method)? else {
+            let Some(head) = head::read(&self.received, &method, request.headers_mut())? else {
                 if head::has_bare_line_feed(&self.received, 0) {
                     return Err(Flaw::LineFeed);
                 }
@@ -219,6 +220,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
                 self.framing = head.framing;
                 return Ok(Some(head.parts));
             }
+            *request.headers_mut() = head.parts.headers;
             self.interim = self.interim.checked_sub(1).ok_or(Flaw::Interim)?;
         }
         Ok(None)
@@ -303,9 +305,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 mod tests {
     use std::task::Waker;
 
+    use http::header::{COOKIE, HeaderName, HeaderValue};
     use http_body_util::Empty;
     use tokio::io::AsyncReadExt;
 
+    use super::head::SPARE_LINES;
     use super::*;
 
     #[test]
@@ -319,8 +323,8 @@ mod tests {
             let mut cx = Context::from_waker(Waker::noop());
             let mut request = Request::new(Empty::<Bytes>::new());
             leg.begin(&request);
-            assert!(leg.poll_head(&mut cx, &Method::GET, request.body_mut()).is_pending());
-            let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
+            assert!(leg.poll_head(&mut cx, &mut request).is_pending());
+            let polled = leg.poll_head(&mut cx, &mut request);
             assert!(matches!(&polled, Poll::Ready(Ok(_))), "cut at {cut}: {polled:?}");
             let mut read = Vec::new();
             while let Poll::Ready(Some(piece)) = leg.poll_frame(&mut cx) {
@@ -333,6 +337,33 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_request_is_in_the_headers_of_its_response() {
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: a\r\nLink: b\r\n\r\n";
+        let head = "HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 0\r\n\r\n";
+        let answer = [hints, head].concat();
+        for lines in [0, 1, 20, 2 * SPARE_LINES] {
+            let mut leg = Leg::new(tokio::io::join(answer.as_bytes(), tokio::io::sink()));
+            let mut cx = Context::from_waker(Waker::noop());
+            let mut request = Request::new(Empty::<Bytes>::new());
+            for line in 0..lines {
+                let name = HeaderName::try_from(format!("x-{line}")).expect("a name");
+                request.headers_mut().append(name, HeaderValue::from_static("secret"));
+                request.headers_mut().append(COOKIE, HeaderValue::from_static("secret"));
+            }
+            leg.begin(&request);
+            let parts = match leg.poll_head(&mut cx, &mut request) {
+                Poll::Ready(Ok(parts)) => parts,
+                other => unreachable!("it is all there: {other:?}"),
+            };
+            let read = parts.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let sent: [(&str, &[u8]); 3] =
+                [("set-cookie", b"a"), ("set-cookie", b"b"), ("content-length", b"0")];
+            assert!(read.eq(sent), "{:?}", parts.headers);
+            assert!(parts.headers.capacity() <= SPARE_LINES, "{}", parts.headers.capacity());
+        }
+    }
+
+    #[test]
     fn what_ends_before_a_byte_of_the_request_is_written_is_told_at_once() {
         let mut cx = Context::from_waker(Waker::noop());
         for (read, answers) in [(&b""[..], false), (b"HTTP/1.1 200 OK\r\n\r\n", true)] {
@@ -341,8 +372,8 @@ mod tests {
             let mut leg = Leg::new(tokio::io::join(read, full));
             let mut request = Request::new(Empty::<Bytes>::new());
             leg.begin(&request);
-            assert!(leg.poll_head(&mut cx, &Method::GET, request.body_mut()).is_pending());
-            let polled = leg.poll_head(&mut cx, &Method::GET, request.body_mut());
+            assert!(leg.poll_head(&mut cx, &mut request).is_pending());
+            let polled = leg.poll_head(&mut cx, &mut request);
             let told = match &polled {
                 Poll::Ready(Err(Flaw::Before)) => answers,
                 Poll::Ready(Err(Flaw::Ended)) => !answers,

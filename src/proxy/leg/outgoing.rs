@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-    HOST, HeaderMap, HeaderName, MAX_FORWARDS, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+    HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING,
 };
 use http::{Method, Request};
 use http_body::{Body, Frame};
@@ -100,17 +101,10 @@ impl Outgoing {
     /// that says nothing.
     pub fn new<B: Body>(request: &Request<B>) -> Self {
         let (mut ahead, headers) = (buffers::take_head(), request.headers());
-        let (chunked, said) = (headers.contains_key(TRANSFER_ENCODING), length(headers));
         let none = request.body().is_end_stream();
         let exact = request.body().size_hint().exact();
         let bodiless = matches!(*request.method(), Method::GET | Method::HEAD);
-        let body = match (said, exact) {
-            _ if none => Ends::Length(0),
-            _ if chunked => Ends::Chunked(named(headers)),
-            (Some(length), _) | (None, Some(length)) => Ends::Length(length),
-            (None, None) if bodiless => Ends::Length(0),
-            (None, None) => Ends::Chunked(named(headers)),
-        };
+        let (mut chunked, mut said) = (false, None);
         ahead.extend_from_slice(request.method().as_str().as_bytes());
         ahead.push(b' ');
         // The target is in origin-form, or an asterisk.
@@ -118,12 +112,20 @@ impl Outgoing {
         ahead.extend_from_slice(target.as_bytes());
         ahead.extend_from_slice(b" HTTP/1.1\r\n");
         for (name, value) in headers {
-            let framing = name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
-            // Without a body the length stays as it came; it is 0.
-            if !framing || (none && name == CONTENT_LENGTH) {
-                line(&mut ahead, name, value.as_bytes());
+            match *name {
+                TRANSFER_ENCODING => chunked = true,
+                // Without a body the length stays as it came; it is 0.
+                CONTENT_LENGTH if !none => said = said.or(Some(value)),
+                _ => line(&mut ahead, name, value.as_bytes()),
             }
         }
+        let body = match (said.and_then(length), exact) {
+            _ if none => Ends::Length(0),
+            _ if chunked => Ends::Chunked(named(headers)),
+            (Some(length), _) | (None, Some(length)) => Ends::Length(length),
+            (None, None) if bodiless => Ends::Length(0),
+            (None, None) => Ends::Chunked(named(headers)),
+        };
         match &body {
             _ if none => {}
             Ends::Length(length) => {
@@ -292,8 +294,8 @@ fn line(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
 }
 
 /// The length that a request has, which was checked when it came.
-fn length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+fn length(said: &HeaderValue) -> Option<u64> {
+    said.to_str().ok()?.parse().ok()
 }
 
 /// The trailers that a request names.
