@@ -122,7 +122,7 @@ impl Alarm {
 #[derive(Debug, Default)]
 pub struct Alarms(Mutex<Kept>);
 
-#[expect(clippy::vec_box, reason = "who waits carries it about, in one piece")]
+/// Boxed: who waits carries it about, in one piece.
 type Kept = Vec<Box<Alarm>>;
 
 impl Alarms {
