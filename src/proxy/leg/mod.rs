@@ -351,6 +351,7 @@ mod tests {
                 request.headers_mut().append(COOKIE, HeaderValue::from_static("secret"));
             }
             leg.begin(&request);
+            assert!(leg.poll_head(&mut cx, &mut request).is_pending());
             let parts = match leg.poll_head(&mut cx, &mut request) {
                 Poll::Ready(Ok(parts)) => parts,
                 other => unreachable!("it is all there: {other:?}"),
