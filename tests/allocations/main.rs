@@ -90,12 +90,12 @@ site = {{ rate = "1/s", burst = 100 }}
     fn create<'a>(&self, asked: impl IntoIterator<Item = &'a Asked>) {
         for (number, asked) in (0..).zip(asked) {
             if let Verdict::Forward(ticket, _) = self.admit(asked) {
-                self.answer(*ticket, Some(key(number)));
+                self.answer(ticket, Some(key(number)));
             }
         }
     }
 
-    fn answer(&self, ticket: Ticket, key: Option<SessionKey>) {
+    fn answer(&self, ticket: Box<Ticket>, key: Option<SessionKey>) {
         let line = key.map(|key| format!("sessionid={}", text(key)));
         let lines = line.iter().map(String::as_bytes);
         let evidence = Evidence::read(200, lines, &self.0.policy().session);
@@ -242,6 +242,6 @@ fn what_is_forwarded_allocates_a_ticket_and_the_path_that_it_teaches_of() {
     let made_up = Asked { cookie: cookie(7), ..Asked::page(3) };
     for asked in [known, Asked::page(2), made_up] {
         let ticket = site.forwarded(&asked);
-        site.answer(*ticket, None);
+        site.answer(ticket, None);
     }
 }
