@@ -346,8 +346,7 @@ impl Connection {
                 let (parts, body) = request.into_parts();
                 let request = (parts, Upload::new(body, limits, core.clock, &running));
                 let version = request.0.version;
-                // hyper begins with it in the turn in which it has read it.
-                let arrived = Arrived { by: arrival, place, at };
+                let arrived = Arrived { by: arrival, place };
                 let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));

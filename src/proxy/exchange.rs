@@ -45,7 +45,6 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
-use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::Terms;
 use crate::guard::set_cookie::{Evidence, sets};
@@ -55,12 +54,10 @@ use crate::telemetry::refusals::Treated;
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
-/// How and when a request has come.
+/// How a request has come.
 pub struct Arrived<'a> {
     pub by: &'a Arrival,
     pub place: Place,
-    /// Just now.
-    pub at: Moment,
 }
 
 /// One exchange, from the head of its request to the head of its response; its line in the access
@@ -99,7 +96,7 @@ pub fn exchange(
 async fn story(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    Arrived { by: arrival, place, at }: Arrived<'_>,
+    Arrived { by: arrival, place }: Arrived<'_>,
     parts: &mut Parts,
     body: Upload,
     account: &mut Account,
@@ -165,7 +162,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, parts, (&unread.body, at), &visit, terms, account).await;
+        decide(shield, parts, &unread.body, &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -283,7 +280,7 @@ fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
 async fn decide(
     shield: &Arc<Shield>,
     parts: &Parts,
-    (body, at): (&Upload, Moment),
+    body: &Upload,
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
@@ -293,7 +290,7 @@ async fn decide(
     let cookies = Cookies::read(lines, &policy.session.cookie, policy.session.key_shape);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace, at } = match shield.admit_now(&request, at) {
+    let Admission { decision, facts, trace, at } = match shield.admit_now(&request) {
         Ok(admission) => admission,
         // Few wait: what that takes is not to be carried about by all.
         Err(what) => Box::pin(shield.admit_later(&request, what)).await,

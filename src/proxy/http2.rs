@@ -79,7 +79,7 @@ impl Connection {
                 let head = parts.method == Method::HEAD;
                 let connects = parts.method == Method::CONNECT;
                 let request = (parts, Upload::new(body, limits, core.clock, &running));
-                let arrived = Arrived { by: &arrival, place: place.clone(), at: core.clock.now() };
+                let arrived = Arrived { by: &arrival, place: place.clone() };
                 let mut response = exchange(&core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let held = place.clone();

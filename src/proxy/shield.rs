@@ -102,9 +102,9 @@ impl Shield {
         guard
     }
 
-    /// The verdict on a request that has come `now`, after waiting for exchanges that must end first.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, now: Moment) -> Admission {
-        match self.admit_now(request, now) {
+    /// The verdict on a request, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
+        match self.admit_now(request) {
             Ok(admission) => admission,
             // Few wait: what that takes is not to be carried about by all.
             Err(what) => Box::pin(self.admit_later(request, what)).await,
@@ -112,12 +112,8 @@ impl Shield {
     }
 
     /// The same without waiting, or what it has to wait for: [`Self::admit_later`].
-    pub fn admit_now(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-        now: Moment,
-    ) -> Result<Admission, WaitFor> {
-        self.ask(request, Patience::Left, now)
+    pub fn admit_now(self: &Arc<Self>, request: &Request<'_>) -> Result<Admission, WaitFor> {
+        self.ask(request, Patience::Left)
     }
 
     /// The verdict on a request that had to wait for `what` when it came.
@@ -129,7 +125,7 @@ impl Shield {
         };
         let ask = |spent| {
             let patience = if spent { Patience::Spent } else { Patience::Left };
-            self.ask(request, patience, self.clock.now())
+            self.ask(request, patience)
         };
         self.waiters.until_admitted(what, patience, ask).await
     }
@@ -139,9 +135,9 @@ impl Shield {
         self: &Arc<Self>,
         request: &Request<'_>,
         patience: Patience,
-        now: Moment,
     ) -> Result<Admission, WaitFor> {
-        let (turn, now) = self.turn(now);
+        // Not when it came: another core may have charged something since.
+        let (turn, now) = (self.order.turn(), self.clock.now());
         let verdict = self.guard.admit(request, patience, now);
         let trace = match (&verdict, turn) {
             // That changes nothing, and is no decision.
@@ -364,7 +360,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request, shield.clock.now()).await.decision
+        shield.admit(&request).await.decision
     }
 
     #[tokio::test]
