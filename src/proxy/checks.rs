@@ -196,7 +196,7 @@ impl Visit {
             authorization: false,
             cookies: &cookies,
         };
-        let admission = shield.admit(&asked, self.core.clock.now()).await;
+        let admission = shield.admit(&asked).await;
         told.trace = admission.trace;
         let admitted = match admission.decision {
             Decision::Forward(admitted) => admitted,

@@ -347,10 +347,10 @@ impl Connection {
                 let place = Place::Connection(Arc::clone(taken), running.clone());
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
-                let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let version = request.version();
-                // hyper begins with it in the turn in which it has read it.
-                let arrived = Arrived { by: arrival, place, at };
+                let (parts, body) = request.into_parts();
+                let request = (parts, Upload::new(body, limits, core.clock, &running));
+                let version = request.0.version;
+                let arrived = Arrived { by: arrival, place };
                 let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));

@@ -46,7 +46,6 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
-use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::{Policy, Terms};
 use crate::guard::set_cookie::{Evidence, sets};
@@ -56,12 +55,10 @@ use crate::telemetry::refusals::Treated;
 /// How long a proof may take: others wait for it.
 const PROOF_TIME: Duration = Duration::from_secs(5);
 
-/// How and when a request has come.
+/// How a request has come.
 pub struct Arrived<'a> {
     pub by: &'a Arrival,
     pub place: Place,
-    /// Just now.
-    pub at: Moment,
 }
 
 /// One exchange, from the head of its request to the head of its response; its line in the access
@@ -73,10 +70,10 @@ pub fn exchange(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
     arrived: Arrived<'_>,
-    request: Request<Upload>,
+    request: (Parts, Upload),
     mut account: Account,
 ) -> impl Future<Output = Response<DownstreamBody>> + Send {
-    let (mut parts, body) = request.into_parts();
+    let (mut parts, body) = request;
     async move {
         let told = {
             let story = story(core, in_force, arrived, &mut parts, body, &mut account);
@@ -100,7 +97,7 @@ pub fn exchange(
 async fn story(
     core: &Arc<Core>,
     in_force: Arc<InForce>,
-    Arrived { by: arrival, place, at }: Arrived<'_>,
+    Arrived { by: arrival, place }: Arrived<'_>,
     parts: &mut Parts,
     body: Upload,
     account: &mut Account,
@@ -168,7 +165,7 @@ async fn story(
     };
 
     let (decision, route, cookie) =
-        decide(shield, parts, fields, (&unread.body, at), &visit, terms, account).await;
+        decide(shield, parts, fields, &unread.body, &visit, terms, account).await;
     let blame = |treated| {
         blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
     };
@@ -288,7 +285,7 @@ async fn decide(
     shield: &Arc<Shield>,
     parts: &Parts,
     fields: Fields,
-    (body, at): (&Upload, Moment),
+    body: &Upload,
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
@@ -297,7 +294,11 @@ async fn decide(
     let cookies = cookies(&parts.headers, fields, policy);
     let decoded = path::decode(parts.uri.path());
     let request = asked(parts, fields, body, visit, terms, &decoded, &cookies);
-    let Admission { decision, facts, trace, at } = shield.admit(&request, at).await;
+    let Admission { decision, facts, trace, at } = match shield.admit_now(&request) {
+        Ok(admission) => admission,
+        // Few wait: what that takes is not to be carried about by all.
+        Err(what) => Box::pin(shield.admit_later(&request, what)).await,
+    };
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
     let line = match &decision {

@@ -75,10 +75,11 @@ impl Connection {
                 let place = Place::Stream(Arc::new((place, entered)));
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
-                let request = request.map(|body| Upload::new(body, limits, core.clock, &running));
-                let head = request.method() == Method::HEAD;
-                let connects = request.method() == Method::CONNECT;
-                let arrived = Arrived { by: &arrival, place: place.clone(), at: core.clock.now() };
+                let (parts, body) = request.into_parts();
+                let head = parts.method == Method::HEAD;
+                let connects = parts.method == Method::CONNECT;
+                let request = (parts, Upload::new(body, limits, core.clock, &running));
+                let arrived = Arrived { by: &arrival, place: place.clone() };
                 let mut response = exchange(&core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let held = place.clone();

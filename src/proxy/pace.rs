@@ -117,13 +117,13 @@ impl Alarm {
     }
 }
 
+/// Boxed: who waits carries it about.
+type Kept = Vec<Box<Alarm>>;
+
 /// Alarms of one core that nobody waits for just now: the next who waits takes the one that was used
 /// last. A deadline that is hardly ever reached is no new timer each time.
 #[derive(Debug, Default)]
 pub struct Alarms(Mutex<Kept>);
-
-/// Boxed: who waits carries it about, in one piece.
-type Kept = Vec<Box<Alarm>>;
 
 impl Alarms {
     /// Each may hold on to the task that it was to wake, until it rings or has another.

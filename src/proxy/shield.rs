@@ -102,16 +102,22 @@ impl Shield {
         guard
     }
 
-    /// The verdict on a request that has come `now`, after waiting for exchanges that must end first.
-    pub async fn admit(self: &Arc<Self>, request: &Request<'_>, now: Moment) -> Admission {
-        match self.ask(request, Patience::Left, now) {
+    /// The verdict on a request, after waiting for exchanges that must end first.
+    pub async fn admit(self: &Arc<Self>, request: &Request<'_>) -> Admission {
+        match self.admit_now(request) {
             Ok(admission) => admission,
             // Few wait: what that takes is not to be carried about by all.
             Err(what) => Box::pin(self.admit_later(request, what)).await,
         }
     }
 
-    async fn admit_later(self: &Arc<Self>, request: &Request<'_>, what: WaitFor) -> Admission {
+    /// The same without waiting, or what it has to wait for: [`Self::admit_later`].
+    pub fn admit_now(self: &Arc<Self>, request: &Request<'_>) -> Result<Admission, WaitFor> {
+        self.ask(request, Patience::Left)
+    }
+
+    /// The verdict on a request that had to wait for `what` when it came.
+    pub async fn admit_later(self: &Arc<Self>, request: &Request<'_>, what: WaitFor) -> Admission {
         let policy = self.guard.policy();
         let patience = match what {
             WaitFor::Key(_) => policy.session.key_wait,
@@ -119,7 +125,7 @@ impl Shield {
         };
         let ask = |spent| {
             let patience = if spent { Patience::Spent } else { Patience::Left };
-            self.ask(request, patience, self.clock.now())
+            self.ask(request, patience)
         };
         self.waiters.until_admitted(what, patience, ask).await
     }
@@ -129,9 +135,9 @@ impl Shield {
         self: &Arc<Self>,
         request: &Request<'_>,
         patience: Patience,
-        now: Moment,
     ) -> Result<Admission, WaitFor> {
-        let (turn, now) = self.turn(now);
+        // Not when it came: another core may have charged something since.
+        let (turn, now) = (self.order.turn(), self.clock.now());
         let verdict = self.guard.admit(request, patience, now);
         let trace = match (&verdict, turn) {
             // That changes nothing, and is no decision.
@@ -354,7 +360,7 @@ mod tests {
             authorization: false,
             cookies: &cookies,
         };
-        shield.admit(&request, shield.clock.now()).await.decision
+        shield.admit(&request).await.decision
     }
 
     #[tokio::test]

@@ -211,8 +211,7 @@ impl Upstream {
     /// Where there is no connection to a server the next one is tried, each of them once, and all
     /// of them within the connect timeout.
     ///
-    /// `request` is there; what becomes of it is this function's business. It is lent only because
-    /// what an `async fn` is given it holds twice.
+    /// `request` is there, and is taken when it has been sent or is given up.
     pub fn send(
         &self,
         mut sending: Sending<'_>,

@@ -141,7 +141,8 @@ impl Proxy {
             also(failure);
         };
         let upstream_host = settings.site.upstream.host();
-        let app = settings.app(Clock::start(), shield(), failed);
+        let shield = shield();
+        let app = settings.app(shield.clock, shield, failed);
         Self::with(app, upstream_host, failures)
     }
 
@@ -152,7 +153,7 @@ impl Proxy {
             let _ = failed.send(failure.word());
         };
         let upstream_host = settings.site.upstream.host();
-        let app = settings.app_telling(Clock::start(), shield, failed, told);
+        let app = settings.app_telling(shield.clock, shield, failed, told);
         Self::with(app, upstream_host, failures)
     }
 

@@ -5,7 +5,6 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use floodwall::proxy::clock::Clock;
 use floodwall::proxy::orders::Orders;
 use floodwall::proxy::passed::Passed;
 use floodwall::proxy::run::{Bound, Ear, RunError, run};
@@ -24,7 +23,8 @@ fn a_port_in_use_is_named_with_its_remedy() {
     let mut settings = settings(Application::tcp().address);
     let door = DoorAddress::Tcp(address);
     settings.doors.push(Door { address: door, kind: DoorKind::Plain });
-    let app = settings.app(Clock::start(), shield(), |_| {});
+    let shield = shield();
+    let app = settings.app(shield.clock, shield, |_| {});
     let error = Bound::new(app, Passed::none()).unwrap_err();
     assert!(matches!(error, RunError::Bind { .. }), "{error:?}");
     let text = error.to_string();
@@ -108,7 +108,8 @@ fn sigterm_drains() {
     // `run` tells nobody its port.
     let address = own_address();
     settings.doors[0].address = DoorAddress::Tcp(address);
-    let app = settings.app(Clock::start(), shield(), |_| {});
+    let shield = shield();
+    let app = settings.app(shield.clock, shield, |_| {});
     let running = thread::spawn(move || {
         let orders = Orders {
             control: &|| Ok(None),
