@@ -197,7 +197,8 @@ impl AsyncRead for Downstream {
         let came = buf.filled().len() - before;
         self.seat.looked(outcome.is_pending());
         self.seat.heard(came);
-        if came > 0 {
+        // What was held by then waits no longer, however much comes.
+        if came > 0 && self.held.is_empty() {
             self.turn.give_way();
         }
         if came > 0 && !self.seat.arrived() {
