@@ -150,16 +150,21 @@ impl Downstream {
             && !self.seat.is_switched()
             && let Some(held) = self.held.take(pieces)
         {
+            self.seat.holds(!self.held.is_empty());
             return Poll::Ready(Ok(Some(held)));
         }
         self.send_held(cx).map_ok(|()| None)
     }
 
     fn send_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
         while !self.held.is_empty() {
             let sent = self.held.poll_send(Pin::new(&mut self.stream), cx);
             ready!(self.written(sent))?;
         }
+        self.seat.holds(false);
         Poll::Ready(Ok(()))
     }
 
@@ -268,5 +273,42 @@ impl Drop for Downstream {
             // Who fails may have written why.
             self.held.send_last(&self.stream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Waker;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+
+    use super::*;
+
+    /// Hyper, which would send it, is taken from a connection that rests.
+    #[tokio::test]
+    async fn a_connection_does_not_rest_while_it_holds_what_was_answered() {
+        let (mut client, server) = UnixStream::pair().expect("two ends");
+        let clock = Clock::start();
+        let seat = Arc::new(Seat::new(clock, clock.now()));
+        let pace = Pace::new(LINGER_TIME, 0);
+        let mut stream = Downstream::new(Socket::Unix(server), Arc::clone(&seat), clock, pace);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut byte = [0];
+        client.write_all(b"a").await.expect("it is taken");
+        stream.read_exact(&mut byte).await.expect("it has come");
+        let running = seat.begin().expect("it has its place");
+        let written = Pin::new(&mut stream).poll_write(&mut cx, b"b");
+        assert!(matches!(written, Poll::Ready(Ok(1))), "{written:?}");
+        drop(running);
+        assert!(
+            Pin::new(&mut stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+        );
+        assert!(!seat.rests(), "it was not sent yet");
+        poll_fn(|cx| Pin::new(&mut stream).poll_flush(cx)).await.expect("it is sent");
+        assert!(seat.rests());
+        client.read_exact(&mut byte).await.expect("it has come");
+        assert_eq!(&byte, b"b");
     }
 }

@@ -66,6 +66,8 @@ pub struct Seat {
     unread: AtomicBool,
     /// What the client has sent was read: the last look at its socket found nothing.
     dry: AtomicBool,
+    /// Something was written that is not sent yet.
+    holding: AtomicBool,
     /// Nothing is sent any more.
     ending: AtomicBool,
     /// It has been silent for so long that it is to rest.
@@ -124,6 +126,7 @@ impl Seat {
             called: Notify::new(),
             unread: AtomicBool::new(false),
             dry: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             lulled: AtomicBool::new(false),
             spoken_for: AtomicUsize::new(usize::MAX),
@@ -320,6 +323,11 @@ impl Seat {
         self.dry.store(dry, Ordering::Relaxed);
     }
 
+    /// Something was written that waits to be sent, or all of it was sent.
+    pub fn holds(&self, holding: bool) {
+        self.holding.store(holding, Ordering::Relaxed);
+    }
+
     /// Nothing is sent any more: what still comes is thrown away.
     pub fn end(&self) {
         self.ending.store(true, Ordering::Relaxed);
@@ -332,6 +340,7 @@ impl Seat {
         matches!(self.phase(), Phase::Idle(_))
             && self.dry.load(Ordering::Relaxed)
             && !self.is_blocked()
+            && !self.holding.load(Ordering::Relaxed)
             && !self.has_unread()
             && !self.ending.load(Ordering::Relaxed)
     }
