@@ -148,13 +148,14 @@ impl Link {
         keep: bool,
     ) -> Result<Parts, Unanswered> {
         let Linked { answered, spoken, .. } = &mut *self.0;
+        let is_used = answered.is_answered();
         answered.ask();
         match spoken {
             Spoken::Own(leg) => {
                 let Some(request) = request else {
                     return Err(Unanswered::Failed(Cause::Own(Flaw::Upload)));
                 };
-                own(leg, request).await.map_err(|flaw| {
+                own(leg, request, is_used).await.map_err(|flaw| {
                     let cause = Cause::Own(flaw);
                     if !leg.has_begun() {
                         request.body_mut().put_back(leg.take_back());
@@ -281,13 +282,21 @@ impl Link {
 }
 
 /// Sends a request on our own connection. What is left of its body, where the answer comes early,
-/// stays with it.
+/// stays with it. On one that `is_used` something may have come while the request waited for its turn:
+/// that is no answer to it.
 async fn own(
     leg: &mut Leg<Attentive<RawStream>>,
     request: &mut Request<UpstreamBody>,
+    is_used: bool,
 ) -> Result<Parts, Flaw> {
     leg.begin(request);
-    poll_fn(|cx| leg.poll_head(cx, request)).await
+    poll_fn(|cx| {
+        if is_used && leg.is_to_begin() && !leg.stream().stream().is_silent() {
+            return Poll::Ready(Err(Flaw::Before));
+        }
+        leg.poll_head(cx, request)
+    })
+    .await
 }
 
 impl Hyper {
@@ -410,3 +419,7 @@ impl Error for Cause {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -90,6 +90,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         self.again = false;
     }
 
+    /// Whether the first byte of the request is the next to be written.
+    pub const fn is_to_begin(&self) -> bool {
+        !self.has_begun() && !self.outgoing.gives_way()
+    }
+
     /// Whether as much as a byte of the request was written.
     pub const fn has_begun(&self) -> bool {
         self.outgoing.has_begun()
