@@ -48,6 +48,8 @@ pub struct Connection {
     stream: Option<TcpStream>,
     /// What was read and not yet used.
     buffer: Vec<u8>,
+    /// Whether as much as a byte has come of the response.
+    answered: bool,
     /// Connections that the server had closed, under a request that was then sent again.
     pub resent: u64,
 }
@@ -55,7 +57,7 @@ pub struct Connection {
 impl Connection {
     /// Connects at the first request.
     pub fn new(target: Target, source: Ipv4Addr) -> Self {
-        Self { target, source, stream: None, buffer: Vec::new(), resent: 0 }
+        Self { target, source, stream: None, buffer: Vec::new(), answered: false, resent: 0 }
     }
 
     /// Sends a request and reads the whole response, or fails at the deadline.
@@ -65,7 +67,7 @@ impl Connection {
     pub fn exchange(&mut self, request: &Request, deadline: Instant) -> io::Result<Response> {
         let kept = self.stream.is_some();
         let mut result = self.attempt(request, deadline);
-        if kept && self.buffer.is_empty() && result.as_ref().is_err_and(was_closed) {
+        if kept && !self.answered && result.as_ref().is_err_and(was_closed) {
             self.resent += 1;
             result = self.attempt(request, deadline);
         }
@@ -81,9 +83,11 @@ impl Connection {
             None => connect(self.target.address(), self.source, left(deadline)?)?,
         };
         self.buffer.clear();
+        self.answered = false;
         stream.set_write_timeout(Some(left(deadline)?))?;
         stream.write_all(&request.bytes)?;
-        let mut reader = Reader { stream: &mut stream, buffer: &mut self.buffer, deadline };
+        let Self { buffer, answered, .. } = self;
+        let mut reader = Reader { stream: &mut stream, buffer, answered, deadline };
         let (response, reusable) = reader.response(request.head)?;
         // Bytes that nobody asked for would be taken for the next response.
         if reusable && self.buffer.is_empty() {
@@ -119,6 +123,7 @@ fn malformed(what: &str) -> io::Error {
 struct Reader<'a> {
     stream: &'a mut TcpStream,
     buffer: &'a mut Vec<u8>,
+    answered: &'a mut bool,
     deadline: Instant,
 }
 
@@ -234,6 +239,7 @@ impl Reader<'_> {
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(n) => {
                 self.buffer.extend_from_slice(&chunk[..n]);
+                *self.answered = true;
                 Ok(())
             }
             // How a socket's time-out shows depends on the platform.

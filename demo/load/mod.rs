@@ -74,6 +74,12 @@ pub const MAX_SOURCES: u8 = 253;
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::http::{Connection, Request};
     use super::*;
 
     #[test]
@@ -82,6 +88,36 @@ mod tests {
         assert!("127.9.9.9:80".parse::<Target>().is_ok());
         for other in ["10.0.0.1:80", "0.0.0.0:80", "[::1]:80", "localhost:80", "127.0.0.1", ""] {
             assert_eq!(other.parse::<Target>(), Err(NotLoopback), "{other}");
+        }
+    }
+
+    /// It may have been carried out: only what was closed without a byte is sent again.
+    #[test]
+    fn what_was_answered_in_part_is_not_sent_again() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let target = listener.local_addr().expect("it is bound").to_string();
+        let target: Target = target.parse().expect("loopback");
+        let request = Request { bytes: b"GET / HTTP/1.1\r\n\r\n".to_vec(), head: false };
+        for (part, resent) in [("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n", 0), ("", 1)] {
+            let mut client = Connection::new(target, Ipv4Addr::LOCALHOST);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let (mut server, _) = listener.accept().expect("it connects");
+                    for answer in ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", part] {
+                        server.read_exact(&mut request.bytes.clone()).expect("a request");
+                        server.write_all(answer.as_bytes()).expect("it is taken");
+                    }
+                    drop(server);
+                    // The second time, if there is one.
+                    if part.is_empty() {
+                        drop(listener.accept());
+                    }
+                });
+                let deadline = Instant::now() + Duration::from_secs(20);
+                assert!(client.exchange(&request, deadline).is_ok());
+                assert!(client.exchange(&request, deadline).is_err());
+            });
+            assert_eq!(client.resent, resent, "{part:?}");
         }
     }
 }
