@@ -291,7 +291,9 @@ fn who_resets_too_much_loses_the_connection() {
     while application.accept_more().is_some() {}
     assert_eq!(proxy.failure(), "resets");
 
-    // One by one, each when it has reached the application.
+    // One by one, each when it has reached the application: another, as the first may still be told of
+    // connections that were opened for what was reset.
+    let application = Application::tcp();
     let mut settings = patient(&application);
     settings.http2.resets = RESETS;
     let proxy = Proxy::start(settings);
