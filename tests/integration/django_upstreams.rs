@@ -19,7 +19,7 @@ use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
 use crate::support::inside::{Inside, await_that};
 use crate::support::load::http::Connection;
-use crate::support::sending::send_on;
+use crate::support::sending::try_on;
 
 /// What gunicorn runs with, and what both servers do here.
 const RELEASE: Release = Release::V1_7_9;
@@ -122,6 +122,7 @@ impl Drop for Gunicorn {
 fn servers_that_are_killed_under_load_lose_what_they_had_and_nothing_else() {
     const CLIENTS: usize = 8;
     const ROUNDS: usize = 2;
+    const CUT: u16 = 0;
     if !RELEASE.available() {
         return;
     }
@@ -150,8 +151,10 @@ fn servers_that_are_killed_under_load_lose_what_they_had_and_nothing_else() {
                             format!("POST /post/{number}\nContent-Length: 0"),
                         ),
                     };
-                    let answer = send_on(&mut client, floodwall.target(), &head, "");
-                    answers.lock().expect("no panic").push((name, answer.status));
+                    let answer = try_on(&mut client, floodwall.target(), &head, "");
+                    // A server may die between the head of its response and the body.
+                    let status = answer.map_or(CUT, |answer| answer.status);
+                    answers.lock().expect("no panic").push((name, status));
                 }
             });
         }
@@ -180,7 +183,7 @@ fn servers_that_are_killed_under_load_lose_what_they_had_and_nothing_else() {
     }
     let of = |numbers: &HashMap<String, usize>, name: &str| numbers.get(name).copied().unwrap_or(0);
     let lost: Vec<_> = answers.iter().filter(|(_, status)| *status != 200).collect();
-    assert!(lost.iter().all(|(_, status)| *status == 502), "{lost:?}");
+    assert!(lost.iter().all(|(_, status)| matches!(*status, 502 | CUT)), "{lost:?}");
     let twice = begun.iter().filter(|(name, number)| name.starts_with("/post/") && **number > 1);
     bounded("kills of gunicorns under load", "forms sent again", 0, twice.count() as u64);
     for (name, _) in answers.iter().filter(|(_, status)| *status == 200) {

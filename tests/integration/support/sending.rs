@@ -1,5 +1,6 @@
 //! Single requests, written out as an attacker writes them, and many of them at once.
 
+use std::io;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,10 +21,20 @@ pub fn send_from(source: Ipv4Addr, target: Target, head: &str, body: &str) -> Re
 
 /// The same on a connection that may be kept.
 pub fn send_on(connection: &mut Connection, target: Target, head: &str, body: &str) -> Response {
+    try_on(connection, target, head, body).expect("an answer")
+}
+
+/// The same, where the answer may break off.
+pub fn try_on(
+    connection: &mut Connection,
+    target: Target,
+    head: &str,
+    body: &str,
+) -> io::Result<Response> {
     let bytes = raw(target, head, body);
     let deadline = Instant::now() + Duration::from_secs(30);
     let request = Request { bytes, head: head.starts_with("HEAD ") };
-    connection.exchange(&request, deadline).expect("an answer")
+    connection.exchange(&request, deadline)
 }
 
 /// A request as it goes over the wire.
