@@ -118,14 +118,15 @@ fn who_only_connects_keeps_no_operator_out() {
             kept.push(wire);
             if number % 64 == 63 {
                 assert_eq!(curl(&[&url]).0, "200", "{kind}, {number}");
+                // Who has lost the place to the latest may be about to go.
+                await_that("more stay than there are places", || accepted(admin) <= 64);
                 most = most.max(accepted(admin));
             }
         }
     }
     assert_eq!(kept.len(), 3 * EACH);
     let attack = "768 connections to the admin listener that ask for nothing, or read nothing";
-    // Who has lost the place to the latest may be about to go.
-    bounded(attack, "connections that it has", 64 + 1, most);
+    bounded(attack, "connections that it has", 64, most);
     drop(kept);
     assert_eq!(floodwall.stop().code(), Some(0));
 }
