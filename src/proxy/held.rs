@@ -82,7 +82,7 @@ impl Held {
             // As above.
             let _ = UNUSED.try_with(|unused| {
                 let mut unused = unused.borrow_mut();
-                if unused.len() < KEPT {
+                if unused.len() < KEPT && buffer.capacity() <= HELD_BYTES {
                     unused.push(buffer);
                 }
             });
