@@ -25,7 +25,7 @@ use crate::guard::policy::Policy;
 use crate::guard::route::Answer;
 use crate::guard::set_cookie::Evidence;
 use crate::telemetry::Telemetry;
-use crate::telemetry::access::trace::{Order, Trace, Turn};
+use crate::telemetry::access::trace::{Order, Trace};
 
 /// The guard, and what carries out its decisions.
 pub struct Shield {
@@ -199,14 +199,6 @@ impl Shield {
         self.outbox.load_full()
     }
 
-    /// The turn of a decision that is made `now`, where they have an order. Whoever waited for its
-    /// turn comes after those who had theirs before.
-    fn turn(&self, now: Moment) -> (Option<Turn<'_>>, Moment) {
-        let turn = self.order.turn();
-        let now = if turn.is_some() { self.clock.now() } else { now };
-        (turn, now)
-    }
-
     fn tell(&self, facts: &Facts, now: Moment) {
         if !facts.as_slice().is_empty() {
             self.telemetry.record(facts.as_slice(), now);
@@ -224,7 +216,9 @@ impl Shield {
             SendCookie::Replace(key) => Some(key),
             SendCookie::Keep | SendCookie::Remove => None,
         };
-        let (turn, now) = self.turn(now);
+        let turn = self.order.turn();
+        // Whoever waited for its turn comes after those who had theirs before.
+        let now = if turn.is_some() { self.clock.now() } else { now };
         let settlement = self.guard.settle(ticket, outcome, now);
         if let Some(made) = turn.map(|turn| turn.made_with_marks(now))
             && let Some(trace) = trace
