@@ -69,23 +69,33 @@ impl Rule {
 /// Of nearly every rule that does not match this is seen from the length and the first bytes of the
 /// path or of its last segment; only of the others it is asked.
 #[derive(Debug)]
-pub struct Glances(Box<[Glance]>);
+pub struct Glances {
+    glances: Box<[Glance]>,
+    /// For each rule, what a path may begin with whose last segment matches none of its patterns.
+    starts: Box<[Starts]>,
+}
 
-/// What tells of a rule that no pattern of it can match.
+/// What paths begin with.
+type Starts = Box<[Box<[u8]>]>;
+
+/// What tells of rules, as many as there are bits in a number, that no pattern of them can match.
 #[derive(Debug)]
 struct Glance {
-    /// Lengths that a last segment may have, as bits; those from 63 on share one.
-    lengths: u64,
-    /// The first bytes that it may have, as bits; one stands for four bytes.
-    firsts: u64,
-    /// What the path may begin with otherwise.
-    starts: Box<[Box<[u8]>]>,
+    /// For each length and first byte that a last segment may have, the rules that may match: see
+    /// [`Self::place`].
+    segments: Box<[u64; 256]>,
+    /// For each second byte of a path, which is the first behind a slash; four share one.
+    seconds: [u64; 64],
 }
 
 impl Glances {
     /// Of these rules.
     pub fn new(rules: &[Rule]) -> Self {
-        Self(rules.iter().map(|rule| Glance::new(&rule.paths)).collect())
+        let starts = |rule: &Rule| rule.paths.iter().filter_map(start).map(Box::from).collect();
+        Self {
+            glances: rules.chunks(Glance::RULES).map(Glance::new).collect(),
+            starts: rules.iter().map(starts).collect(),
+        }
     }
 
     /// The first of `rules`, of which this was made, that matches; and its index.
@@ -96,41 +106,80 @@ impl Glances {
         method: &str,
         standing: StandingWord,
     ) -> Option<(u16, &'a Rule)> {
-        let (length, first) = Glance::bits(last_segment(path));
-        let mut rules = (0..).zip(rules).zip(&self.0);
-        let found = rules.find(|((_, rule), glance)| {
-            let segment = glance.lengths & length != 0 && glance.firsts & first != 0;
-            (segment || glance.starts.iter().any(|start| path.starts_with(start)))
-                && rule.matches(path, method, standing)
-        });
-        found.map(|(found, _)| found)
+        let segment = last_segment(path);
+        (0..).step_by(Glance::RULES).zip(&self.glances).find_map(|(from, glance)| {
+            let by_segment = glance.by_segment(segment);
+            let mut left = by_segment | glance.by_start(path);
+            while left != 0 {
+                // Less than 64 fits into any number.
+                let index: u16 = from + left.trailing_zeros() as u16;
+                let this = left & left.wrapping_neg();
+                left ^= this;
+                let (rule, starts) = (&rules[usize::from(index)], &self.starts[usize::from(index)]);
+                if (by_segment & this != 0 || starts.iter().any(|start| path.starts_with(start)))
+                    && rule.matches(path, method, standing)
+                {
+                    return Some((index, rule));
+                }
+            }
+            None
+        })
     }
 }
 
 impl Glance {
-    fn new(patterns: &[PathPattern]) -> Self {
-        let (mut lengths, mut firsts, mut starts) = (0, 0, Vec::new());
-        for pattern in patterns {
-            match pattern {
-                PathPattern::Exact(text) | PathPattern::Prefix(text) => starts.push(text.as_str()),
-                PathPattern::Glob(glob) => starts.push(literal(glob)),
-                PathPattern::LastSegment(segments) => {
-                    for segment in segments {
-                        let (length, first) = Self::bits(segment.as_bytes());
-                        lengths |= length;
-                        firsts |= first;
-                    }
-                }
+    const RULES: usize = u64::BITS as usize;
+
+    fn new(rules: &[Rule]) -> Self {
+        let mut glance = Self { segments: Box::new([0; 256]), seconds: [0; 64] };
+        for (index, rule) in rules.iter().enumerate() {
+            for pattern in &rule.paths {
+                glance.note(1 << index, pattern);
             }
         }
-        let starts = starts.into_iter().map(|start| start.as_bytes().into()).collect();
-        Self { lengths, firsts, starts }
+        glance
     }
 
-    /// The bits of a segment.
-    fn bits(segment: &[u8]) -> (u64, u64) {
-        let first = segment.first().map_or(0, |byte| byte & 63);
-        (1 << segment.len().min(63), 1 << first)
+    fn note(&mut self, rule: u64, pattern: &PathPattern) {
+        if let PathPattern::LastSegment(segments) = pattern {
+            for segment in segments {
+                self.segments[Self::place(segment.as_bytes())] |= rule;
+            }
+        }
+        match start(pattern) {
+            Some([]) | Some([_]) => self.seconds.iter_mut().for_each(|rules| *rules |= rule),
+            Some(start) => self.seconds[Self::second(start)] |= rule,
+            None => {}
+        }
+    }
+
+    fn by_segment(&self, segment: &[u8]) -> u64 {
+        self.segments[Self::place(segment)]
+    }
+
+    fn by_start(&self, path: &[u8]) -> u64 {
+        self.seconds[Self::second(path)]
+    }
+
+    /// Of a segment: its length, from 15 on the same one, and its first byte, of which sixteen share
+    /// one.
+    fn place(segment: &[u8]) -> usize {
+        let first = segment.first().copied().unwrap_or_default();
+        segment.len().min(15) << 4 | usize::from((first ^ first >> 4) & 15)
+    }
+
+    /// Of a path.
+    fn second(path: &[u8]) -> usize {
+        path.get(1).map_or(0, |byte| usize::from(byte & 63))
+    }
+}
+
+/// What every path begins with that a pattern matches, where that tells of it.
+fn start(pattern: &PathPattern) -> Option<&[u8]> {
+    match pattern {
+        PathPattern::Exact(text) | PathPattern::Prefix(text) => Some(text.as_bytes()),
+        PathPattern::Glob(glob) => Some(literal(glob).as_bytes()),
+        PathPattern::LastSegment(_) => None,
     }
 }
 
@@ -269,6 +318,31 @@ mod tests {
             glob.prop_map(|parts| PathPattern::Glob(parts.concat())),
             prop::collection::vec("[ab]{0,3}", 1..3).prop_map(PathPattern::LastSegment),
         ]
+    }
+
+    #[test]
+    fn rules_are_found_however_many_there_are() {
+        let rules: Vec<Rule> = (0..200)
+            .map(|number| match number % 4 {
+                0 => PathPattern::Exact(format!("/{number}/a")),
+                1 => PathPattern::Prefix(format!("/{number}/b")),
+                2 => PathPattern::Glob(format!("/{number}/*")),
+                _ => PathPattern::LastSegment(vec![format!("{number}d")]),
+            })
+            .map(rule)
+            .collect();
+        let glances = Glances::new(&rules);
+        for number in 0..200_u16 {
+            let path = match number % 4 {
+                0 => format!("/{number}/a"),
+                1 => format!("/{number}/bb"),
+                2 => format!("/{number}/c"),
+                _ => format!("/x/{number}d/"),
+            };
+            let found = glances.first(&rules, path.as_bytes(), "GET", StandingWord::None);
+            assert_eq!(found.map(|(index, _)| index), Some(number), "{path}");
+        }
+        assert!(glances.first(&rules, b"/", "GET", StandingWord::None).is_none());
     }
 
     proptest! {
