@@ -365,6 +365,8 @@ impl Site {
 [session]
 capacity = {sessions}
 unknown = "drop"
+[recycle]
+spacing = 0
 [client]
 capacity = {clients}
 [budget.anonymous]

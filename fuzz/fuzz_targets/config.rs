@@ -44,7 +44,7 @@ fn check(config: &Config) {
     let limits = config.downstream_limits();
     assert!((SECOND / 10..=SECOND * 300).contains(&limits.header_timeout));
     assert!((8 << 10..=1 << 20).contains(&limits.head_bytes));
-    assert!((16..=1_024).contains(&limits.headers));
+    assert!((16..=1_024).contains(&limits.headers) && limits.refusal_pause <= SECOND);
     let log = config.log();
     assert!((SECOND..=DAY).contains(&log.flood_interval));
     assert!((SECOND..=DAY).contains(&log.flood_quiet));
@@ -75,7 +75,7 @@ fn check_site(site: &Site) {
     assert!(session.in_flight_per_key > 0 && session.key_wait <= SECOND * 30);
     assert!(session.cookie_path.starts_with('/') && !session.cookie_path.contains(';'));
     assert!((1..=1_024).contains(&policy.recycle.spares));
-    assert!(policy.recycle.slot_wait <= SECOND * 30);
+    assert!(policy.recycle.slot_wait <= SECOND * 30 && policy.recycle.spacing <= 100);
     let client = &policy.client;
     assert!((8..=32).contains(&client.ipv4_prefix));
     assert!((16..=128).contains(&client.ipv6_prefix));

@@ -111,11 +111,13 @@ pub struct DownstreamLimits {
     pub send_timeout: Duration,
     /// Bytes a second that a client must keep up with; 0 for any number. At most 1 MiB.
     pub body_rate: usize,
-    /// The target of a request. 256 bytes to 60 KiB (hyper takes little more).
+    /// Between two refusals on one connection. At most 1 second; zero: none.
+    pub refusal_pause: Duration,
+    /// The target of a request. 256 bytes to 60 KiB (`http` takes little more).
     pub target_bytes: usize,
     /// The body of a request. 1 KiB to 1 TiB.
     pub body_bytes: usize,
-    /// Request line and headers together. 8 KiB (hyper takes no less) to 1 MiB.
+    /// Request line and headers together. 8 KiB to 1 MiB.
     pub head_bytes: usize,
     /// Header lines of a request. 16 to 1,024.
     pub headers: usize,

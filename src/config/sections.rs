@@ -67,6 +67,7 @@ fn cookie_domain(text: &str) -> Result<Option<String>, Unfit> {
 pub(super) fn recycle(mut table: Table<'_, '_>, recycle: &mut RecyclePolicy, faults: &mut Faults) {
     table.read("spares", &mut recycle.spares, faults, integer(1..=1_024));
     table.read("slot_wait", &mut recycle.slot_wait, faults, duration(Duration::ZERO..=SECOND * 30));
+    table.read("spacing", &mut recycle.spacing, faults, integer(0..=100));
     table.read("gate_for", &mut recycle.gate_for, faults, duration(SECOND..=DAY));
     table.finish(faults);
 }
@@ -112,10 +113,12 @@ pub(super) fn downstream_limits(
     table.read("body_timeout", &mut limits.body_timeout, faults, wait());
     table.read("send_timeout", &mut limits.send_timeout, faults, wait());
     table.read("body_rate", &mut limits.body_rate, faults, size(0..=1 << 20));
-    // hyper panics below 8 KiB (`http1::Builder::max_buf_size`).
+    let pause = duration(Duration::ZERO..=SECOND);
+    table.read("refusal_pause", &mut limits.refusal_pause, faults, pause);
+    // Others take as much: with less, requests that reached the application before would not.
     table.read("head_bytes", &mut limits.head_bytes, faults, size(8 << 10..=1 << 20));
     table.read("headers", &mut limits.headers, faults, integer(16..=1_024));
-    // hyper takes 65,534 bytes (`uri::MAX_LEN`).
+    // `http` takes 65,534 bytes (`uri::MAX_LEN`).
     table.read("target_bytes", &mut limits.target_bytes, faults, size(256..=60 << 10));
     table.read("body_bytes", &mut limits.body_bytes, faults, size(1 << 10..=1 << 40));
     let connections = || integer(16..=1_000_000);

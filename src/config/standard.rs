@@ -78,6 +78,7 @@ impl Default for Config {
                 body_timeout: Duration::from_secs(30),
                 send_timeout: Duration::from_secs(60),
                 body_rate: 500,
+                refusal_pause: Duration::from_millis(100),
                 head_bytes: 64 << 10,
                 headers: 100,
                 target_bytes: 8 << 10,
@@ -149,6 +150,7 @@ fn policy(profile: Profile) -> Policy {
         recycle: RecyclePolicy {
             spares: 16,
             slot_wait: Duration::from_secs(2),
+            spacing: 3,
             gate_for: Duration::from_secs(600),
         },
         client: ClientPolicy {

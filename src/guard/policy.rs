@@ -164,6 +164,9 @@ pub struct RecyclePolicy {
     pub spares: u16,
     /// How long an exchange waits for a slot, or for budget that is held. At most 30 seconds.
     pub slot_wait: Duration,
+    /// One recycled exchange at a time, and behind it none for so many times as long as it took, or
+    /// until a second after it began; 0: as many at once as there are spares. At most 100.
+    pub spacing: u32,
     /// How long a route whose view writes to its session is gated before it is tried again.
     pub gate_for: Duration,
 }

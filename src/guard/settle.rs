@@ -72,7 +72,8 @@ impl Guard {
         let (cookie, wake) = match sent {
             Sent::Spare(lease) => {
                 let cookie = settling.spare(&mut ticket, Taken::Spare(lease), outcome);
-                (cookie, Some(WaitFor::Spare))
+                // Who cannot have a turn yet is not to ask for it.
+                (cookie, self.spares.allows(now).then_some(WaitFor::Spare))
             }
             Sent::Proof(lease) => {
                 let cookie = settling.spare(&mut ticket, Taken::Proof(lease), outcome);

@@ -13,6 +13,7 @@
 //! the path stayed gated.
 
 mod settle;
+mod spacing;
 mod table;
 
 use std::sync::Arc;
@@ -65,6 +66,7 @@ pub struct SpareLease {
     slot: usize,
     route: RouteId,
     sent: SessionKey,
+    began: Moment,
     /// Its slot was another path's, whose spare was left behind: that is paid for by this exchange.
     owes: bool,
 }
@@ -155,7 +157,7 @@ impl Spares {
 
     /// No spares yet. `seed` makes the placeholders of this process its own.
     pub fn new(policy: &RecyclePolicy, lifetime: Duration, secret: Secret, seed: u64) -> Self {
-        let table = Table { counter: seed, limit: policy.spares.into(), ..Table::default() };
+        let table = Table::new(policy, seed);
         let table = Arc::new(Locked::new(table));
         Self { policy: policy.clone(), lifetime, secret, table }
     }
@@ -166,6 +168,7 @@ impl Spares {
     pub fn reconfigured(&self, policy: &RecyclePolicy, lifetime: Duration, now: Moment) -> Self {
         let mut table = self.table.lock();
         table.limit = policy.spares.into();
+        table.spacing.set(policy.spacing);
         table.trim(now, self.secret);
         let (secret, table) = (self.secret, Arc::clone(&self.table));
         Self { policy: policy.clone(), lifetime, secret, table }
@@ -247,6 +250,9 @@ impl Spares {
 
     /// A slot of a proved path, or one that another path has not used for long.
     fn lease(&self, table: &mut Table, index: usize, route: RouteId, now: Moment) -> Lane {
+        if !table.spacing.allows(now) {
+            return Lane::Busy;
+        }
         let (slot, owes) = match table.paths[index].idle_slot() {
             Some(slot) => (slot, false),
             None if table.promised < table.limit => return Lane::Busy,
@@ -262,6 +268,7 @@ impl Spares {
         let Stage::Proved { slots, .. } = &mut table.paths[index].stage else { return Lane::Busy };
         let place = &mut slots[slot];
         place.leased = true;
+        table.spacing.begin(now);
         if let Some((key, _)) = place.spare.take_if(|(_, expires)| *expires <= now) {
             table.keys.remove(&self.secret.key(&key));
         }
@@ -272,7 +279,7 @@ impl Spares {
             },
             |(key, _)| *key,
         );
-        Lane::Spare(SpareLease { path: index, slot, route, sent, owes })
+        Lane::Spare(SpareLease { path: index, slot, route, sent, began: now, owes })
     }
 
     /// What is known of a path's view.
@@ -414,6 +421,11 @@ impl Spares {
             slot.spare = Some((key, expires));
             keys.insert(self.secret.key(&key));
         }
+    }
+
+    /// Whether who waits for a slot may find one, as far as room between exchanges goes.
+    pub fn allows(&self, now: Moment) -> bool {
+        self.table.lock().spacing.allows(now)
     }
 
     /// How many records are kept as spares.

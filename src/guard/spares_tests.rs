@@ -156,6 +156,31 @@ fn a_path_that_flushes_is_never_reached_bare() {
     assert_eq!(third.refusal(&guard, START), None);
 }
 
+/// Four slots are idle, and yet one logout at a time goes on, and the next not before the application
+/// had three times as long for others.
+#[test]
+fn recycled_logouts_leave_the_application_time_for_others() {
+    let mut policy = roomy();
+    policy.recycle.spacing = 3;
+    let guard = guard(policy);
+    prove_with(&guard, &logout(1), 1, &text(&key(2)), START);
+    let first = logout(1).ticket(&guard, START);
+    let later = |millis| START.after(Duration::from_millis(millis));
+    let asks = |millis| logout(2).admit(&guard, Patience::Left, later(millis));
+    assert!(matches!(asks(9), Verdict::Wait(WaitFor::Spare)));
+    let before = left(&guard, 3);
+    assert_eq!(logout(2).refusal(&guard, later(9)), Some(Refusal::NoSpare));
+    assert_eq!(left(&guard, 3), before, "who is refused charges nobody");
+    let answer = evidence(&guard, 200, &text(&key(10)));
+    let settled = guard.settle(first, Outcome::Answered(&answer, None), later(10));
+    assert_eq!(settled.wake, None, "it would be for nothing");
+    assert!(matches!(asks(39), Verdict::Wait(WaitFor::Spare)));
+    let Verdict::Forward(ticket, _) = asks(40) else { panic!("it has its turn") };
+    assert_eq!(sent(&ticket), key(10), "the same spare: no other was made meanwhile");
+    let settled = guard.settle(ticket, Outcome::Unsent, later(50));
+    assert_eq!(settled.wake, Some(WaitFor::Spare), "the application saw nothing of it");
+}
+
 #[test]
 fn an_empty_slot_sends_a_placeholder_that_is_fresh_each_time() {
     let guard = proved();

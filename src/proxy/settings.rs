@@ -307,6 +307,8 @@ pub struct DownstreamLimits {
     /// Bytes a second that it must keep up with in both directions, while it is waited for; 0:
     /// any number will do.
     pub body_rate: u64,
+    /// Between two refusals on one connection; zero: none.
+    pub refusal_pause: Duration,
     /// The target of a request, in bytes.
     pub target_bytes: usize,
     /// The body of a request.

@@ -484,6 +484,7 @@ pub fn settings(config: &Config) -> Settings {
             body_timeout: down.body_timeout,
             send_timeout: down.send_timeout,
             body_rate: down.body_rate as u64,
+            refusal_pause: down.refusal_pause,
             head_bytes: down.head_bytes,
             headers: down.headers,
             target_bytes: down.target_bytes,

@@ -21,7 +21,7 @@ const SITE: u64 = 25;
 fn before(site: &Django, hold_time: Duration) -> Inside {
     let configuration = format!(
         "profile_rules = false\n[budget.anonymous]\nclient = {{ rate = '1/d', burst = 10 }}\n\
-         site = {{ rate = '1/d', burst = {SITE} }}\n[recycle]\nslot_wait = '200ms'\n"
+         site = {{ rate = '1/d', burst = {SITE} }}\n[recycle]\nslot_wait = '200ms'\nspacing = 0\n"
     );
     Inside::start_with(&site.upstream(), &configuration, |settings| {
         settings.site.hold_time = hold_time

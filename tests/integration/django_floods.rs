@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::support::django::{Django, Release};
 use crate::support::floodwall::Floodwall;
 use crate::support::folder::Folder;
+use crate::support::inside::Inside;
 use crate::support::load::Target;
 use crate::support::load::browser::Browser;
 use crate::support::load::flood::{Flood, Report, Scenario};
@@ -20,8 +21,9 @@ use crate::support::warm;
 
 /// What the configuration says by default.
 const SPARES: u64 = 16;
-/// The defaults, but for patience: how soon a slot is free is a matter of this machine's speed.
-const PATIENT: &str = "[recycle]\nslot_wait = '30s'\n";
+/// The defaults, but for patience: how soon a slot is free is a matter of this machine's speed; and
+/// with all slots in use at once.
+const PATIENT: &str = "[recycle]\nslot_wait = '30s'\nspacing = 0\n";
 /// The wanted number of requests of a flood; fewer on most releases in a plain run.
 const REQUESTS: u64 = 20_000;
 
@@ -202,6 +204,25 @@ on! {
     v1_7_9: Release::V1_7_9,
     v1_8_2: Release::V1_8_2,
     v1_8_3: Release::V1_8_3,
+}
+
+/// By default one logout is forwarded at a time, so there is one spare, and further ones only where a
+/// logout has taken longer than a second. Who has no turn is refused, and paced.
+#[test]
+fn a_flood_of_logouts_is_forwarded_one_at_a_time() {
+    let release = Release::V1_7_9;
+    if !release.available() {
+        return;
+    }
+    let site = Django::start_with(release, &["--threads", "2"]);
+    let floodwall = Inside::start(&site.upstream(), "[recycle]\nslot_wait = '0s'\n");
+    let flood = Flood::new(floodwall.target(), Scenario::AnonymousLogout);
+    let report = Flood { requests: 2_000, ..flood }.run();
+    let spares = floodwall.spares();
+    println!("{} refused, {spares} spares, {} records", report.refused(), site.rows());
+    assert_eq!(report.errors, 0, "{report}");
+    assert!(report.refused() > 1_000, "{report}");
+    assert!((1..=SPARES / 4).contains(&spares), "{spares} spares");
 }
 
 fn every_backend(backend: &str, rows_expected: bool) {

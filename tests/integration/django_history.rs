@@ -50,7 +50,7 @@ fn records_written_are_those_of_the_store() {
     }
     let site = Django::start_with(release, &["--threads", "2"]);
     let budget = "[budget.anonymous]\nclient = { rate = '1/d', burst = 4 }\n\
-                  site = { rate = '1/d', burst = 20 }\n[recycle]\nslot_wait = '30s'\n";
+                  site = { rate = '1/d', burst = 20 }\n[recycle]\nslot_wait = '30s'\nspacing = 0\n";
     for scenario in [
         Scenario::AnonymousWrite,
         Scenario::AnonymousLogout,

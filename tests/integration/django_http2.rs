@@ -88,7 +88,7 @@ fn a_user_logs_in_and_out_while_logouts_flood_over_many_streams() {
     }
     let site = Django::start_with(release, &["--threads", "16"]);
     let folder = Folder::new("django-http2");
-    let patient = "[recycle]\nslot_wait = '30s'\n";
+    let patient = "[recycle]\nslot_wait = '30s'\nspacing = 0\n";
     let floodwall = Floodwall::start(&folder, &site.upstream(), patient);
     let (jar, base) = (folder.path().join("jar"), format!("http://{}", floodwall.address()));
     let url = |path: &str| format!("{base}{path}");

@@ -76,7 +76,7 @@ fn spares_that_are_lost_on_demand_are_paid_for() {
             site.clear();
             let relay = Relay::start(site.target());
             let configuration = budgets(BURST)
-                + "[recycle]\nslot_wait = '0s'\n[upstream_limits]\nresponse_timeout = '1s'\n";
+                + "[recycle]\nslot_wait = '0s'\nspacing = 0\n[upstream_limits]\nresponse_timeout = '1s'\n";
             let floodwall = Inside::start(&relay.upstream(), &configuration);
             let target = floodwall.target();
             let logout = |last: u8| {
@@ -155,7 +155,7 @@ fn a_view_that_turns_from_flushing_to_writing_burns_one_spare() {
 #[test]
 fn parallel_logouts_on_a_cold_start_add_spares_and_nothing_else() {
     on_each(Release::vulnerable(), |release, site| {
-        let configuration = budgets(BURST) + "[recycle]\nslot_wait = '30s'\n";
+        let configuration = budgets(BURST) + "[recycle]\nslot_wait = '30s'\nspacing = 0\n";
         let floodwall = Inside::start(&site.upstream(), &configuration);
         let target = floodwall.target();
         let statuses = at_once(32, |number| {

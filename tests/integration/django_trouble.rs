@@ -132,7 +132,7 @@ fn a_burst_of_an_offices_browsers_is_not_refused() {
     }
     let site = Django::start(release);
     // Far more at once than the budget of one client has, and none of them creates anything.
-    let floodwall = Inside::start(&site.upstream(), "[recycle]\nslot_wait = '30s'\n");
+    let floodwall = Inside::start(&site.upstream(), "[recycle]\nslot_wait = '30s'\nspacing = 0\n");
     let target = floodwall.target();
     thread::scope(|scope| {
         for _ in 0..150 {

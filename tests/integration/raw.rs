@@ -65,6 +65,7 @@ pub fn settings(upstream: Address) -> Single {
             body_timeout: Duration::from_secs(30),
             send_timeout: Duration::from_secs(60),
             body_rate: 500,
+            refusal_pause: Duration::ZERO,
             head_bytes: 64 * 1024,
             headers: 100,
             target_bytes: 8 * 1024,

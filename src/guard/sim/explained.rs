@@ -88,6 +88,7 @@ fn any_policy(rng: &mut Random) -> Policy {
     policy.session.unknown = rng.pick(&Unknown::ALL);
     policy.session.in_flight_anonymous = rng.pick(&[1, 1_024]);
     policy.session.in_flight_per_key = rng.pick(&[1, 4]);
+    policy.recycle.spacing = rng.pick(&[0, 3]);
     policy.mode = if rng.percent(25) { Mode::Observe } else { Mode::Enforce };
     policy.challenge = rng.pick(&Challenge::ALL);
     policy.rules[0].action = match rng.below(4) {

@@ -26,6 +26,7 @@ impl Flood {
         let mut django = Django::new(release, rng.percent(15));
         let mut policy = policy();
         policy.recycle.spares = rng.pick(&[1, 3, 4, 16]);
+        policy.recycle.spacing = rng.pick(&[0, 3]);
         let plan = Plan {
             addresses: rng.pick(&[1, 3, 1000]),
             vanishing: rng.percent(40),

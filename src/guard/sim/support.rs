@@ -69,6 +69,7 @@ pub fn policy() -> Policy {
         recycle: RecyclePolicy {
             spares: 4,
             slot_wait: Duration::from_secs(2),
+            spacing: 0,
             gate_for: Duration::from_secs(600),
         },
         client: ClientPolicy {

@@ -32,6 +32,7 @@ impl Spares {
         now: Moment,
     ) -> (End, Option<Notice>) {
         let mut table = self.table.lock();
+        table.spacing.end(lease.began, now);
         let Table { paths, keys, deletes: application_deletes, .. } = &mut *table;
         let (path, route) = (&mut paths[lease.path], lease.route);
         let Stage::Proved { slots, deletes, writers, .. } = &mut path.stage else {
@@ -170,6 +171,7 @@ impl Spares {
         let mut table = self.table.lock();
         match lane {
             Taken::Spare(lease) => {
+                table.spacing.give_back();
                 if let Stage::Proved { slots, .. } = &mut table.paths[lease.path].stage {
                     slots[lease.slot].leased = false;
                 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 use super::super::client::Client;
 use super::super::key::{KeyHash, Secret, SessionKey};
 use super::super::moment::Moment;
+use super::super::policy::RecyclePolicy;
 use super::Asking;
+use super::spacing::Spacing;
 
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Table {
     pub(super) paths: Vec<Path>,
     /// Slots that there may be at most.
@@ -24,6 +26,7 @@ pub(super) struct Table {
     pub(super) deletes: bool,
     /// The spares are another process's.
     pub(super) handed: bool,
+    pub(super) spacing: Spacing,
 }
 
 #[derive(Clone)]
@@ -68,6 +71,19 @@ pub(super) struct Slot {
 impl Table {
     /// Paths that are remembered at most, proved ones aside.
     pub(super) const UNPROVED: usize = 64;
+
+    pub(super) fn new(policy: &RecyclePolicy, counter: u64) -> Self {
+        Self {
+            paths: Vec::new(),
+            limit: policy.spares.into(),
+            promised: 0,
+            keys: HashSet::new(),
+            counter,
+            deletes: false,
+            handed: false,
+            spacing: Spacing::new(policy.spacing),
+        }
+    }
 
     /// The path's place. Proved paths and those in use stay; of the others the one that is gated
     /// for the shortest time makes room, and one that was seen to write last of all: its first
