@@ -61,7 +61,13 @@ fuzz_target!(|data: &[u8]| {
     }
     // As the site does that a request without one is for.
     parts.headers.entry(HOST).or_insert(HeaderValue::from_static("upstream"));
-    announce(&mut parts.headers, fields, &found, &written(found.peer), https);
+    let host = parts.headers.get(HOST).cloned();
+    let peer = written(found.peer);
+    let announced = announce(&mut parts.headers, fields, &found, &peer, https, host);
+    for (name, _) in announced.lines() {
+        assert!(!parts.headers.contains_key(name), "{name} would stand there twice");
+    }
+    announced.put(&mut parts.headers);
     let sent = &parts.headers;
 
     // Nothing that WSGI would mistake, nothing that concerned our connection only, one of each

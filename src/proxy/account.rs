@@ -316,16 +316,11 @@ impl Story {
     }
 }
 
-/// Counts and logs a request that hyper has answered itself, or that did not come in time.
+/// Counts and logs a request that no exchange has seen: its head was not taken, or did not come in
+/// time.
 pub fn unread(core: &Core, peer: IpAddr, failure: &Failure) {
     let late = matches!(failure, Failure::HeadTimeout);
-    // hyper keeps its kinds of errors to itself, but for their words.
-    let status = match failure {
-        Failure::HeadTooLarge(error) if error.to_string().contains("URI") => {
-            StatusCode::URI_TOO_LONG
-        }
-        _ => failure.status(),
-    };
+    let status = failure.status();
     let (status, verdict) = (status.as_u16(), Some(Verdict::Rejected));
     let duration = Duration::ZERO;
     core.meter.count(&Measured { standing: None, verdict, status, duration, upstream: None });

@@ -9,21 +9,26 @@ use super::settings::Settings;
 use super::site::Site;
 use crate::guard::client::Client;
 use crate::guard::fact::RouteId;
+use crate::guard::moment::Moment;
 use crate::guard::policy::{ClientPolicy, Terms};
 use crate::telemetry::refusals::{Refused, Treated};
 
-/// Tells of a client that was refused, where it is one to be told of.
+/// Tells of a client that was refused just `now`, where it is one to be told of. As budgets see it, it
+/// is this `client`.
 pub fn tell(
     core: &Core,
     settings: &Settings,
     site: &Site,
-    origin: &Origin,
+    (origin, client): (&Origin, Client),
     (treated, route): (Treated, RouteId),
+    now: Moment,
 ) {
     let policy = &site.shield.guard.policy().client;
-    let (client, now) = (Client::fold(origin.client, policy), core.clock.now());
-    // In a flood that ends it: the rest of what is looked at is long lists.
-    if !core.app.refusals.is_due(client, treated, now) || !is_to_blame(origin, settings, policy) {
+    // In a flood the second ends it: the last looks at long lists.
+    if !has_address(origin)
+        || !core.app.refusals.is_due(client, treated, now)
+        || !is_to_blame(origin, settings, policy)
+    {
         return;
     }
     let refused = Refused {
@@ -39,12 +44,14 @@ pub fn tell(
     core.app.refusals.tell(&refused, now, || core.clock.unix_ms());
 }
 
-/// Whether the address is that of the client itself, and of nobody whom the operator trusts.
+/// Whether the address is that of the client itself.
+fn has_address(origin: &Origin) -> bool {
+    let address = origin.client.to_canonical();
+    !origin.stands_in && !address.is_loopback() && !address.is_unspecified()
+}
+
+/// Whether it is that of nobody whom the operator trusts.
 fn is_to_blame(origin: &Origin, settings: &Settings, policy: &ClientPolicy) -> bool {
     let address = origin.client.to_canonical();
-    !origin.stands_in
-        && !address.is_loopback()
-        && !address.is_unspecified()
-        && !trusts(address, &settings.trusted_proxies)
-        && policy.terms(address) != Terms::Exempt
+    !trusts(address, &settings.trusted_proxies) && policy.terms(address) != Terms::Exempt
 }

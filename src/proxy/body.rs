@@ -1,10 +1,11 @@
 //! The bodies: streamed frame by frame in both directions, never gathered.
 //!
-//! A frame is taken from one side only when the other has room for it (hyper polls a body when
-//! its write buffer has), so a slow reader holds back a fast sender, and what the proxy holds of
+//! A frame is taken from one side only when the other has room for it (a body is asked
+//! for more when the last piece is written), so a slow reader holds back a fast sender, and what the proxy holds of
 //! a body is bounded by the buffers of two connections. Trailers are frames too.
 
 use std::fmt;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -110,9 +111,8 @@ impl Progress {
     }
 
     /// Whether it is beyond doubt where the client's next request begins. It is not where chunks have
-    /// not ended yet, nor where they ended with trailers: hyper looks for the end of those at the
-    /// next CRLF CRLF, and then takes a bare LF for the end of a line. Others find the end before
-    /// that, and what is between is a request to them.
+    /// not ended yet, nor where they ended with trailers: others may find the end of those before ours
+    /// does, and what is between is a request to them.
     pub fn is_bounded(&self) -> bool {
         self.bounded.load(Ordering::Relaxed)
     }
@@ -123,8 +123,8 @@ impl Progress {
     }
 
     /// Notes that a client waits, for as long as this is kept.
-    pub fn attended(self: &Arc<Self>) -> Attended {
-        Attended(Arc::clone(self))
+    pub fn attended(self: Arc<Self>) -> Attended {
+        Attended(self)
     }
 
     /// Waits until no client waits any more. For one who waits at a time.
@@ -134,6 +134,14 @@ impl Progress {
 
     fn fail(&self, failure: Failure) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(failure);
+    }
+}
+
+impl Deref for Attended {
+    type Target = Progress;
+
+    fn deref(&self) -> &Progress {
+        &self.0
     }
 }
 
@@ -206,7 +214,7 @@ impl std::error::Error for Broken {}
 
 /// What goes downstream: the application's response, or a reply of our own.
 ///
-/// A response goes through many hands before hyper keeps it: its body is in one piece on the heap.
+/// A response goes through many hands before it is written: its body is in one piece on the heap.
 #[derive(Debug)]
 pub struct DownstreamBody(Box<Sent>);
 
@@ -359,7 +367,7 @@ impl Relayed {
             Poll::Ready(Some(Ok(frame))) => {
                 self.stall.moved();
                 if frame.is_trailers() {
-                    // The last frame: hyper's server does not ask for another.
+                    // The last frame: nobody asks for another.
                     self.give_back();
                 } else {
                     self.give_back_at_end();
@@ -367,8 +375,8 @@ impl Relayed {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(cause))) => {
-                // hyper throws away what it has not sent when it is told: it is to send that first,
-                // as it does when there is nothing more for the moment.
+                // Who sends it throws away what is not sent yet when told: that is to be sent first,
+                // as when there is nothing more for the moment.
                 self.way = Way::Broken(cause);
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -428,7 +436,7 @@ impl Body for DownstreamBody {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 account.relayed(frame.data_ref().map_or(0, |data| data.len() as u64));
-                // hyper's server asks for nothing behind the last byte, nor behind trailers.
+                // Nobody asks for anything behind the last byte, nor behind trailers.
                 if frame.is_trailers() || source.is_end_stream() {
                     account.ended();
                 }

@@ -243,7 +243,7 @@ impl Visit {
             }
         };
         // Dropped by an error, what was admitted is settled as without an answer.
-        let answered = link.send(&mut Some(Box::new(request)), false).await;
+        let answered = link.send(&mut Some(Box::new(request)), None, false).await;
         let response = Response::from_parts(answered.map_err(Unanswered::into_failure)?, ());
         let evidence = observe(&self.site.shield, &response);
         let settled = admitted.settle(Outcome::Answered(&evidence, None), self.core.clock.now());

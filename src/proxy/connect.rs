@@ -36,7 +36,7 @@ pub async fn connect(
 async fn open(server: &Server, header: Option<Header>) -> Result<RawStream, Failure> {
     match &server.address {
         Address::Tcp { host, port } => {
-            tcp(host, *port, header).await.map(RawStream::Plain).map_err(Failure::Connect)
+            tcp(host, *port, header).await.map(RawStream::plain).map_err(Failure::Connect)
         }
         Address::Tls { host, port } => {
             let Some(tls) = &server.tls else {
@@ -50,7 +50,7 @@ async fn open(server: &Server, header: Option<Header>) -> Result<RawStream, Fail
         Address::Unix(path) => {
             let mut stream = UnixStream::connect(path).await.map_err(Failure::Connect)?;
             introduce(&mut stream, header).await.map_err(Failure::Connect)?;
-            Ok(RawStream::Plain(Socket::Unix(stream)))
+            Ok(RawStream::plain(Socket::Unix(stream)))
         }
     }
 }

@@ -3,38 +3,33 @@
 //! It promises that a connection ends: after the exchange that is running when told to stop, and
 //! when its client takes too long. It refuses to know what an exchange is about.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arc_swap::Cache;
 use bytes::Bytes;
+use http::Request;
 use http::header::{HOST, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response, Version};
-use http_body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::account::{self, Account};
-use super::body::DownstreamBody;
 use super::core::Core;
 use super::downstream::Downstream;
 use super::dozing::Dozing;
-use super::ending::{Ending, Stop};
+use super::ending::{Ending, Heard, Stop};
 use super::exchange::{Arrived, exchange};
 use super::failure::Failure;
 use super::forwarded;
 use super::headers::Fault;
+use super::http1::{self, Broken, End, Http1};
 use super::http2;
 use super::in_force::InForce;
 use super::introduction::{self, Refusal};
@@ -44,6 +39,7 @@ use super::overdue::Watch;
 use super::pace::Pace;
 use super::preface::{self, Spoken};
 use super::redirect;
+use super::refusing::Refusing;
 use super::replies;
 use super::resting::Resting;
 use super::seat::{Overdue, Phase, Running};
@@ -52,27 +48,25 @@ use super::secured::Secured;
 use super::settings::{DoorKind, DownstreamLimits};
 use super::socket::{Peer, Socket};
 use super::tls;
-use super::upload::Upload;
+use super::upload::{self, Upload};
 
-/// hyper's own header limit, which costs nothing; any other is an allocation for each request.
-const FREE_HEADERS: usize = 100;
 /// How long connections that are idle stay, when this process is replaced, for their clients to send
 /// another request.
 const GRACE: Duration = Duration::from_secs(5);
-/// hyper takes no smaller buffer.
-const SMALLEST_BUFFER: usize = 8192;
 
 /// How a request came in: what its exchange must know of that.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     pub peer: Peer,
-    /// What it has connected to, where that is known.
+    /// What it has connected to, where that is known. It is not of a connection that was made while no
+    /// site sent PROXY headers.
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub https: bool,
     /// The peer's address, as it is sent on with each request.
     pub written: HeaderValue,
     entrance: Entrance,
+    pub refusing: Arc<Refusing>,
 }
 
 /// What exchanges of a connection are there for.
@@ -120,14 +114,14 @@ pub enum Place {
 /// What can be spoken on a connection, made once for each configuration.
 #[derive(Clone)]
 pub struct Protocols {
-    http1: http1::Builder,
+    http1: http1::Limits,
     tls: Option<TlsAcceptor>,
 }
 
 impl Protocols {
     pub fn new(in_force: &InForce) -> Self {
         Self {
-            http1: http1(&in_force.settings.downstream_limits),
+            http1: limits(&in_force.settings.downstream_limits),
             tls: in_force.tls.as_ref().map(|tls| tls.acceptor.clone()),
         }
     }
@@ -165,7 +159,10 @@ impl Connection {
     /// once if none is; when its client takes too long it is cut off.
     pub async fn serve(mut self, stream: Socket, stop: watch::Receiver<Ending>) {
         let limits = &self.in_force.settings.downstream_limits;
-        self.local = stream.local_address();
+        // It is a system call, and of no use where nobody is told of it.
+        if self.in_force.sites.tells_clients() {
+            self.local = stream.local_address();
+        }
         let pace = Pace::new(limits.send_timeout, limits.body_rate);
         let seat = Arc::clone(self.taken.seat());
         // Boxed, as it goes through many hands.
@@ -178,13 +175,14 @@ impl Connection {
         }
         match self.kind {
             DoorKind::Plain if self.in_force.settings.http2.enabled => {
-                self.serve_either(stream, self.arrival(false, Entrance::Site), stop).await;
+                self.serve_either(stream, self.arrival(false, Entrance::Site, &stop), stop).await;
             }
             DoorKind::Plain => {
-                self.serve_http1(stream, self.arrival(false, Entrance::Site), stop).await;
+                self.serve_http1(stream, self.arrival(false, Entrance::Site, &stop), stop).await;
             }
             DoorKind::Redirect => {
-                self.serve_http1(stream, self.arrival(false, Entrance::Redirect), stop).await;
+                self.serve_http1(stream, self.arrival(false, Entrance::Redirect, &stop), stop)
+                    .await;
             }
             // What TLS takes is not to be taken for every connection.
             DoorKind::Tls => Box::pin(self.serve_tls(stream, stop)).await,
@@ -192,16 +190,17 @@ impl Connection {
     }
 
     /// How its requests come in.
-    fn arrival(&self, https: bool, entrance: Entrance) -> Arrival {
+    fn arrival(&self, https: bool, entrance: Entrance, stop: &Stop) -> Arrival {
         let written = forwarded::written(self.peer.ip());
-        Arrival { peer: self.peer, local: self.local, https, written, entrance }
+        let refusing = Arc::new(Refusing::new(stop.ending.clone()));
+        Arrival { peer: self.peer, local: self.local, https, written, entrance, refusing }
     }
 
     async fn serve_tls(&self, stream: Box<Downstream>, stop: Stop) {
         // Boxed: what the handshake takes goes with it.
         match Box::pin(self.shake_hands(stream)).await {
             Some(Met::Tls(stream)) => {
-                let arrival = self.arrival(true, Entrance::Site);
+                let arrival = self.arrival(true, Entrance::Site, &stop);
                 if stream.get_ref().1.alpn_protocol() == Some(tls::H2) {
                     Box::pin(self.serve_http2(stream, arrival, stop)).await;
                 } else {
@@ -209,7 +208,7 @@ impl Connection {
                 }
             }
             Some(Met::Http(stream)) => {
-                let arrival = self.arrival(false, Entrance::Mistaken);
+                let arrival = self.arrival(false, Entrance::Mistaken, &stop);
                 Box::pin(self.serve_http1(stream, arrival, stop)).await;
             }
             None => {}
@@ -330,11 +329,12 @@ impl Connection {
         let (core, taken, seat) = (&self.core, &self.taken, self.taken.seat());
         // What the connection becomes when it is no longer HTTP's.
         let upgraded = Mutex::new(None);
-        let ending = &stop.ending.clone();
-        let service = service_fn(|request: Request<Incoming>| {
+        let ending = &Heard::from(&stop);
+        let mut latest = Cache::new(&core.app.in_force);
+        let mut service = |request: Request<http1::Incoming>| {
             let (counted, running, at) = (core.exchanges.token(), seat.begin(), seat.whole());
-            let upgraded = &upgraded;
-            // Here and not below: hyper may drop what it has not polled yet.
+            let (upgraded, in_force) = (&upgraded, Arc::clone(latest.load()));
+            // Here and not below: a future may be dropped before it is polled.
             let account = match running {
                 Some(_) => Account::begin(core, arrival, &request, at),
                 None => Account::default(),
@@ -345,41 +345,35 @@ impl Connection {
                     return std::future::pending().await;
                 };
                 let place = Place::Connection(Arc::clone(taken), running.clone());
-                let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
                 let (parts, body) = request.into_parts();
+                let body = upload::Incoming::Http1(body);
                 let request = (parts, Upload::new(body, limits, core.clock, &running));
-                let version = request.0.version;
                 let arrived = Arrived { by: arrival, place };
                 let mut response = exchange(core, in_force, arrived, request, account).await;
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let kept = Some((tunnel, (counted, running)));
                     *upgraded.lock().unwrap_or_else(PoisonError::into_inner) = kept;
-                    return Ok(response);
+                    return response;
                 }
-                let closes = match *ending.borrow() {
-                    Ending::Gently => true,
-                    Ending::Not => is_endless(&response, version),
-                    Ending::Now => false,
-                };
-                if closes {
+                if ending.is_gentle() {
                     replies::close(response.headers_mut());
                 }
                 response.body_mut().holding(counted, running);
-                Ok::<_, Infallible>(response)
+                response
             }
-        });
+        };
         let mut watch = self.watch();
         let outcome = loop {
-            let serving = self.protocols.http1.serve_connection(TokioIo::new(stream), &service);
-            let mut serving = Box::pin(serving.with_upgrades());
+            let serving = Http1::new(stream, self.protocols.http1, core.clock, &mut service);
+            let mut serving = Box::new(serving);
             let speaking = core.speakers.enter(seat).await;
             let outcome = loop {
                 let asked = pin!(stop.asked_gently());
                 tokio::select! {
                     biased;
-                    outcome = serving.as_mut() => break Some(outcome),
-                    () = Dozing::new(asked) => serving.as_mut().graceful_shutdown(),
+                    outcome = std::future::poll_fn(|cx| serving.poll(cx)) => break Some(outcome),
+                    () = Dozing::new(asked) => serving.graceful_shutdown(),
                     // After the others: they see what those have just done.
                     overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                         return self.cut_off(overdue);
@@ -387,17 +381,21 @@ impl Connection {
                     () = speaking.rests() => break None,
                 }
             };
-            if let Some(outcome) = outcome {
-                break outcome;
+            // While it rests nobody has a part of it, nor when it has become something else.
+            let parts = serving.into_parts();
+            match outcome {
+                Some(Ok(End::Switched)) => break parts,
+                Some(Ok(End::Closed)) => return,
+                Some(Err(broken)) => return self.broke(broken),
+                None => {}
             }
             drop(speaking);
-            // It has not become anything else: that would have been its end.
-            let Some(parts) = Pin::into_inner(serving).into_parts() else { return };
-            stream = parts.io.into_inner();
+            let Some((rested, begun)) = parts else { return };
+            stream = rested;
             // The bytes of a head that has begun before the last exchange was over. Where there are
             // none, their buffer goes here. Empty lines begin none: old clients send one behind a
             // body (RFC 9112, 2.2).
-            let begun = Some(parts.read_buf).filter(|begun| {
+            let begun = Some(begun).filter(|begun| {
                 let (lines, rest) = begun.as_chunks::<2>();
                 !rest.is_empty() || lines.iter().any(|line| line != b"\r\n")
             });
@@ -410,21 +408,19 @@ impl Connection {
             }
             tokio::select! {
                 biased;
-                () = std::future::poll_fn(|cx| stream.poll_readable(cx)) => {}
+                () = std::future::poll_fn(|cx| stream.poll_awake(cx)) => {}
                 () = stop.asked_gently() => stop.repeat(),
                 overdue = std::future::poll_fn(|cx| watch.poll(cx)) => {
                     return self.cut_off(overdue);
                 }
             }
         };
-        if let Err(error) = outcome {
-            return self.failed(error);
-        }
         let kept = upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((tunnel, exchange)) = kept else { return };
+        let Some(((mut stream, behind), (tunnel, exchange))) = outcome.zip(kept) else { return };
+        stream.unread(behind);
         tokio::select! {
             biased;
-            () = Box::pin(tunnel.run(core, exchange, Some(seat))) => {}
+            () = Box::pin(tunnel.run(core, exchange, stream, Some(seat))) => {}
             overdue = std::future::poll_fn(|cx| watch.poll(cx)) => self.cut_off(overdue),
         }
     }
@@ -446,13 +442,21 @@ impl Connection {
         }
     }
 
+    /// A connection of HTTP/1 broke.
+    fn broke(&self, broken: Broken<Failure>) {
+        match broken {
+            Broken::Body(failure) => self.core.failed(&failure, None),
+            Broken::Flaw(flaw) if flaw.is_limit() => self.unread(&Failure::HeadTooLarge(flaw)),
+            Broken::Flaw(flaw) if flaw.status().is_some() => self.unread(&Failure::Head(flaw)),
+            // A client that hung up.
+            Broken::Flaw(_) => {}
+        }
+    }
+
+    /// One of HTTP/2 did.
     pub(super) fn failed(&self, error: hyper::Error) {
         if let Some(failure) = error.source().and_then(|source| source.downcast_ref::<Failure>()) {
             self.core.failed(failure, None);
-        } else if error.is_parse_too_large() {
-            self.unread(&Failure::HeadTooLarge(error));
-        } else if error.is_parse() {
-            self.unread(&Failure::Head(error));
         } else if let Some(failure) = http2::failure(error) {
             self.core.failed(&failure, None);
         }
@@ -486,24 +490,6 @@ async fn greet(stream: &mut Downstream) -> io::Result<Greeting> {
     Ok(if first[0].is_ascii_uppercase() { Greeting::Http } else { Greeting::Tls })
 }
 
-/// HTTP/1.0 has no chunks: what has no length ends with its connection, whatever the client would
-/// like. hyper closes it, but says that it is kept.
-fn is_endless(response: &Response<DownstreamBody>, version: Version) -> bool {
-    version == Version::HTTP_10 && response.body().size_hint().exact().is_none()
-}
-
-fn http1(limits: &DownstreamLimits) -> http1::Builder {
-    let mut builder = http1::Builder::new();
-    builder
-        .keep_alive(true)
-        .half_close(false)
-        .title_case_headers(false)
-        // Ours knows a head from an idle connection: see `seat`.
-        .header_read_timeout(None)
-        .max_buf_size(limits.head_bytes.max(SMALLEST_BUFFER))
-        .max_header_size(limits.head_bytes);
-    if limits.headers != FREE_HEADERS {
-        builder.max_headers(limits.headers);
-    }
-    builder
+fn limits(limits: &DownstreamLimits) -> http1::Limits {
+    http1::Limits { head_bytes: limits.head_bytes, headers: limits.headers }
 }

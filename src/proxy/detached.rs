@@ -1,6 +1,6 @@
 //! An exchange with the application is finished even if its client has hung up.
 //!
-//! hyper drops a service's future when the client goes away. What the application then answers
+//! The future of an exchange is dropped when its client goes away. What the application then answers
 //! would not be seen: a session created for nobody would be charged to nobody, and a spare would
 //! be lost. [`Observed`] goes on alone instead.
 
@@ -16,7 +16,7 @@ use super::live::Live;
 /// current runtime, counted in a [`Live`] so that a stop can wait for it. A future that was never
 /// polled, or that panicked, is just dropped. Costs one allocation.
 #[must_use = "futures do nothing unless polled"]
-pub struct Observed<F>
+pub struct Observed<'a, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -24,21 +24,21 @@ where
     /// `None` when it has ended, or while it is polled: a panic leaves it so.
     future: Option<Pin<Box<F>>>,
     begun: bool,
-    live: Live,
+    live: &'a Live,
 }
 
-impl<F> Observed<F>
+impl<'a, F> Observed<'a, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     /// Wraps `future`; `live` counts it from the time that it runs alone.
-    pub fn new(live: &Live, future: F) -> Self {
-        Self { future: Some(Box::pin(future)), begun: false, live: live.clone() }
+    pub fn new(live: &'a Live, future: F) -> Self {
+        Self { future: Some(Box::pin(future)), begun: false, live }
     }
 }
 
-impl<F> Future for Observed<F>
+impl<F> Future for Observed<'_, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -59,7 +59,7 @@ where
     }
 }
 
-impl<F> Drop for Observed<F>
+impl<F> Drop for Observed<'_, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -112,9 +112,9 @@ mod tests {
     #[tokio::test]
     async fn after_a_panic_it_is_not_begun_again() {
         let live = Live::default();
-        let observed = Observed::new(&live, async { panic!("on purpose") });
+        let counted = live.clone();
         let task = tokio::spawn(async move {
-            let () = observed.await;
+            let () = Observed::new(&counted, async { panic!("on purpose") }).await;
         });
         assert!(task.await.unwrap_err().is_panic());
         assert_eq!(live.number(), 0);

@@ -62,21 +62,11 @@ impl<F: Future + Unpin> Future for Dozing<F> {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::sync::atomic::AtomicUsize;
 
     use tokio::sync::oneshot;
 
     use super::*;
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Task(AtomicUsize);
-
-    impl Wake for Task {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
+    use crate::proxy::woken::Woken;
 
     #[test]
     fn it_is_looked_at_when_it_calls_and_when_another_task_waits() {
@@ -86,18 +76,14 @@ mod tests {
             looks += 1;
             Pin::new(&mut receiver).poll(cx)
         }));
-        let (first, second) = (Arc::new(Task::default()), Arc::new(Task::default()));
-        let mut poll = |task: &Arc<Task>| {
-            let waker = Waker::from(Arc::clone(task));
-            Pin::new(&mut dozing).poll(&mut Context::from_waker(&waker))
-        };
-        for task in [&first, &first, &second, &second, &second] {
+        let ((first, first_task), (second, second_task)) = (Woken::new(), Woken::new());
+        let mut poll = |task: &Waker| Pin::new(&mut dozing).poll(&mut Context::from_waker(task));
+        for task in [&first_task, &first_task, &second_task, &second_task, &second_task] {
             assert!(poll(task).is_pending());
         }
         sender.send(7).expect("it is waited for");
-        let woken = [&first, &second].map(|task| task.0.load(Ordering::Relaxed));
-        assert_eq!(woken, [0, 1], "who waited last is told");
-        assert_eq!(poll(&second), Poll::Ready(Ok(7)));
+        assert_eq!([first.times(), second.times()], [0, 1], "who waited last is told");
+        assert_eq!(poll(&second_task), Poll::Ready(Ok(7)));
         assert_eq!(looks, 3, "one for each task, and one for the call");
     }
 
@@ -109,11 +95,10 @@ mod tests {
             cx.waker().wake_by_ref();
             Poll::<()>::Pending
         }));
-        let task = Arc::new(Task::default());
-        let waker = Waker::from(Arc::clone(&task));
+        let (task, waker) = Woken::new();
         for _ in 0..3 {
             assert!(Pin::new(&mut dozing).poll(&mut Context::from_waker(&waker)).is_pending());
         }
-        assert_eq!((looks, task.0.load(Ordering::Relaxed)), (3, 3));
+        assert_eq!((looks, task.times()), (3, 3));
     }
 }

@@ -26,6 +26,29 @@ pub(super) struct Stop {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
+/// What one who is asked often has heard.
+pub(super) struct Heard {
+    ending: watch::Receiver<Ending>,
+    /// Whether it was to end gently then.
+    at_first: bool,
+}
+
+impl From<&Stop> for Heard {
+    fn from(stop: &Stop) -> Self {
+        let ending = stop.ending.clone();
+        let at_first = *ending.borrow() == Ending::Gently;
+        Self { ending, at_first }
+    }
+}
+
+impl Heard {
+    /// Whether it is to end gently. Takes a lock only once it was told something.
+    pub(super) fn is_gentle(&self) -> bool {
+        let news = self.ending.has_changed().unwrap_or(true);
+        if news { *self.ending.borrow() == Ending::Gently } else { self.at_first }
+    }
+}
+
 impl Stop {
     pub(super) fn new(ending: watch::Receiver<Ending>, grace: Duration) -> Self {
         Self { told: false, ending, grace, pause: None }
@@ -63,5 +86,29 @@ impl Stop {
         // An error says that nobody is there any more who could say it.
         let ending = self.ending.wait_for(|ending| *ending != Ending::Not).await;
         ending.map_or(Ending::Now, |ending| *ending)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_asked_often_has_heard_how_it_is_now() {
+        let (end, ending) = watch::channel(Ending::Not);
+        let stop = Stop::new(ending, Duration::ZERO);
+        let early = Heard::from(&stop);
+        assert!(!early.is_gentle());
+        end.send_replace(Ending::Gently);
+        // One who comes late, after its connection has seen it.
+        let mut stop = stop;
+        stop.ending.mark_unchanged();
+        let late = Heard::from(&stop);
+        assert!(early.is_gentle() && late.is_gentle());
+        end.send_replace(Ending::Now);
+        assert!(!early.is_gentle() && !late.is_gentle());
+        end.send_replace(Ending::Gently);
+        drop(end);
+        assert!(early.is_gentle() && late.is_gentle(), "though nobody is left to say so");
     }
 }

@@ -13,7 +13,6 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::ext::Protocol;
-use hyper::upgrade::OnUpgrade;
 use tokio::time::timeout;
 
 use super::account::Account;
@@ -24,7 +23,7 @@ use super::core::Core;
 use super::detached::Observed;
 use super::failure::{Failure, Stage};
 use super::fields::Fields;
-use super::forwarded::Origin;
+use super::forwarded::{Announced, Origin};
 use super::headers::{Fault, tokens};
 use super::in_force::InForce;
 use super::panics::caught;
@@ -46,6 +45,7 @@ use crate::guard::cookie::Cookies;
 use crate::guard::exchange::{self as guarded, Outcome, RelayCookie, SendCookie};
 use crate::guard::fact::RouteId;
 use crate::guard::key::SessionKey;
+use crate::guard::moment::Moment;
 use crate::guard::path;
 use crate::guard::policy::{Policy, Terms};
 use crate::guard::set_cookie::{Evidence, sets};
@@ -113,11 +113,11 @@ async fn story(
     let limits = &in_force.settings.downstream_limits;
     let upgrade = Upgrade::take(parts, fields, &unread.body, &in_force.settings);
     let cleaned = upgrade.and_then(|upgrade| {
-        headers::clean_request(parts, fields, &unread.body, limits)?;
+        let mut host = headers::clean_request(parts, fields, &unread.body, limits)?;
         arrival.takes(parts)?;
-        Ok((site_of(&in_force, parts)?, upgrade))
+        Ok((site_of(&in_force, parts, &mut host)?, host, upgrade))
     });
-    let (site, upgrade) = match cleaned {
+    let (site, host, upgrade) = match cleaned {
         Ok(cleaned) => cleaned,
         Err(fault) => {
             account.failed(&told(core, fault));
@@ -153,7 +153,7 @@ async fn story(
     }
 
     let streamed = upgrade.as_ref().is_some_and(|upgrade| upgrade.streamed);
-    let near = match upgrade.map(|upgrade| upgrade.near(core, &site, client, &in_force.settings)) {
+    let near = match upgrade.map(|_| Upgrade::near(core, &site, client, &in_force.settings)) {
         None => None,
         Some(Ok(near)) => Some(near),
         Some(Err(full)) => {
@@ -164,22 +164,29 @@ async fn story(
         }
     };
 
-    let (decision, route, cookie) =
+    let Decided { decision, route, cookie, at } =
         decide(shield, parts, fields, &unread.body, &visit, terms, account).await;
     let blame = |treated| {
-        blame::tell(core, &in_force.settings, &site, &origin, (treated, route));
+        blame::tell(core, &in_force.settings, &site, (&origin, client), (treated, route), at);
     };
+    // Those of a proxy that others stand behind are not one client's.
+    let pause = if origin.trusted { Duration::ZERO } else { limits.refusal_pause };
+    let turn = || arrival.refusing.turn(&core.clock, pause);
     let admitted = match decision {
         Decision::Forward(admitted) => admitted,
         Decision::Refuse { why, retry_after } => {
             blame(Treated::Refused(why));
-            return unread.refuse(replies::refused(retry_after, &accepts));
+            turn().await;
+            let spare = std::mem::take(&mut parts.headers);
+            return unread.refuse(replies::refused(retry_after, &accepts, spare));
         }
         Decision::Challenge => {
             blame(Treated::Challenged);
+            turn().await;
             return unread.refuse(visit.challenge(shield, &accepts));
         }
         Decision::Answer { answer, delete } => {
+            turn().await;
             let mut reply = replies::answer(&answer, &accepts);
             if delete {
                 add_deletion(shield, reply.headers_mut());
@@ -189,12 +196,11 @@ async fn story(
     };
     cookie.put(&mut parts.headers);
     let (peer, https) = (&arrival.written, arrival.https);
-    forwarded::announce(&mut parts.headers, fields, &origin, peer, https);
+    let announced = forwarded::announce(&mut parts.headers, fields, &origin, peer, https, host);
 
     let uploads = !unread.body.is_end_stream();
     let body = UpstreamBody::new(unread.body, core.clock);
-    let upload = body.progress();
-    let _attended = upload.attended();
+    let upload = body.progress().attended();
     let forwarded = Forwarded {
         core: Arc::clone(core),
         site: Arc::clone(&site),
@@ -203,10 +209,12 @@ async fn story(
         } else {
             None
         },
+        announced,
+        switches: near.is_some(),
         admitted,
         // It goes with whoever sees the exchange to its end.
         account: std::mem::take(account),
-        _place: place,
+        place,
     };
     let request = taken(parts, body);
     let (outcome, back) = Observed::new(&core.detached, forward(forwarded, request)).await;
@@ -255,15 +263,20 @@ fn told(core: &Core, fault: Fault) -> Failure {
 }
 
 /// The site that a request is for, named as its host where it names none.
-fn site_of(in_force: &InForce, parts: &mut Parts) -> Result<Arc<Site>, Fault> {
-    let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
-    let site = match in_force.sites.find(host, parts.uri.path()) {
+fn site_of(
+    in_force: &InForce,
+    parts: &mut Parts,
+    host: &mut Option<HeaderValue>,
+) -> Result<Arc<Site>, Fault> {
+    let named = host.as_ref().map(HeaderValue::as_bytes);
+    let site = match in_force.sites.find(named, parts.uri.path()) {
         Ok(site) => Arc::clone(site),
         Err(Lost::Host) => return Err(Fault::UnknownHost),
         Err(Lost::Path) => return Err(Fault::UnknownPath),
     };
     if host.is_none() {
         parts.headers.insert(HOST, site.nameless.clone());
+        *host = Some(site.nameless.clone());
     }
     Ok(site)
 }
@@ -280,6 +293,14 @@ fn named(origin: &Origin, arrival: &Arrival) -> Option<Named> {
     Some(Named { source, destination: arrival.local.unwrap_or(unknown) })
 }
 
+/// What is done with a request, and what was found out for that.
+struct Decided {
+    decision: Decision,
+    route: RouteId,
+    cookie: CookieLine,
+    at: Moment,
+}
+
 /// Cleans the cookies, finds out who has a session, and asks the guard.
 async fn decide(
     shield: &Arc<Shield>,
@@ -289,7 +310,7 @@ async fn decide(
     visit: &Visit,
     terms: Terms,
     account: &mut Account,
-) -> (Decision, RouteId, CookieLine) {
+) -> Decided {
     let policy = shield.guard.policy();
     let cookies = cookies(&parts.headers, fields, policy);
     let decoded = path::decode(parts.uri.path());
@@ -301,7 +322,7 @@ async fn decide(
     };
     account.traced(trace);
     account.verdict(&facts, || shield.guard.class(&request, &facts, shield.clock.now()));
-    let line = match &decision {
+    let cookie = match &decision {
         Decision::Forward(admitted) => {
             account.sent_on(at);
             CookieLine::of(admitted, &cookies, &policy.session.cookie)
@@ -310,7 +331,7 @@ async fn decide(
             CookieLine::AsCame
         }
     };
-    (decision, facts.route(), line)
+    Decided { decision, route: facts.route(), cookie, at }
 }
 
 /// The cookies of a request that came with these `fields`.
@@ -350,10 +371,13 @@ struct Forwarded {
     core: Arc<Core>,
     site: Arc<Site>,
     client: Option<Box<Named>>,
+    announced: Announced,
+    /// Whether another protocol is asked for.
+    switches: bool,
     admitted: Admitted,
     account: Account,
     /// Taken for as long as the application works for it, whatever its client does.
-    _place: Place,
+    place: Place,
 }
 
 /// Sends the request on, and settles what it proves. Runs to its end even if the client hangs up.
@@ -361,14 +385,23 @@ fn forward(
     forwarded: Forwarded,
     request: Box<Request<UpstreamBody>>,
 ) -> impl Future<Output = (Result<Response<DownstreamBody>, Failure>, Account)> + Send {
-    let Forwarded { core, site, client, mut admitted, mut account, _place: place } = forwarded;
+    let Forwarded { core, site, client, announced, switches, .. } = forwarded;
+    let (mut admitted, mut account, place) =
+        (forwarded.admitted, forwarded.account, forwarded.place);
     let again = admitted.may_want_proof().then(|| copy_of(&request, core.clock));
     let mut request = Some(request);
     async move {
-        let client = client.as_deref();
+        let mut sending = Sending {
+            core: core.index,
+            client: client.as_deref(),
+            announced: Some(&announced),
+            switches,
+            replay: Replay::Never,
+            now: admitted.at(),
+        };
         // Blocks: what lives over a wait makes this future larger, whether or not it is used then.
         let (mut response, mut now) = {
-            let sent = send(&core, &site, client, &mut admitted, &mut request).await;
+            let sent = send(&core, &site, sending, &mut admitted, &mut request).await;
             let now = core.clock.now();
             account.answered(sent.as_ref().ok().and_then(|response| response.body().server()), now);
             match sent {
@@ -391,7 +424,8 @@ fn forward(
                 .flatten();
             let second = match key.zip(again) {
                 Some((key, request)) => {
-                    let second = Box::pin(prove(&core, &site, client, key, request)).await;
+                    sending.now = now;
+                    let second = Box::pin(prove(&site, sending, key, request)).await;
                     now = core.clock.now();
                     second
                 }
@@ -426,15 +460,14 @@ fn forward(
 fn send(
     core: &Core,
     site: &Site,
-    client: Option<&Named>,
+    mut sending: Sending<'_>,
     admitted: &mut Admitted,
     request: &mut Option<Box<Request<UpstreamBody>>>,
 ) -> impl Future<Output = Result<Response<DownstreamBody>, Failure>> + Send {
-    let replay = match request.as_ref() {
+    sending.replay = match request.as_ref() {
         Some(request) if admitted.is_replayable() && is_harmless(request) => Replay::Stale,
         Some(_) | None => Replay::Never,
     };
-    let sending = Sending { core: core.index, client, replay, now: admitted.at() };
     let limit = site.settings.hold_time;
     let mut held = admitted.holds().then(|| core.alarms.take(&core.clock, limit));
     let due = admitted.at().after(limit);
@@ -473,9 +506,8 @@ pub(super) fn observe<B>(shield: &Shield, response: &Response<B>) -> Evidence {
 /// Sends a request again, with the session key that its answer brought: a view that flushes gives
 /// another one, a view that writes the same. Only what this proves is kept of the answer.
 async fn prove(
-    core: &Core,
     site: &Site,
-    client: Option<&Named>,
+    sending: Sending<'_>,
     key: SessionKey,
     mut request: Box<Request<UpstreamBody>>,
 ) -> Option<Evidence> {
@@ -485,8 +517,6 @@ async fn prove(
     let line = Cookies::read(lines, &session.cookie, session.key_shape)
         .with_session(&session.cookie, &key);
     CookieLine::from(line).put(request.headers_mut());
-    let (replay, now) = (Replay::Never, core.clock.now());
-    let sending = Sending { core: core.index, client, replay, now };
     let mut request = Some(request);
     let sent = site.upstream.send(sending, &mut request);
     let response = timeout(PROOF_TIME, sent).await.ok()?.ok()?;
@@ -592,10 +622,9 @@ impl Unread {
     }
 }
 
-/// What a client wants to speak instead of HTTP, and its connection, once it is told that it may.
+/// What a client wants to speak instead of HTTP.
 struct Upgrade {
     wish: Wish,
-    switched: OnUpgrade,
     /// It is one stream of a connection, of HTTP/2.
     streamed: bool,
 }
@@ -615,14 +644,11 @@ impl Upgrade {
             None if fields.has(Fields::UPGRADE) => Wish::of(parts, body, allowed),
             None => None,
         };
-        let Some(wish) = wish else { return Ok(None) };
-        let switched = parts.extensions.remove().ok_or(Fault::Tunnel)?;
-        Ok(Some(Self { wish, switched, streamed: named.is_some() }))
+        Ok(wish.map(|wish| Self { wish, streamed: named.is_some() }))
     }
 
     /// The client's end of the tunnel that it may become, if there is a place for one.
     fn near(
-        self,
         core: &Core,
         site: &Arc<Site>,
         client: Client,
@@ -632,6 +658,6 @@ impl Upgrade {
         let place = core.app.tunnels.take(client, upgrades)?;
         let send = settings.downstream_limits.send_timeout;
         let patience = Patience { idle: upgrades.idle_timeout, send };
-        Ok(Near { switched: self.switched, patience, site: Arc::clone(site), place })
+        Ok(Near { patience, site: Arc::clone(site), place })
     }
 }

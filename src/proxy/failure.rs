@@ -7,11 +7,13 @@ use std::io;
 use http::StatusCode;
 
 use super::headers::Fault;
+use super::http1;
 use super::introduction::Refusal;
 use super::link::Cause;
 use super::seats::Full;
 use super::tls::client;
 use super::tunnels::NoTunnel;
+use super::upload;
 
 /// A failed exchange. Sources are kept; nothing of them is told to the client.
 #[derive(Debug)]
@@ -28,10 +30,10 @@ pub enum Failure {
     Introduction(Refusal),
     /// The head of a request did not come in time; its connection was closed.
     HeadTimeout,
-    /// The head of a request is larger than allowed; hyper has answered it with 414 or 431.
-    HeadTooLarge(hyper::Error),
-    /// The head of a request could not be parsed; hyper has answered it with 400.
-    Head(hyper::Error),
+    /// The head of a request is larger than allowed; it was answered with 414 or 431.
+    HeadTooLarge(http1::Flaw),
+    /// The head of a request could not be read; it was answered with 400.
+    Head(http1::Flaw),
     /// A client broke the rules of HTTP/2; h2 has told it which.
     Frames(hyper::Error),
     /// A client reset more requests than it may; its connection was closed.
@@ -39,7 +41,7 @@ pub enum Failure {
     /// The request is not taken as it is.
     Request(Fault),
     /// The client broke off, or framed its body wrongly, while uploading.
-    Upload(hyper::Error),
+    Upload(upload::Cause),
     /// The client sent its body too slowly, or not at all.
     UploadStalled,
     /// The client sent more than it may, without having said so before.
@@ -221,6 +223,7 @@ impl Failure {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Request(fault) => fault.status(),
+            Self::HeadTooLarge(http1::Flaw::TargetBytes) => StatusCode::URI_TOO_LONG,
             Self::HeadTooLarge(_) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Introduction(_)
             | Self::Handshake(_)
@@ -399,10 +402,9 @@ impl fmt::Display for Failure {
 impl Error for Failure {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            Self::HeadTooLarge(error)
-            | Self::Head(error)
-            | Self::Frames(error)
-            | Self::Upload(error) => Some(error),
+            Self::HeadTooLarge(flaw) | Self::Head(flaw) => Some(flaw),
+            Self::Upload(upload::Cause::Http1(flaw)) => Some(flaw),
+            Self::Upload(upload::Cause::Http2(error)) | Self::Frames(error) => Some(error),
             Self::Unsent(cause) | Self::Closed(cause) | Self::Body(cause) => Some(cause),
             Self::Accept(error)
             | Self::TunnelBroken(error)

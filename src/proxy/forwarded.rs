@@ -5,16 +5,16 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::header::{HOST, HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 
 use super::fields::Fields;
 use super::headers::tokens;
 use super::socket::Peer;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,34 +72,62 @@ pub(super) fn trusts(peer: IpAddr, trusted_proxies: &[IpNet]) -> bool {
     trusted_proxies.iter().any(|net| net.contains(&peer))
 }
 
-/// Sets what is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended
-/// to what came), `-Proto` (what a trusted peer says, else whether the connection itself is
-/// `https`) and `-Host`. What an untrusted peer says of itself is removed. `fields` are those that
-/// came, and `peer` is the peer's address [`written`].
+/// Where a request comes from, as it is sent on with it. It is not put among the request's headers,
+/// which would have to be searched for each line: the lines are written behind theirs.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    chain: HeaderValue,
+    proto: HeaderValue,
+    host: Option<HeaderValue>,
+}
+
+impl Announced {
+    /// Its lines, beside which the request has none of these names.
+    pub fn lines(&self) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+        let host = self.host.as_ref().map(|host| (&X_FORWARDED_HOST, host));
+        [(&X_FORWARDED_FOR, &self.chain), (&X_FORWARDED_PROTO, &self.proto)].into_iter().chain(host)
+    }
+
+    /// Makes them headers like any others.
+    pub fn put(&self, headers: &mut HeaderMap) {
+        for (name, value) in self.lines() {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// What is sent on: `X-Forwarded-For` (from an untrusted peer the peer alone, else appended to what
+/// came), `-Proto` (what a trusted peer says, else whether the connection itself is `https`) and
+/// `-Host`, which is the request's `host` unless a trusted peer says another. What came of these is
+/// removed, and of an untrusted peer whatever it says of itself. `fields` are those that came, and
+/// `peer` is the peer's address [`written`].
 pub fn announce(
     headers: &mut HeaderMap,
     fields: Fields,
     origin: &Origin,
     peer: &HeaderValue,
     https: bool,
-) {
-    let proto = if is_https(headers, origin, https) { "https" } else { "http" };
-    let (chain, host) = if origin.trusted {
-        let mut host = tokens(headers, &X_FORWARDED_HOST);
-        let host = host.next().and_then(|token| HeaderValue::from_bytes(token).ok());
-        (chain(headers, peer), host)
-    } else {
+    host: Option<HeaderValue>,
+) -> Announced {
+    let proto = match is_https(headers, origin, https) {
+        true => const { HeaderValue::from_static("https") },
+        false => const { HeaderValue::from_static("http") },
+    };
+    if !origin.trusted {
         if fields.has(Fields::CLAIM) {
             remove_claims(headers);
         }
-        (peer.clone(), None)
-    };
-    headers.insert(X_FORWARDED_FOR, chain);
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(proto));
-    match host.or_else(|| headers.get(HOST).cloned()) {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+        return Announced { chain: peer.clone(), proto, host };
+    }
+    let said = tokens(headers, &X_FORWARDED_HOST).next();
+    let said = said.and_then(|token| HeaderValue::from_bytes(token).ok());
+    let announced = Announced { chain: chain(headers, peer), proto, host: said.or(host) };
+    if fields.has(Fields::CLAIM) {
+        for name in [&X_FORWARDED_FOR, &X_FORWARDED_PROTO, &X_FORWARDED_HOST] {
+            headers.remove(name);
+        }
+    }
+    announced
 }
 
 /// Whether the client speaks HTTPS: what a trusted peer says, else whether the connection itself is

@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use http::header::FORWARDED;
+use http::header::{FORWARDED, HOST};
 
 use super::*;
 
@@ -85,7 +85,12 @@ fn announced_by(trusted: bool, lines: &[(&str, &str)], https: bool) -> HeaderMap
     let mut headers = headers(lines);
     let fields = Fields::of(&headers);
     let origin = from(trusted);
-    announce(&mut headers, fields, &origin, &written(origin.peer), https);
+    let host = headers.get(HOST).cloned();
+    let announced = announce(&mut headers, fields, &origin, &written(origin.peer), https, host);
+    for (name, _) in announced.lines() {
+        assert!(!headers.contains_key(name), "{name} would stand there twice");
+    }
+    announced.put(&mut headers);
     headers
 }
 
@@ -108,7 +113,7 @@ fn the_scheme_is_that_of_the_connection_unless_a_trusted_peer_knows_better() {
     .map(|(trusted, word, https, told)| (trusted, said(word), https, told))
     {
         let after = announced_by(trusted, &said, https);
-        assert_eq!(after[X_FORWARDED_PROTO], told, "{trusted} {said:?} {https}");
+        assert_eq!(after[&X_FORWARDED_PROTO], told, "{trusted} {said:?} {https}");
         for headers in [headers(&said), after] {
             assert_eq!(is_https(&headers, &from(trusted), https), told == "https");
         }
@@ -216,6 +221,6 @@ fn forwarded_is_not_believed_and_only_sent_on_for_a_trusted_peer() {
     let found = origin(Peer::Tcp(SocketAddr::new(peer, 1)), &headers(&said), &trusted);
     assert_eq!(found.client, peer);
     assert_eq!(announced(true, &said).get_all(FORWARDED).iter().count(), 2);
-    assert_eq!(announced(true, &said)[X_FORWARDED_PROTO], "http");
+    assert_eq!(announced(true, &said)[&X_FORWARDED_PROTO], "http");
     assert!(!announced(false, &said).contains_key(FORWARDED));
 }

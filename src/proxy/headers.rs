@@ -14,11 +14,12 @@ use http_body::Body;
 
 use super::failure::Unrelayable;
 use super::fields::Fields;
+use super::leg::head::SPARE_LINES;
 use super::settings::DownstreamLimits;
 use super::translate;
 
-/// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and hyper sends
-/// only the trailers that it names.
+/// RFC 9110, 7.6.1, and what came before it. `Trailer` stays: it is end-to-end, and only the
+/// trailers that it names are sent.
 pub(super) const HOP_BY_HOP: [HeaderName; 6] =
     [CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION];
 
@@ -149,16 +150,17 @@ impl fmt::Display for Fault {
 }
 
 /// Makes a request plain: its target in origin-form, one `Host`, no hop-by-hop headers, no
-/// `Expect` (hyper sends 100 itself when the body is first asked for, which is after admission),
+/// `Expect` (100 is sent when the body is first asked for, which is after admission),
 /// no names that WSGI cannot tell apart, and one framing, that of `body`.
 ///
 /// An HTTP/1.0 request that has no `Host` has none after it either. `fields` are those that came.
+/// Its `Host`, where it has one then.
 pub fn clean_request(
     parts: &mut Parts,
     fields: Fields,
     body: &impl Body,
     limits: &DownstreamLimits,
-) -> Result<(), Fault> {
+) -> Result<Option<HeaderValue>, Fault> {
     if parts.method == Method::CONNECT {
         return Err(Fault::Tunnel);
     }
@@ -179,10 +181,11 @@ pub fn clean_request(
     if fields.has(Fields::CONTENT_LENGTH) {
         plain_length(headers)?;
     }
-    check_host(headers, parts.version)?;
+    let mut named = checked_host(headers, parts.version)?;
     if let Some((uri, host)) = origin_form(&parts.uri, &parts.method)? {
         parts.uri = uri;
-        headers.insert(HOST, host);
+        headers.insert(HOST, host.clone());
+        named = Some(host);
     }
     let trailers = fields.has(Fields::TE)
         && tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case(b"trailers"));
@@ -201,12 +204,12 @@ pub fn clean_request(
         headers.insert(CONNECTION, HeaderValue::from_static("te"));
     }
     if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        // hyper drops the body of a GET or HEAD whose framing is not written down.
+        // Of a GET or HEAD whose framing is not written down the body would be dropped.
         headers.remove(CONTENT_LENGTH);
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     parts.extensions.clear();
-    Ok(())
+    Ok(named)
 }
 
 /// Removes from a response what concerned our connection to the application only, and leaves at
@@ -253,6 +256,13 @@ fn tokens_of(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     tokens.filter(|token| !token.is_empty())
 }
 
+/// The map of a request, empty, for the reply to it; another where it has had very many lines: who
+/// keeps it would keep them.
+pub fn emptied(mut headers: HeaderMap) -> HeaderMap {
+    headers.clear();
+    if headers.capacity() > SPARE_LINES { HeaderMap::new() } else { headers }
+}
+
 /// The values of a header behind that of its first line: seldom there are any.
 pub fn more_lines(headers: &HeaderMap, name: &HeaderName) -> Vec<HeaderValue> {
     // Where every name stands once there need not be looked for this one.
@@ -270,8 +280,8 @@ fn only_chunked(headers: &HeaderMap) -> bool {
         && codings.next().is_none()
 }
 
-/// Writes the length without zeros in front: C reads those as octal in places. hyper has seen to it
-/// that there is one, all digits.
+/// Writes the length without zeros in front: C reads those as octal in places. It was
+/// seen to that there is one, all digits.
 fn plain_length(headers: &mut HeaderMap) -> Result<(), Fault> {
     let Some(said) = headers.get(CONTENT_LENGTH) else { return Ok(()) };
     let length: i64 = said.to_str().ok().and_then(|said| said.parse().ok()).ok_or(Fault::Length)?;
@@ -281,13 +291,13 @@ fn plain_length(headers: &mut HeaderMap) -> Result<(), Fault> {
     Ok(())
 }
 
-fn check_host(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
+fn checked_host(headers: &HeaderMap, version: Version) -> Result<Option<HeaderValue>, Fault> {
     let mut lines = headers.get_all(HOST).iter();
     match (lines.next(), lines.next()) {
         (None, _) if version == Version::HTTP_11 => Err(Fault::Host),
         (Some(host), None) if !is_host(host.as_bytes()) => Err(Fault::Host),
         (Some(_), Some(_)) => Err(Fault::Host),
-        _ => Ok(()),
+        (host, _) => Ok(host.cloned()),
     }
 }
 

@@ -3,15 +3,12 @@
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::mem;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-
-use tokio::io::AsyncWrite;
 
 use super::socket::Socket;
 
 /// The most that is held: pages fit in with their heads. To copy more takes longer than waiting saves.
-const HELD_BYTES: usize = 16 << 10;
+pub const HELD_BYTES: usize = 16 << 10;
 /// So many buffers are kept for the next that is held: half a megabyte on each core.
 const KEPT: usize = 32;
 
@@ -51,23 +48,18 @@ impl Held {
     ///
     /// # Errors
     /// Those of writing to a socket; that it takes nothing is one.
-    pub fn poll_send(
-        &mut self,
-        socket: Pin<&mut Socket>,
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let sent = ready!(socket.poll_write(cx, &self.bytes[self.sent..]))?;
+    pub fn poll_send(&mut self, socket: &Socket, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let sent = ready!(socket.poll_send(cx, &self.bytes[self.sent..]))?;
         Poll::Ready(self.sent(sent))
     }
 
-    /// Sends what a socket takes at once, which will be closed.
-    pub fn send_last(&mut self, socket: &Socket) {
-        while !self.is_empty() {
-            let Ok(sent) = socket.try_write(&self.bytes[self.sent..]) else { return };
-            if self.sent(sent).is_err() {
-                return;
-            }
-        }
+    /// Sends a part at once; how much.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the socket takes nothing just now; else as above.
+    pub fn try_send(&mut self, socket: &Socket) -> io::Result<usize> {
+        let sent = socket.try_write(&self.bytes[self.sent..])?;
+        self.sent(sent)
     }
 
     fn sent(&mut self, sent: usize) -> io::Result<usize> {

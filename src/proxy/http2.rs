@@ -16,9 +16,11 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::account::Account;
 use super::connection::{Arrival, Connection, Place};
@@ -30,7 +32,7 @@ use super::seat::{Overdue, Phase};
 use super::settings::Http2Limits;
 use super::stream::{Stream, Streams};
 use super::stream_body::StreamBody;
-use super::upload::Upload;
+use super::upload::{self, Upload};
 
 /// What a client may send before the application takes it: on one stream, and on all of a
 /// connection together. A stream gets 5 MB/s where a round trip takes 50 ms, a connection 20; what
@@ -75,7 +77,9 @@ impl Connection {
                 let place = Place::Stream(Arc::new((place, entered)));
                 let in_force = core.in_force();
                 let limits = &in_force.settings.downstream_limits;
-                let (parts, body) = request.into_parts();
+                let (mut parts, body) = request.into_parts();
+                let switched = parts.extensions.remove::<OnUpgrade>();
+                let body = upload::Incoming::Http2(body);
                 let head = parts.method == Method::HEAD;
                 let connects = parts.method == Method::CONNECT;
                 let request = (parts, Upload::new(body, limits, core.clock, &running));
@@ -84,7 +88,12 @@ impl Connection {
                 if let Some(tunnel) = response.body_mut().take_tunnel() {
                     let held = place.clone();
                     tokio::spawn(async move {
-                        tunnel.run(&core, (counted, running), None).await;
+                        let counted = (counted, running);
+                        if let Some((switched, patience)) = switched.zip(tunnel.patience())
+                            && let Ok(Ok(near)) = timeout(patience.idle, switched).await
+                        {
+                            tunnel.run(&core, counted, TokioIo::new(near), None).await;
+                        }
                         drop(held);
                     });
                     return Ok(response.map(|_| StreamBody::new(None, stream, place)));

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::Request;
@@ -24,6 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::attentive::{Answered, Attentive};
 use super::body::UpstreamBody;
 use super::failure::{Failure, Unrelayable};
+use super::forwarded::Announced;
 use super::leg::{Flaw, Leg};
 use super::pace::Alarm;
 use super::places::Place;
@@ -140,11 +141,12 @@ impl Link {
         }
     }
 
-    /// Sends a request, and reads the head of its response. Where `keep` is set the request, which
-    /// has no content then, is still there if there is no byte of an answer.
+    /// Sends a request with what is `announced` of it, and reads the head of its response. Where `keep`
+    /// is set the request, which has no content then, is still there if there is no byte of an answer.
     pub async fn send(
         &mut self,
         request: &mut Option<Box<Request<UpstreamBody>>>,
+        announced: Option<&Announced>,
         keep: bool,
     ) -> Result<Parts, Unanswered> {
         let Linked { answered, spoken, .. } = &mut *self.0;
@@ -155,6 +157,7 @@ impl Link {
                 let Some(request) = request else {
                     return Err(Unanswered::Failed(Cause::Own(Flaw::Upload)));
                 };
+                leg.begin(request, announced.into_iter().flat_map(Announced::lines));
                 own(leg, request, is_used).await.map_err(|flaw| {
                     let cause = Cause::Own(flaw);
                     if !leg.has_begun() {
@@ -168,7 +171,12 @@ impl Link {
                 })
             }
             // Boxed: what it takes is not to be carried about with ours.
-            Spoken::Hyper(hyper) => Box::pin(hyper.send(request, keep, answered)).await,
+            Spoken::Hyper(hyper) => {
+                if let Some((request, announced)) = request.as_mut().zip(announced) {
+                    announced.put(request.headers_mut());
+                }
+                Box::pin(hyper.send(request, keep, answered)).await
+            }
         }
     }
 
@@ -281,7 +289,7 @@ impl Link {
     }
 }
 
-/// Sends a request on our own connection. What is left of its body, where the answer comes early,
+/// Sends the request that our own connection began with. What is left of its body, where the answer comes early,
 /// stays with it. On one that `is_used` something may have come while the request waited for its turn:
 /// that is no answer to it.
 async fn own(
@@ -289,14 +297,26 @@ async fn own(
     request: &mut Request<UpstreamBody>,
     is_used: bool,
 ) -> Result<Parts, Flaw> {
-    leg.begin(request);
     poll_fn(|cx| {
+        ready!(by_outbox(leg, cx, is_used));
         if is_used && leg.is_to_begin() && !leg.stream().stream().is_silent() {
             return Poll::Ready(Err(Flaw::Before));
         }
         leg.poll_head(cx, request)
     })
     .await
+}
+
+/// Has the outbox send a request at its turn, if that can be. Ready when it had its turn, and when its
+/// owner has to see to that; what is left of it is written on then.
+fn by_outbox(leg: &mut Leg<Attentive<RawStream>>, cx: &mut Context<'_>, is_used: bool) -> Poll<()> {
+    if leg.lend(|stream, request| stream.stream().borrow(cx, request, is_used)) {
+        return Poll::Pending;
+    }
+    if let Some((request, written)) = ready!(leg.stream().stream().poll_sent(cx)) {
+        leg.give_back(request, written);
+    }
+    Poll::Ready(())
 }
 
 impl Hyper {

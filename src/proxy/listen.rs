@@ -144,7 +144,8 @@ fn begin(
             let seat = Arc::clone(taken.seat());
             let connection =
                 Connection::new(core, Arc::clone(in_force), protocols.clone(), kind, peer, taken);
-            let task = tokio::spawn(connection.serve(socket, stop.clone()));
+            // Boxed: the runtime moves about what it is given, which is large.
+            let task = tokio::spawn(Box::pin(connection.serve(socket, stop.clone())));
             seat.served_by(task.abort_handle());
         }
         Err(full) => core.failed(&Failure::Refused(full), None),

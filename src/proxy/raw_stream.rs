@@ -5,11 +5,11 @@ use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
-use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::unconstrained;
 use tokio_rustls::client::TlsStream;
 
+use super::outlet::Outlet;
 use super::socket::Socket;
 
 /// What TLS takes at a time: one record (RFC 8446, 5.1). Of several, some would have been sent when
@@ -19,17 +19,39 @@ const RECORD_BYTES: usize = 16 << 10;
 /// A stream of bytes.
 #[derive(Debug)]
 pub enum RawStream {
-    Plain(Socket),
+    Plain(Outlet),
     /// What TLS remembers is large.
     Tls(Box<TlsStream<Socket>>),
 }
 
 impl RawStream {
+    /// A socket that nothing is spoken on yet.
+    pub fn plain(socket: Socket) -> Self {
+        Self::Plain(Outlet::new(socket))
+    }
+
+    /// Takes a request, to have it sent at its turn: see [`Outlet::borrow`]. What TLS makes of it has to
+    /// be written by its owner.
+    pub fn borrow(&self, cx: &mut Context<'_>, request: &mut Vec<u8>, is_used: bool) -> bool {
+        match self {
+            Self::Plain(outlet) => outlet.borrow(cx, request, is_used),
+            Self::Tls(_) => false,
+        }
+    }
+
+    /// Gives it back, with how much of it was sent: see [`Outlet::poll_sent`].
+    pub fn poll_sent(&self, cx: &mut Context<'_>) -> Poll<Option<(Vec<u8>, usize)>> {
+        match self {
+            Self::Plain(outlet) => outlet.poll_sent(cx),
+            Self::Tls(_) => Poll::Ready(None),
+        }
+    }
+
     /// Whether there is nothing to read, not even an end, of what the system has told of. A request
     /// that came by itself was told of later than all that the server had sent before it.
     pub fn is_silent(&mut self) -> bool {
         match self {
-            Self::Plain(socket) => is_silent(socket),
+            Self::Plain(outlet) => outlet.is_silent(),
             // What came may be TLS's own: a ticket for the next connection. And what was read of the
             // socket may wait within: a record behind that which was last read of, or the end. Whoever
             // uses the stream next waits for it anew.
@@ -43,14 +65,6 @@ impl RawStream {
             }
         }
     }
-}
-
-fn is_silent(socket: &Socket) -> bool {
-    let peek = || {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        rustix::net::recv(socket, &mut [0], flags).map_err(io::Error::from)
-    };
-    matches!(socket.try_read_by(peek), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 impl AsyncRead for RawStream {

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
     RETRY_AFTER,
@@ -12,7 +13,7 @@ use http::header::{
 use http::{Response, StatusCode};
 
 use super::body::DownstreamBody;
-use super::headers::{Fault, more_lines};
+use super::headers::{Fault, emptied, more_lines};
 use crate::guard::route::Answer;
 
 /// What a client accepts. Cheap to take from every request; read only if a reply is written.
@@ -40,6 +41,15 @@ impl Form {
             Self::Text => "text/plain; charset=utf-8",
             Self::Html => "text/html; charset=utf-8",
             Self::Json => "application/json",
+        }
+    }
+
+    /// The same as a header has it.
+    const fn content_type(self) -> HeaderValue {
+        match self {
+            Self::Text => const { HeaderValue::from_static(Self::Text.media_type()) },
+            Self::Html => const { HeaderValue::from_static(Self::Html.media_type()) },
+            Self::Json => const { HeaderValue::from_static(Self::Json.media_type()) },
         }
     }
 
@@ -74,6 +84,12 @@ impl Accepts {
     /// accepts none of them: a reply in another form is better than none. Where several are liked
     /// equally, one that is named goes before one that only a `*` covers.
     pub fn form(&self) -> Form {
+        match (&self.line, &*self.more) {
+            (None, []) => return Form::Text,
+            // What programs say: floods, too.
+            (Some(line), []) if line == "*/*" => return Form::Text,
+            (None | Some(_), _) => {}
+        }
         let mut best = (Form::Text, Liking::default());
         for (form, liking) in Form::ALL.into_iter().zip(self.likings()) {
             if liking.quality > 0 && liking > best.1 {
@@ -143,19 +159,31 @@ fn once(text: &[u8], byte: u8) -> Option<(&[u8], &[u8])> {
 }
 
 /// 429: refused for now (RFC 6585, 4). `Retry-After` in whole seconds, rounded up, at least one.
-pub fn refused(retry_after: Duration, accepts: &Accepts) -> Response<DownstreamBody> {
-    let seconds = retry_after.as_nanos().div_ceil(1_000_000_000).clamp(1, 31_536_000);
-    let seconds = u32::try_from(seconds).unwrap_or(u32::MAX);
-    let mut reply = status(StatusCode::TOO_MANY_REQUESTS, accepts);
-    reply.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+/// The headers are put into the map of the request, which is not needed any more: a flood gets one
+/// each.
+pub fn refused(
+    retry_after: Duration,
+    accepts: &Accepts,
+    spare: HeaderMap,
+) -> Response<DownstreamBody> {
+    let seconds = retry_after.as_secs().saturating_add((retry_after.subsec_nanos() > 0).into());
+    let mut reply = shown(StatusCode::TOO_MANY_REQUESTS, accepts.form(), spare);
+    reply.headers_mut().append(RETRY_AFTER, number(seconds.clamp(1, 31_536_000)));
     reply
+}
+
+/// A number as a header has it. Small ones are there already.
+fn number(number: u64) -> HeaderValue {
+    const DIGITS: &str = "0123456789";
+    match usize::try_from(number) {
+        Ok(digit) if digit < DIGITS.len() => HeaderValue::from_static(&DIGITS[digit..=digit]),
+        Ok(_) | Err(_) => HeaderValue::from(number),
+    }
 }
 
 /// A status with its short page.
 pub fn status(status: StatusCode, accepts: &Accepts) -> Response<DownstreamBody> {
-    let form = accepts.form();
-    let mut reply = bare(status, page(status, form));
-    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(form.media_type()));
+    let mut reply = shown(status, accepts.form(), HeaderMap::new());
     if status == StatusCode::METHOD_NOT_ALLOWED {
         // RFC 9110, 15.5.6 wants the header; which methods the target has only its site knows.
         reply.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, OPTIONS"));
@@ -169,9 +197,8 @@ pub fn fault(fault: Fault, accepts: &Accepts) -> Response<DownstreamBody> {
         return status(fault.status(), accepts);
     }
     let text = "Bad request. This port speaks HTTPS: write https:// in front of the address.\n";
-    let mut reply = bare(fault.status(), text.to_owned());
-    let text = HeaderValue::from_static(Form::Text.media_type());
-    reply.headers_mut().insert(CONTENT_TYPE, text);
+    let mut reply = bare(fault.status(), text, HeaderMap::new());
+    reply.headers_mut().append(CONTENT_TYPE, Form::Text.content_type());
     closing(reply)
 }
 
@@ -192,7 +219,7 @@ pub fn soon(mut reply: Response<DownstreamBody>) -> Response<DownstreamBody> {
 pub fn answer(answer: &Answer, accepts: &Accepts) -> Response<DownstreamBody> {
     let code = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::NOT_FOUND);
     let mut reply = match code {
-        StatusCode::NO_CONTENT => bare(code, String::new()),
+        StatusCode::NO_CONTENT => bare(code, Bytes::new(), HeaderMap::new()),
         _ => status(code, accepts),
     };
     // The configuration takes visible ASCII only, which a header value always can hold.
@@ -213,17 +240,38 @@ pub fn close(headers: &mut HeaderMap) {
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
 }
 
-fn bare(status: StatusCode, page: String) -> Response<DownstreamBody> {
-    let mut reply = Response::new(DownstreamBody::own(page));
-    *reply.status_mut() = status;
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+fn shown(status: StatusCode, form: Form, spare: HeaderMap) -> Response<DownstreamBody> {
+    let mut reply = bare(status, page(status, form), spare);
+    reply.headers_mut().append(CONTENT_TYPE, form.content_type());
     reply
 }
 
+fn bare(status: StatusCode, page: impl Into<Bytes>, spare: HeaderMap) -> Response<DownstreamBody> {
+    let mut reply = Response::new(DownstreamBody::own(page));
+    *reply.status_mut() = status;
+    *reply.headers_mut() = emptied(spare);
+    reply.headers_mut().append(CACHE_CONTROL, const { HeaderValue::from_static("no-store") });
+    reply
+}
+
+/// What a flood gets is there already.
+fn page(status: StatusCode, form: Form) -> Bytes {
+    if status != StatusCode::TOO_MANY_REQUESTS {
+        return made(status, form).into();
+    }
+    Bytes::from_static(match form {
+        Form::Text => b"Too many requests. Please wait a moment, then try again.\n",
+        Form::Json => b"{\"status\":429,\"error\":\"Too many requests\"}\n",
+        Form::Html => b"\
+            <!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>Too many requests</title>\
+            <h1>Too many requests</h1><p>Please wait a moment, then try again.</p></html>\n",
+    })
+}
+
 /// Title and sentence come from [`words`] alone: nothing in a page needs escaping.
-fn page(status: StatusCode, form: Form) -> String {
+fn made(status: StatusCode, form: Form) -> String {
     let (title, sentence) = words(status);
-    // Joined: formatting takes five times as long, and a flood gets one each.
+    // Joined: formatting takes five times as long.
     match form {
         Form::Text => [title, ". ", sentence, "\n"].concat(),
         Form::Json => ["{\"status\":", status.as_str(), ",\"error\":\"", title, "\"}\n"].concat(),
@@ -308,9 +356,38 @@ mod tests {
     #[test]
     fn retry_after_is_rounded_up_and_at_least_a_second() {
         for (wait, seconds) in [(0, "1"), (1, "1"), (1000, "1"), (1001, "2"), (59_500, "60")] {
-            let reply = refused(Duration::from_millis(wait), &Accepts::default());
+            let reply = refused(Duration::from_millis(wait), &Accepts::default(), HeaderMap::new());
             assert_eq!(reply.headers()[RETRY_AFTER], seconds);
             assert_eq!(reply.headers()[CACHE_CONTROL], "no-store");
+        }
+    }
+
+    #[test]
+    fn the_pages_that_are_there_already_are_what_would_be_made() {
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        for form in Form::ALL {
+            assert_eq!(page(status, form), made(status, form), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_request_is_in_its_refusal() {
+        for lines in [0, 1, 20, 200] {
+            let mut spare = HeaderMap::new();
+            for line in 0..lines {
+                let name = http::HeaderName::try_from(format!("x-{line}")).expect("a name");
+                spare.append(name, HeaderValue::from_static("secret"));
+                spare.append(CONTENT_TYPE, HeaderValue::from_static("secret"));
+            }
+            let reply = refused(Duration::ZERO, &Accepts::default(), spare);
+            let told =
+                reply.headers().iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+            let expected: [(&str, &[u8]); 3] = [
+                ("cache-control", b"no-store"),
+                ("content-type", b"text/plain; charset=utf-8"),
+                ("retry-after", b"1"),
+            ];
+            assert!(told.eq(expected), "{:?}", reply.headers());
         }
     }
 

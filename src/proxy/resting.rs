@@ -1,10 +1,10 @@
 //! Clients' connections between two exchanges, when nothing is said on them.
 //!
-//! hyper keeps for each connection what a request needs: buffers of 8 KiB in both directions, the
-//! map of the headers and the place of the exchange's future, some 22 KiB. Most connections that
-//! are kept alive say nothing most of the time. So hyper is only there for those that have spoken
-//! just now: what rests is the bare socket, and hyper is set on it anew when it can be read. That
-//! costs some microseconds, so it is not done between requests that follow each other at once.
+//! [`Http1`](super::http1::Http1) keeps for each connection what a request needs: the map of the headers
+//! and the place of the exchange's future. Most connections that are kept alive say nothing most of
+//! the time. So it is only there for those that have spoken just now: what rests is the bare socket,
+//! and HTTP is set on it anew when it can be read. That has its price, so it is not done between
+//! requests that follow each other at once.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,11 +14,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::downstream::Downstream;
+use super::http1::Stream;
 use super::seat::{Phase, Seat};
 use crate::guard::moment::Moment;
 
@@ -27,13 +27,19 @@ const LULL: Duration = Duration::from_millis(100);
 /// Connections that speak are looked through this often.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// A stream that can be taken from hyper, and given to it again.
-pub(super) trait Resting: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Gives back what hyper had read of it and not used.
+/// A stream that can be taken from HTTP, and given to it again.
+pub(super) trait Resting: Stream {
+    /// Gives back what was read of it and not used.
     fn unread(&mut self, bytes: Bytes);
 
-    /// Ready when it can be read, or has ended.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
+    /// Ready when it can be read, or has ended, of one that was read to its end.
+    fn poll_awake(&self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl Stream for Box<Downstream> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        (**self).poll_readable(cx)
+    }
 }
 
 impl Resting for Box<Downstream> {
@@ -41,12 +47,12 @@ impl Resting for Box<Downstream> {
         (**self).unread(bytes);
     }
 
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_awake(&self, cx: &mut Context<'_>) -> Poll<()> {
         (**self).poll_readable(cx)
     }
 }
 
-/// The connections of one core that hyper is set on.
+/// The connections of one core that HTTP is set on.
 #[derive(Default)]
 pub struct Speakers {
     table: Mutex<Vec<Speaker>>,
@@ -60,7 +66,7 @@ struct Speaker {
 }
 
 impl Speakers {
-    /// Hyper is set on the connection whose task this is, until what this returns is dropped.
+    /// HTTP is set on the connection whose task this is, until what this returns is dropped.
     pub(super) async fn enter<'a>(&'a self, seat: &Arc<Seat>) -> Speaking<'a> {
         let task = poll_fn(|cx| Poll::Ready(cx.waker().clone())).await;
         let mut table = self.lock();
@@ -107,7 +113,7 @@ impl fmt::Debug for Speakers {
     }
 }
 
-/// A connection that hyper is set on.
+/// A connection that HTTP is set on.
 pub(super) struct Speaking<'a> {
     speakers: &'a Speakers,
     seat: Arc<Seat>,

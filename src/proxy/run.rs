@@ -23,7 +23,7 @@ use super::socket::{Listener, Listening};
 use super::unix::SocketFile;
 use super::upgrade::{Event, Replacement, UNDER_WAY};
 use super::watched::Watched;
-use super::{listen, supervisor};
+use super::{listen, outbox, supervisor};
 use crate::admin::{Admin, Source};
 
 /// Orders that wait to be obeyed.
@@ -407,6 +407,7 @@ async fn serve(
     for (kind, listener) in listeners {
         accepting.spawn(listen::accept(Arc::clone(core), kind, listener, stopped.clone()));
     }
+    tokio::spawn(outbox::run());
     tokio::spawn(expire(Arc::clone(core)));
     let lulled = Arc::clone(core);
     tokio::spawn(async move { lulled.speakers.lull(lulled.clock).await });

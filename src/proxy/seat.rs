@@ -325,7 +325,12 @@ impl Seat {
 
     /// Something was written that waits to be sent, or all of it was sent.
     pub fn holds(&self, holding: bool) {
-        self.holding.store(holding, Ordering::Relaxed);
+        self.holding.store(holding, Ordering::Release);
+    }
+
+    /// See [`Seat::holds`].
+    pub fn is_holding(&self) -> bool {
+        self.holding.load(Ordering::Acquire)
     }
 
     /// Nothing is sent any more: what still comes is thrown away.
@@ -340,7 +345,7 @@ impl Seat {
         matches!(self.phase(), Phase::Idle(_))
             && self.dry.load(Ordering::Relaxed)
             && !self.is_blocked()
-            && !self.holding.load(Ordering::Relaxed)
+            && !self.is_holding()
             && !self.has_unread()
             && !self.ending.load(Ordering::Relaxed)
     }

@@ -6,6 +6,7 @@
 //! therefore keeps nobody out. It refuses to know what is said on a connection.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -98,12 +99,15 @@ impl Seats {
     pub fn take(self: &Arc<Self>, group: Group, seat: Seat, now: Moment) -> Result<Taken, Full> {
         let mut guard = self.lock();
         let table = &mut *guard;
-        table.make_room_for(group, self.most_for_client.load(Ordering::Relaxed), now)?;
-        if table.taken >= self.most.load(Ordering::Relaxed) && table.shed(now) == 0 {
-            return Err(Full::All);
+        let most_for_client = self.most_for_client.load(Ordering::Relaxed);
+        if table.taken >= self.most.load(Ordering::Relaxed) {
+            table.make_room_for(group, most_for_client, now)?;
+            if table.taken >= self.most.load(Ordering::Relaxed) && table.shed(now) == 0 {
+                return Err(Full::All);
+            }
         }
         let seat = Arc::new(seat);
-        table.add(group, Arc::clone(&seat));
+        table.add(group, most_for_client, &seat, now)?;
         table.taken += 1;
         self.taken.store(table.taken, Ordering::Relaxed);
         Ok(Taken { seats: Arc::clone(self), group, seat })
@@ -123,13 +127,15 @@ impl Seats {
     }
 
     fn leave(&self, group: Group, seat: &Seat) {
-        let mut table = self.lock();
-        let Some(sharing) = table.groups.get_mut(&group) else { return };
-        if sharing.remove(seat) {
-            table.taken -= 1;
-            self.taken.store(table.taken, Ordering::Relaxed);
+        let Table { groups, taken, .. } = &mut *self.lock();
+        let Entry::Occupied(mut sharing) = groups.entry(group) else { return };
+        if sharing.get_mut().remove(seat) {
+            *taken -= 1;
+            self.taken.store(*taken, Ordering::Relaxed);
         }
-        table.tidy(group);
+        if sharing.get().is_empty() {
+            sharing.remove();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -141,23 +147,32 @@ impl Seats {
 impl Table {
     /// Sheds of a client's connections what stands in the way of another one.
     fn make_room_for(&mut self, group: Group, most: usize, now: Moment) -> Result<(), Full> {
-        if let Some(client) = group
-            && let Some(sharing) = self.groups.get_mut(&group)
-            && sharing.seats.len() >= most
-        {
-            let freed = sharing.shed(now);
-            self.taken -= freed;
-            if freed == 0 {
-                return Err(Full::Client(client));
-            }
+        match self.groups.get_mut(&group) {
+            Some(sharing) => sharing.make_room(&mut self.taken, group, most, now),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    fn add(&mut self, group: Group, seat: Arc<Seat>) {
-        let sharing = self.groups.entry(group).or_default();
+    /// Adds a connection of a client that may have so many, at the expense of others if need be. It
+    /// is not counted yet.
+    fn add(
+        &mut self,
+        group: Group,
+        most: usize,
+        seat: &Arc<Seat>,
+        now: Moment,
+    ) -> Result<(), Full> {
+        let sharing = match self.groups.entry(group) {
+            Entry::Occupied(sharing) => {
+                let sharing = sharing.into_mut();
+                sharing.make_room(&mut self.taken, group, most, now)?;
+                sharing
+            }
+            Entry::Vacant(none) => none.insert(Sharing::default()),
+        };
         seat.place.store(sharing.seats.len(), Ordering::Relaxed);
-        sharing.seats.push(seat);
+        sharing.seats.push(Arc::clone(seat));
+        Ok(())
     }
 
     fn shed(&mut self, now: Moment) -> usize {
@@ -183,17 +198,38 @@ impl Table {
 
     /// Forgets a group without connections.
     fn tidy(&mut self, group: Group) {
-        if self
-            .groups
-            .get(&group)
-            .is_some_and(|sharing| sharing.seats.is_empty() && sharing.exchanges == 0)
-        {
+        if self.groups.get(&group).is_some_and(Sharing::is_empty) {
             self.groups.remove(&group);
         }
     }
 }
 
 impl Sharing {
+    fn is_empty(&self) -> bool {
+        self.seats.is_empty() && self.exchanges == 0
+    }
+
+    /// Sheds what stands in the way of another connection of a client that may have so many, all of
+    /// which are among the `taken`.
+    fn make_room(
+        &mut self,
+        taken: &mut usize,
+        group: Group,
+        most: usize,
+        now: Moment,
+    ) -> Result<(), Full> {
+        if let Some(client) = group
+            && self.seats.len() >= most
+        {
+            let freed = self.shed(now);
+            *taken -= freed;
+            if freed == 0 {
+                return Err(Full::Client(client));
+            }
+        }
+        Ok(())
+    }
+
     fn shed(&mut self, now: Moment) -> usize {
         if self.barren_until.is_some_and(|until| now < until) {
             return 0;
@@ -308,11 +344,12 @@ impl Taken {
         }
         let mut guard = self.seats.lock();
         let table = &mut *guard;
-        table.make_room_for(group, self.seats.most_for_client.load(Ordering::Relaxed), now)?;
+        let most = self.seats.most_for_client.load(Ordering::Relaxed);
+        table.make_room_for(group, most, now)?;
         // Where it has been shed, its task is being ended.
         if table.groups.get_mut(&self.group).is_some_and(|sharing| sharing.remove(&self.seat)) {
             table.tidy(self.group);
-            table.add(group, Arc::clone(&self.seat));
+            table.add(group, most, &self.seat, now)?;
         }
         self.seats.taken.store(table.taken, Ordering::Relaxed);
         self.group = group;

@@ -9,11 +9,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 
 use super::downstream::Downstream;
+use super::http1::Stream;
 use super::resting::Resting;
 
 /// TLS on a client's socket.
 ///
-/// Boxed, as it is taken from hyper, and given to it again.
+/// Boxed, as it is taken from HTTP, and given to it again.
 pub(super) struct Secured {
     stream: Box<TlsStream<Box<Downstream>>>,
     /// What was given back: it is read first.
@@ -26,13 +27,15 @@ impl Secured {
     }
 }
 
+// Of what was decrypted only reading tells.
+impl Stream for Secured {}
+
 impl Resting for Secured {
     fn unread(&mut self, bytes: Bytes) {
         self.ahead = bytes;
     }
 
-    /// What was decrypted is no concern here: only what was read to its end rests.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_awake(&self, cx: &mut Context<'_>) -> Poll<()> {
         if self.ahead.is_empty() {
             self.stream.get_ref().0.poll_readable(cx)
         } else {

@@ -127,7 +127,7 @@ impl Shield {
             let patience = if spent { Patience::Spent } else { Patience::Left };
             self.ask(request, patience)
         };
-        self.waiters.until_admitted(what, patience, ask).await
+        self.waiters.until_admitted(what, request.client, patience, ask).await
     }
 
     /// The verdict on a request, or what it has to wait for.
@@ -228,8 +228,8 @@ impl Shield {
         if let Some(state) = &self.state {
             state.append(&settlement.records);
         }
-        if let Some(outbox) = &*self.outbox.load()
-            && settlement.records.iter().any(Option::is_some)
+        if settlement.records.iter().any(Option::is_some)
+            && let Some(outbox) = &*self.outbox.load()
         {
             outbox.tell(self, &settlement.records);
         }

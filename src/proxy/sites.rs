@@ -46,6 +46,7 @@ pub struct Sites {
     exact: HashMap<String, Vec<Entry>>,
     below: HashMap<String, Vec<Entry>>,
     anywhere: Vec<Entry>,
+    tells_clients: bool,
 }
 
 /// A path and the index of its site; the longest path first.
@@ -63,6 +64,7 @@ impl Sites {
             exact: HashMap::new(),
             below: HashMap::new(),
             anywhere: Vec::new(),
+            tells_clients: sites.iter().any(|(_, site)| site.upstream.tells_clients()),
         };
         for (place, site) in sites {
             let index = made.all.len();
@@ -103,6 +105,11 @@ impl Sites {
     /// All of them, in the order of the configuration.
     pub fn all(&self) -> &[Arc<Site>] {
         &self.all
+    }
+
+    /// Whether the servers of any are sent PROXY headers.
+    pub fn tells_clients(&self) -> bool {
+        self.tells_clients
     }
 
     /// The one for a request with this `Host`, if it has one, and this path as it came.

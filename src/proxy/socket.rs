@@ -5,13 +5,13 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdTcpListener};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener as StdTcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use socket2::Domain;
+use socket2::{Domain, SockRef};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
@@ -170,6 +170,96 @@ impl Socket {
         }
     }
 
+    /// As [`AsyncRead::poll_read`], of a socket that is shared. One task may wait at a time.
+    pub fn poll_recv(&self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let before = buf.filled().len();
+            let read = self.try_read_by(|| {
+                let read = match self {
+                    Self::Tcp(stream) => stream.try_read_buf(buf),
+                    Self::Unix(stream) => stream.try_read_buf(buf),
+                }?;
+                all_or_drained(read, room)
+            });
+            match read {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if buf.filled().len() > before {
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+                outcome => return Poll::Ready(outcome.map(drop)),
+            }
+        }
+    }
+
+    /// As [`AsyncWrite::poll_write`], of a socket that is shared. One task may wait at a time.
+    pub fn poll_send(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let mut taken = 0;
+            let written = self.try_write_by(|| {
+                taken = self.try_write(bytes)?;
+                all_or_drained(taken, bytes.len())
+            });
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if taken > 0 {
+                        return Poll::Ready(Ok(taken));
+                    }
+                }
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// As [`AsyncWrite::poll_write_vectored`], of a socket that is shared. One task may wait at a time.
+    pub fn poll_send_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let length: usize = bytes.iter().map(|piece| piece.len()).sum();
+        if length <= GATHERED_BYTES {
+            return GATHERED.with_borrow_mut(|gathered| {
+                gathered.clear();
+                bytes.iter().for_each(|piece| gathered.extend_from_slice(piece));
+                self.poll_send(cx, gathered)
+            });
+        }
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            let written = match self {
+                Self::Tcp(stream) => stream.try_write_vectored(bytes),
+                Self::Unix(stream) => stream.try_write_vectored(bytes),
+            };
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                outcome => return Poll::Ready(outcome),
+            }
+        }
+    }
+
+    /// Sends no more, as [`AsyncWrite::poll_shutdown`], of a socket that is shared.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn shut_down(&self) -> io::Result<()> {
+        match SockRef::from(self).shutdown(Shutdown::Write) {
+            // The other end has closed it.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn try_write_by<T>(&self, write: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::WRITABLE, write),
+            Self::Unix(stream) => stream.try_io(Interest::WRITABLE, write),
+        }
+    }
+
     /// What the client has connected to, if that is an address.
     pub fn local_address(&self) -> Option<SocketAddr> {
         match self {
@@ -180,12 +270,22 @@ impl Socket {
 
     /// Ready when it can be read, or has ended. It might be ready without cause.
     pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let ready = match self {
+        // An error comes again when it is read.
+        self.poll_read_ready(cx).map(drop)
+    }
+
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Unix(stream) => stream.poll_read_ready(cx),
-        };
-        // An error comes again when it is read.
-        ready.map(|_| ())
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Tcp(stream) => stream.poll_write_ready(cx),
+            Self::Unix(stream) => stream.poll_write_ready(cx),
+        }
     }
 
     /// Has what is still to be sent thrown away when it is closed.
@@ -207,16 +307,19 @@ impl AsFd for Socket {
     }
 }
 
+/// What moved less than it might have has left nothing: that is told the runtime as it is told that
+/// nothing moved. The next look waits for the system then, and need not ask it first.
+fn all_or_drained(moved: usize, room: usize) -> io::Result<usize> {
+    if 0 < moved && moved < room { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(moved) }
+}
+
 impl AsyncRead for Socket {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        self.poll_recv(cx, buf)
     }
 }
 
@@ -226,10 +329,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+        self.poll_send(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -237,38 +337,19 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let length: usize = bytes.iter().map(|piece| piece.len()).sum();
-        if length <= GATHERED_BYTES {
-            return GATHERED.with_borrow_mut(|gathered| {
-                gathered.clear();
-                bytes.iter().for_each(|piece| gathered.extend_from_slice(piece));
-                self.poll_write(cx, gathered)
-            });
-        }
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bytes),
-        }
+        self.poll_send_vectored(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Tcp(stream) => stream.is_write_vectored(),
-            Self::Unix(stream) => stream.is_write_vectored(),
-        }
+        true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_flush(cx),
-        }
+    /// What was written is the system's.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.shut_down())
     }
 }

@@ -12,8 +12,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio::time::timeout;
 
@@ -44,7 +42,6 @@ pub struct Tunnel {
 /// The client's end.
 #[derive(Debug)]
 pub struct Near {
-    pub switched: OnUpgrade,
     pub patience: Patience,
     /// Whose application it is.
     pub site: Arc<Site>,
@@ -85,6 +82,11 @@ impl Tunnel {
         self.near = Some(near);
     }
 
+    /// How long it may stand still.
+    pub fn patience(&self) -> Option<Patience> {
+        self.near.as_ref().map(|near| near.patience)
+    }
+
     /// The server at the application's end.
     pub(super) fn server(&self) -> &Arc<Server> {
         self.lease.server()
@@ -95,19 +97,23 @@ impl Tunnel {
         self.carried.account = account;
     }
 
-    /// Passes bytes on until both sides have ended, or the tunnel is cut, and tells of a failure. A
-    /// client that goes away is nobody's failure, and neither is silence. Counts as the exchange
-    /// that it began as.
+    /// Passes bytes on between `near`, which is the client's end, and the application's, until both have
+    /// ended, or the tunnel is cut, and tells of a failure. A client that goes away is nobody's
+    /// failure, and neither is silence. Counts as the exchange that it began as.
     ///
     /// `seat` is that of the client's connection where the tunnel has it to itself: it is broken
     /// off, so that what was cut does not look whole.
-    pub async fn run(self, core: &Core, exchange: (Token, Running), seat: Option<&Seat>) {
+    pub async fn run(
+        self,
+        core: &Core,
+        exchange: (Token, Running),
+        near: impl AsyncRead + AsyncWrite + Unpin,
+        seat: Option<&Seat>,
+    ) {
         let _exchange = exchange;
-        let Self { near: Some(near), mut carried, lease } = self else { return };
-        let Near { switched, patience, site, place: _place } = near;
-        let Ok(Ok(near)) = timeout(patience.idle, switched).await else { return };
+        let Self { near: Some(met), mut carried, lease } = self else { return };
+        let Near { patience, site, place: _place } = met;
         seat.inspect(|seat| seat.switch());
-        let near = TokioIo::new(near);
         let (link, _server, _burden) = lease.into_parts();
         let outcome = match timeout(patience.idle, link.into_stream()).await {
             Ok(Ok(far)) => pass(near, far, core.clock, patience, &carried.to_client, seat).await,

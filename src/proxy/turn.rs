@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 /// other, and then send one after the other: the core stays with the same code for longer, and
 /// whom the first of them wakes is still awake for the rest. Alone, a task has its next turn at
 /// once.
+///
+/// Where the core's [outbox](super::outbox) can send, no task is polled again for it; this is for what
+/// its owner has to write: what is encrypted on its way to the application, and requests with a body.
 #[derive(Debug, Default)]
 pub struct Turn {
     is_due: bool,
@@ -17,6 +20,11 @@ impl Turn {
     /// What is sent next waits for a turn of its own.
     pub const fn give_way(&mut self) {
         self.is_due = true;
+    }
+
+    /// Somebody else sees to it that it waits.
+    pub const fn leave(&mut self) {
+        self.is_due = false;
     }
 
     /// Whether what is sent next has to wait.

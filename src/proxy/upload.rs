@@ -5,13 +5,54 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
 use super::clock::Clock;
 use super::failure::Failure;
+use super::http1;
 use super::pace::{Alarm, Pace};
 use super::seat::Running;
 use super::settings::DownstreamLimits;
+
+/// How it comes.
+#[derive(Debug)]
+pub enum Incoming {
+    Http1(http1::Incoming),
+    Http2(hyper::body::Incoming),
+}
+
+/// Why it does not.
+#[derive(Debug)]
+pub enum Cause {
+    Http1(http1::Flaw),
+    Http2(hyper::Error),
+}
+
+impl Incoming {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match self {
+            Self::Http1(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Cause::Http1))),
+            Self::Http2(incoming) => Pin::new(incoming)
+                .poll_frame(cx)
+                .map(|frame| frame.map(|frame| frame.map_err(Cause::Http2))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Http1(incoming) => incoming.is_end_stream(),
+            Self::Http2(incoming) => incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Http1(incoming) => incoming.size_hint(),
+            Self::Http2(incoming) => incoming.size_hint(),
+        }
+    }
+}
 
 /// The body of a request.
 #[derive(Debug)]
@@ -86,7 +127,7 @@ impl Body for Upload {
     ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         let clock = self.clock;
         let Some(source) = &mut self.source else { return Poll::Ready(None) };
-        let failure = match Pin::new(&mut source.incoming).poll_frame(cx) {
+        let failure = match source.incoming.poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let Some(left) = source.left.checked_sub(bytes) {

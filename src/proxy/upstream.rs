@@ -24,6 +24,7 @@ use super::clock::Clock;
 use super::connect::connect;
 use super::descriptors;
 use super::failure::{Failure, Stage, Unrelayable};
+use super::forwarded::Announced;
 use super::headers;
 use super::health::{Availability, Change};
 use super::link::{Link, Unanswered};
@@ -83,6 +84,10 @@ pub struct Sending<'a> {
     pub core: usize,
     /// Whose request it is: where PROXY headers are sent, its connection belongs to nobody else.
     pub client: Option<&'a Named>,
+    /// Lines of its head beside its headers.
+    pub announced: Option<&'a Announced>,
+    /// Whether it asks for another protocol.
+    pub switches: bool,
     pub replay: Replay,
     /// Just now.
     pub now: Moment,
@@ -308,8 +313,8 @@ impl Upstream {
                 };
                 progress.moved(now);
                 let replayed = age == Age::Pooled && sending.replay == Replay::Stale;
-                let attempt =
-                    self.attempt(&mut chosen, link, (age, replayed), owner, request, progress);
+                let link = (link, age, replayed);
+                let attempt = self.attempt(&mut chosen, link, owner, sending, request, progress);
                 match attempt.await {
                     Ok(response) => return Ok(response),
                     Err(Lost::Failed(failure)) => return Err(Refused::Failed(failure)),
@@ -426,19 +431,19 @@ impl Upstream {
     fn attempt(
         &self,
         chosen: &mut Chosen<'_>,
-        mut link: Link,
-        (age, replayed): (Age, bool),
+        (mut link, age, replayed): (Link, Age, bool),
         owner: &Owner,
+        sending: &Sending<'_>,
         request: &mut Option<Box<Request<UpstreamBody>>>,
         progress: &Progress,
     ) -> impl Future<Output = Result<Response<DownstreamBody>, Lost>> + Send {
-        let server = chosen.server;
-        let asked = request.as_ref().and_then(|request| Asked::of(request.headers()));
-        let asked = asked.map(Box::new);
+        let (server, announced) = (chosen.server, sending.announced);
+        let switching = request.as_ref().filter(|_| sending.switches);
+        let asked = switching.and_then(|request| Asked::of(request.headers())).map(Box::new);
         let mut alarm = link.alarm();
         async move {
             let answered = {
-                let sending = pin!(link.send(request, replayed));
+                let sending = pin!(link.send(request, announced, replayed));
                 self.within_response_timeout(sending, progress, &mut alarm).await
             };
             link.keep_alarm(alarm);

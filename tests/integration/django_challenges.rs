@@ -23,7 +23,9 @@ fn site_of_fifty(challenge: &str) -> String {
              site = {{ rate = '1/d', burst = 50 }}\nchallenge = '{challenge}'\n"
         )
     });
-    format!("trusted_proxies = ['127.0.0.1']\n{}", budgets.concat())
+    // One connection asks for hundreds of them.
+    let limits = "[downstream_limits]\nrefusal_pause = '0s'\n";
+    format!("trusted_proxies = ['127.0.0.1']\n{limits}{}", budgets.concat())
 }
 
 /// One request from each of `addresses`, through a proxy that is believed, a hundred at a time on

@@ -51,6 +51,7 @@ mod proxy_protocol;
 mod proxying;
 mod raw;
 mod refusals;
+mod refusing;
 mod reload;
 mod replaying;
 mod responses;

@@ -49,14 +49,14 @@ const CONFIGURATION: &str = "
     header_timeout = \"60s\"
 ";
 const HEAD: &str = "GET /page HTTP/1.1\r\nHost: site.test\r\nUser-Agent: test\r\n\r\n";
-/// What hyper has for each connection: two buffers, and the exchange's place.
-const WHILE_IT_SPEAKS: i64 = 16 << 10;
+/// What a connection has at least that speaks, and not while it rests: the exchange's place.
+const WHILE_IT_SPEAKS: i64 = 1 << 10;
 const AT_REST: i64 = 4 << 10;
 /// What those that are gone may leave: what grows with how many there were once, and what the backend
 /// has written down.
 const LEFT: i64 = 512;
-/// While a head is not whole hyper reads it into 16 KiB.
-const IN_A_HEAD: i64 = 32 << 10;
+/// While a head is not whole it is gathered.
+const IN_A_HEAD: i64 = 8 << 10;
 
 struct Rig {
     inside: Inside,

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Pages fit into one with their heads.
-pub const SMALL_BYTES: usize = 16 << 10;
+/// Pages and small uploads fit into one with their heads.
+pub const SMALL_BYTES: usize = 32 << 10;
 /// Of a long body.
 pub const LARGE_BYTES: usize = 128 << 10;
 /// Of a long body as much as can be had at once: a download takes a quarter less CPU time than in large
@@ -24,7 +24,7 @@ const HUGE_LENT: usize = 16;
 /// What fills no more than this part of a small or of a large buffer is copied out of it: memory for
 /// more than 1 KiB takes glibc longer than a buffer of ours.
 const COPIED_PART: usize = 16;
-/// So many unused ones are kept of each kind: half a megabyte of small ones, one of the others.
+/// So many unused ones are kept of each kind: one megabyte.
 const SMALL_KEPT: usize = 32;
 const LARGE_KEPT: usize = 8;
 const HUGE_KEPT: usize = 2;

@@ -8,11 +8,11 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use super::flaw::Flaw;
 use super::head::HEADERS;
 
-/// Of extensions, and of blanks before them, in all of a body.
+/// Of extensions, and of blanks before them and zeros before sizes, in all of a body.
 const EXTENSION_BYTES: u32 = 16 << 10;
 /// Of all trailers, with the empty line behind them.
 const TRAILER_BYTES: usize = 16 << 10;
-/// Digits of a size: as many as 64 bits have.
+/// Digits of a size behind its zeros: as many as 64 bits have.
 const SIZE_DIGITS: u8 = 16;
 
 /// How far a chunked body has been read.
@@ -34,7 +34,7 @@ impl Default for Chunks {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    /// Behind so many digits.
+    /// Behind so many digits that count.
     Size(u8),
     /// Blanks behind the size.
     Blank,
@@ -101,6 +101,11 @@ impl Chunks {
     /// A byte of a size's line, behind so many digits.
     fn size_byte(&mut self, digits: u8, byte: u8) -> Result<At, Flaw> {
         if let Some(digit) = (byte as char).to_digit(16) {
+            if digits > 0 && self.size == 0 {
+                // Zeros in front say nothing.
+                self.size = u64::from(digit);
+                return self.extended(At::Size(1));
+            }
             if digits == SIZE_DIGITS {
                 return Err(Flaw::ChunkSize);
             }

@@ -35,7 +35,7 @@ pub enum Flaw {
     ChunkEnd,
     /// The trailers are not header lines, or more than are read.
     Trailers,
-    /// The request's body broke off, or is not as long as its head says.
+    /// The body that was to be sent broke off, or is not as long as its head says.
     Upload,
 }
 

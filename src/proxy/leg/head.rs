@@ -10,6 +10,7 @@ use hyper::ext::ReasonPhrase;
 
 use super::chunks::Chunks;
 use super::flaw::Flaw;
+use super::usual;
 
 /// What is read of a head at most.
 pub const HEAD_BYTES: usize = 128 << 10;
@@ -84,8 +85,8 @@ pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Opt
     }
     let mut said = Said::default();
     for line in read.headers.iter() {
-        let name = name(line.name)?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(line.value))
+        let (name, usual) = name(line.name)?;
+        let value = usual::value(bytes, line.value, usual)
             .map_err(|_| Flaw::Head(httparse::Error::HeaderValue))?;
         said.note(&name, line.value)?;
         headers.append(name, value);
@@ -99,27 +100,29 @@ pub fn read(bytes: &Bytes, method: &Method, spare: &mut HeaderMap) -> Result<Opt
     Ok(Some(Head { parts, framing, again, length }))
 }
 
-/// A name as applications write it, or as any other may.
-fn name(written: &str) -> Result<HeaderName, Flaw> {
+/// A name as applications write it, or as any other may; and what they usually say there.
+fn name(written: &str) -> Result<(HeaderName, &'static [HeaderValue]), Flaw> {
     Ok(match written {
-        "Cache-Control" => header::CACHE_CONTROL,
-        "Connection" => header::CONNECTION,
-        "Content-Language" => header::CONTENT_LANGUAGE,
-        "Content-Length" => header::CONTENT_LENGTH,
-        "Content-Type" => header::CONTENT_TYPE,
-        "Date" => header::DATE,
-        "ETag" => header::ETAG,
-        "Expires" => header::EXPIRES,
-        "Last-Modified" => header::LAST_MODIFIED,
-        "Location" => header::LOCATION,
-        "Server" => header::SERVER,
-        "Set-Cookie" => header::SET_COOKIE,
-        "Transfer-Encoding" => header::TRANSFER_ENCODING,
-        "Vary" => header::VARY,
-        "X-Content-Type-Options" => header::X_CONTENT_TYPE_OPTIONS,
-        "X-Frame-Options" => header::X_FRAME_OPTIONS,
-        other => HeaderName::from_bytes(other.as_bytes())
-            .map_err(|_| Flaw::Head(httparse::Error::HeaderName))?,
+        "Cache-Control" => (header::CACHE_CONTROL, &[]),
+        "Connection" => (header::CONNECTION, &usual::CONNECTION),
+        "Content-Language" => (header::CONTENT_LANGUAGE, &[]),
+        "Content-Length" => (header::CONTENT_LENGTH, &[]),
+        "Content-Type" => (header::CONTENT_TYPE, &usual::CONTENT_TYPE),
+        "Date" => (header::DATE, &[]),
+        "ETag" => (header::ETAG, &[]),
+        "Expires" => (header::EXPIRES, &[]),
+        "Last-Modified" => (header::LAST_MODIFIED, &[]),
+        "Location" => (header::LOCATION, &[]),
+        "Server" => (header::SERVER, &[]),
+        "Set-Cookie" => (header::SET_COOKIE, &[]),
+        "Transfer-Encoding" => (header::TRANSFER_ENCODING, &[]),
+        "Vary" => (header::VARY, &usual::VARY),
+        "X-Content-Type-Options" => (header::X_CONTENT_TYPE_OPTIONS, &usual::NOSNIFF),
+        "X-Frame-Options" => (header::X_FRAME_OPTIONS, &usual::FRAME_OPTIONS),
+        other => {
+            let name = HeaderName::from_bytes(other.as_bytes());
+            (name.map_err(|_| Flaw::Head(httparse::Error::HeaderName))?, &[])
+        }
     })
 }
 
@@ -229,7 +232,7 @@ mod tests {
         for written in names {
             let lower = written.to_ascii_lowercase();
             for written in [written, &lower, &written.to_ascii_uppercase()] {
-                assert_eq!(name(written).expect("a name").as_str(), lower);
+                assert_eq!(name(written).expect("a name").0.as_str(), lower);
             }
         }
         assert!(name("no name").is_err());

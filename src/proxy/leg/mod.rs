@@ -6,26 +6,28 @@
 //! the request, carries no other. An idle one holds no buffer. It refuses to know servers, pools
 //! and time.
 
-mod buffers;
-mod chunks;
+pub(super) mod buffers;
+pub(super) mod chunks;
 pub mod flaw;
-mod head;
-mod outgoing;
+pub(super) mod head;
+pub(super) mod outgoing;
+pub(super) mod pieces;
+pub(super) mod usual;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::Request;
+use http::header::{HeaderName, HeaderValue};
 use http::response::Parts;
 use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use buffers::Size;
-use chunks::Step;
 pub use flaw::Flaw;
-use head::{Framing, HEAD_BYTES};
+use head::HEAD_BYTES;
 use outgoing::Outgoing;
+use pieces::Pieces;
 
 /// Informational responses (1xx) before a response, at most.
 const INTERIM_RESPONSES: u32 = 32;
@@ -38,12 +40,9 @@ const HEAD_END: &[u8] = b"\r\n\r\n";
 pub struct Leg<S> {
     stream: S,
     outgoing: Outgoing,
-    /// What was read, and is not used yet.
-    received: Bytes,
+    incoming: Pieces,
     /// A head of which a part was read.
     gathered: BytesMut,
-    size: Size,
-    framing: Framing,
     /// Informational responses that may still come.
     interim: u32,
     /// Whether it may carry another exchange, if this one ends well.
@@ -56,10 +55,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         Self {
             stream,
             outgoing: Outgoing::default(),
-            received: Bytes::new(),
+            incoming: Pieces::default(),
             gathered: BytesMut::new(),
-            size: Size::Small,
-            framing: Framing::Ended,
             interim: 0,
             again: true,
         }
@@ -72,20 +69,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 
     /// The stream, and what was read behind the head of a response that ends HTTP on it.
     pub fn into_parts(self) -> (S, Bytes) {
-        (self.stream, self.received)
+        (self.stream, self.incoming.received)
     }
 
     /// Whether it can carry an exchange: the one before has ended on both sides, and nothing came
     /// behind it.
     pub fn is_ready(&self) -> bool {
-        self.again && self.is_end_stream() && self.received.is_empty() && self.outgoing.is_done()
+        self.again
+            && self.is_end_stream()
+            && self.incoming.received.is_empty()
+            && self.outgoing.is_done()
     }
 
-    /// Makes a request the next that is sent.
-    pub fn begin<B: Body>(&mut self, request: &Request<B>) {
-        self.outgoing = Outgoing::new(request);
+    /// Makes a request the next that is sent, with `more` lines.
+    pub fn begin<'a, B: Body>(
+        &mut self,
+        request: &Request<B>,
+        more: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) {
+        self.outgoing = Outgoing::new(request, more);
         self.interim = INTERIM_RESPONSES;
-        self.size = Size::Small;
+        self.incoming.begin();
         // Until there is a response.
         self.again = false;
     }
@@ -95,7 +99,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
         !self.has_begun() && !self.outgoing.gives_way()
     }
 
-    /// Whether as much as a byte of the request was written.
+    /// Lends a request that waits for its turn, and has no body, to `lend`, which takes it or not, and
+    /// has it sent. Until it is given back nothing is polled, and it is as good as begun.
+    pub fn lend(&mut self, lend: impl FnOnce(&mut S, &mut Vec<u8>) -> bool) -> bool {
+        self.outgoing.lend(|request| lend(&mut self.stream, request))
+    }
+
+    /// A request that was lent and had its turn. So much of it was written.
+    pub fn give_back(&mut self, request: Vec<u8>, written: usize) {
+        self.outgoing.give_back(request, written);
+    }
+
+    /// Whether as much as a byte of the request was written, or may have been.
     pub const fn has_begun(&self) -> bool {
         self.outgoing.has_begun()
     }
@@ -132,7 +147,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             return self.poll_unbegun(cx).map(Err);
         }
         loop {
-            if !self.received.is_empty()
+            if !self.incoming.received.is_empty()
                 && let Some(parts) = self.head(request)?
             {
                 return Poll::Ready(Ok(parts));
@@ -165,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 
     /// The next piece of the response's body; none when it has ended.
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flaw>>> {
-        let polled = self.poll_piece(cx);
+        let polled = self.incoming.poll_piece(Pin::new(&mut self.stream), cx);
         if let Poll::Ready(Some(Err(_))) = &polled {
             self.again = false;
         }
@@ -174,24 +189,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 
     /// Whether the response's body has ended.
     pub fn is_end_stream(&self) -> bool {
-        matches!(self.framing, Framing::Ended)
+        self.incoming.is_ended()
     }
 
     /// What is left of the response's body.
     pub fn size_hint(&self) -> SizeHint {
-        match self.framing {
-            Framing::Ended => SizeHint::with_exact(0),
-            Framing::Length(left) => SizeHint::with_exact(left),
-            Framing::Chunked(_) | Framing::UntilEnd => SizeHint::default(),
-        }
+        self.incoming.size_hint()
     }
 
     /// Ready when there is something to read that no request has asked for, or its end.
     pub fn poll_disturbed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.received.is_empty() {
+        if self.incoming.received.is_empty() {
             // Whatever it is, there is no other exchange on it.
             if let Ok(read) = ready!(self.poll_read(cx)) {
-                self.received = read;
+                self.incoming.received = read;
             }
         }
         self.again = false;
@@ -199,30 +210,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<Bytes>> {
-        buffers::poll_read(Pin::new(&mut self.stream), cx, &mut self.size)
+        self.incoming.poll_read(Pin::new(&mut self.stream), cx)
     }
 
     /// The head that was received, if it is all there. Those of informational responses are read
     /// over (RFC 9110, 15.2), but for 101, behind which is another protocol.
     fn head<B>(&mut self, request: &mut Request<B>) -> Result<Option<Parts>, Flaw> {
         let method = request.method().clone();
-        while !self.received.is_empty() {
-            let Some(head) = head::read(&self.received, &method, request.headers_mut())? else {
-                if head::has_bare_line_feed(&self.received, 0) {
+        while !self.incoming.received.is_empty() {
+            let Some(head) = head::read(&self.incoming.received, &method, request.headers_mut())?
+            else {
+                if head::has_bare_line_feed(&self.incoming.received, 0) {
                     return Err(Flaw::LineFeed);
                 }
-                self.gathered.extend_from_slice(&std::mem::take(&mut self.received));
+                self.gathered.extend_from_slice(&std::mem::take(&mut self.incoming.received));
                 return if self.gathered.len() < HEAD_BYTES {
                     Ok(None)
                 } else {
                     Err(Flaw::HeadBytes)
                 };
             };
-            self.advance(head.length);
+            self.incoming.advance(head.length);
             let status = head.parts.status;
             if !status.is_informational() || status == http::StatusCode::SWITCHING_PROTOCOLS {
                 self.again = head.again && !status.is_informational();
-                self.framing = head.framing;
+                self.incoming.framing = head.framing;
                 return Ok(Some(head.parts));
             }
             *request.headers_mut() = head.parts.headers;
@@ -234,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
     /// Takes what was read of a head. One that comes in pieces is looked at when its end is there.
     fn gather(&mut self, read: Bytes) -> Result<(), Flaw> {
         if self.gathered.is_empty() {
-            self.received = read;
+            self.incoming.received = read;
             return Ok(());
         }
         let before = self.gathered.len();
@@ -248,61 +260,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
             return Err(Flaw::LineFeed);
         }
         if end.is_some() {
-            self.received = std::mem::take(&mut self.gathered).freeze();
+            self.incoming.received = std::mem::take(&mut self.gathered).freeze();
         } else if self.gathered.len() >= HEAD_BYTES {
             return Err(Flaw::HeadBytes);
         }
         Ok(())
-    }
-
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Flaw>>> {
-        loop {
-            match &mut self.framing {
-                Framing::Ended => return Poll::Ready(None),
-                _ if self.received.is_empty() => {}
-                Framing::Length(left) => {
-                    let length = usize::try_from(*left).unwrap_or(usize::MAX);
-                    let data = if length < self.received.len() {
-                        self.received.split_to(length)
-                    } else {
-                        std::mem::take(&mut self.received)
-                    };
-                    // A length is no more than 64 bits.
-                    *left -= data.len() as u64;
-                    if *left == 0 {
-                        self.framing = Framing::Ended;
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Framing::Chunked(chunks) => match chunks.next(&mut self.received) {
-                    Ok(Step::More) => {}
-                    Ok(Step::Data(data)) => return Poll::Ready(Some(Ok(Frame::data(data)))),
-                    Ok(Step::End(trailers)) => {
-                        self.framing = Framing::Ended;
-                        return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
-                    }
-                    Err(flaw) => return Poll::Ready(Some(Err(flaw))),
-                },
-                Framing::UntilEnd => {
-                    let data = std::mem::take(&mut self.received);
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-            }
-            match ready!(self.poll_read(cx)) {
-                Ok(read) if !read.is_empty() => self.received = read,
-                Ok(_) if matches!(self.framing, Framing::UntilEnd) => self.framing = Framing::Ended,
-                Ok(_) => return Poll::Ready(Some(Err(Flaw::Cut))),
-                Err(error) => return Poll::Ready(Some(Err(error.into()))),
-            }
-        }
-    }
-
-    fn advance(&mut self, length: usize) {
-        if length == self.received.len() {
-            self.received = Bytes::new();
-        } else {
-            self.received.advance(length);
-        }
     }
 }
 
@@ -310,7 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Leg<S> {
 mod tests {
     use std::task::Waker;
 
-    use http::header::{COOKIE, HeaderName, HeaderValue};
+    use http::header::COOKIE;
     use http_body_util::Empty;
     use tokio::io::AsyncReadExt;
 
@@ -327,7 +289,7 @@ mod tests {
                 Leg::new(tokio::io::join(AsyncReadExt::chain(first, rest), tokio::io::sink()));
             let mut cx = Context::from_waker(Waker::noop());
             let mut request = Request::new(Empty::<Bytes>::new());
-            leg.begin(&request);
+            leg.begin(&request, None);
             assert!(leg.poll_head(&mut cx, &mut request).is_pending());
             let polled = leg.poll_head(&mut cx, &mut request);
             assert!(matches!(&polled, Poll::Ready(Ok(_))), "cut at {cut}: {polled:?}");
@@ -355,7 +317,7 @@ mod tests {
                 request.headers_mut().append(name, HeaderValue::from_static("secret"));
                 request.headers_mut().append(COOKIE, HeaderValue::from_static("secret"));
             }
-            leg.begin(&request);
+            leg.begin(&request, None);
             assert!(leg.poll_head(&mut cx, &mut request).is_pending());
             let parts = match leg.poll_head(&mut cx, &mut request) {
                 Poll::Ready(Ok(parts)) => parts,
@@ -370,6 +332,34 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_is_lent_is_as_good_as_begun_until_it_is_given_back() {
+        let mut cx = Context::from_waker(Waker::noop());
+        for (written, begun) in [(0, false), (1, true), (usize::MAX, true)] {
+            let (stream, mut far) = tokio::io::duplex(1_000);
+            let mut leg = Leg::new(stream);
+            let mut request = Request::new(Empty::<Bytes>::new());
+            let mut lent = Vec::new();
+            leg.begin(&request, None);
+            assert!(!leg.lend(|_, _| false) && !leg.has_begun(), "it was not taken");
+            assert!(leg.lend(|_, bytes| {
+                lent = std::mem::take(bytes);
+                true
+            }));
+            assert!(leg.has_begun() && !leg.is_to_begin() && !leg.is_sent());
+            assert!(!leg.lend(|_, _| unreachable!("it is not there")));
+            let (written, length) = (written.min(lent.len()), lent.len());
+            leg.give_back(lent, written);
+            assert_eq!((leg.has_begun(), leg.is_to_begin()), (begun, !begun));
+            assert!(leg.poll_head(&mut cx, &mut request).is_pending());
+            assert!(leg.is_sent() && leg.has_begun(), "the rest is written at once");
+            let mut rest = vec![0; length];
+            let mut rest = tokio::io::ReadBuf::new(&mut rest);
+            let _ = Pin::new(&mut far).poll_read(&mut cx, &mut rest);
+            assert_eq!(rest.filled().len(), length - written);
+        }
+    }
+
+    #[test]
     fn what_ends_before_a_byte_of_the_request_is_written_is_told_at_once() {
         let mut cx = Context::from_waker(Waker::noop());
         for (read, answers) in [(&b""[..], false), (b"HTTP/1.1 200 OK\r\n\r\n", true)] {
@@ -377,7 +367,7 @@ mod tests {
             assert!(Pin::new(&mut full).poll_write(&mut cx, b"x").is_ready());
             let mut leg = Leg::new(tokio::io::join(read, full));
             let mut request = Request::new(Empty::<Bytes>::new());
-            leg.begin(&request);
+            leg.begin(&request, None);
             assert!(leg.poll_head(&mut cx, &mut request).is_pending());
             let polled = leg.poll_head(&mut cx, &mut request);
             let told = match &polled {

@@ -1,4 +1,4 @@
-//! A request on its way out: its head, and its body as it comes.
+//! A message on its way out: its head, and its body as it comes.
 //!
 //! Nothing of a body is gathered: the next piece is asked for when the last one is written.
 
@@ -41,7 +41,7 @@ const NO_TRAILERS: [HeaderName; 12] = [
     TE,
 ];
 
-/// What of a request is still to be written.
+/// What of a message is still to be written.
 #[derive(Debug)]
 pub struct Outgoing {
     /// Written first: the head, or the line of a chunk.
@@ -61,11 +61,27 @@ pub struct Outgoing {
 
 /// How the body ends.
 #[derive(Debug)]
-enum Ends {
+pub enum Ends {
     /// After so many bytes more.
     Length(u64),
     /// In chunks, with trailers of these names.
     Chunked(Vec<HeaderName>),
+    /// With its connection.
+    UntilEnd,
+}
+
+impl Ends {
+    /// The line of a head that says so.
+    pub fn say(&self, head: &mut Vec<u8>) {
+        match self {
+            Self::Length(length) => {
+                let mut digits = itoa::Buffer::new();
+                line(head, &CONTENT_LENGTH, digits.format(*length).as_bytes());
+            }
+            Self::Chunked(_) => line(head, &TRANSFER_ENCODING, b"chunked"),
+            Self::UntilEnd => {}
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +113,12 @@ impl Default for Outgoing {
 }
 
 impl Outgoing {
-    /// A request, whose head is made ready. Its body is framed as its head says, and in chunks where
-    /// that says nothing.
-    pub fn new<B: Body>(request: &Request<B>) -> Self {
+    /// A request, whose head is made ready, with `more` lines in it. Its body is framed as its head
+    /// says, and in chunks where that says nothing.
+    pub fn new<'a, B: Body>(
+        request: &Request<B>,
+        more: impl IntoIterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+    ) -> Self {
         let (mut ahead, headers) = (buffers::take_head(), request.headers());
         let none = request.body().is_end_stream();
         let exact = request.body().size_hint().exact();
@@ -119,6 +138,9 @@ impl Outgoing {
                 _ => line(&mut ahead, name, value.as_bytes()),
             }
         }
+        for (name, value) in more {
+            line(&mut ahead, name, value.as_bytes());
+        }
         let body = match (said.and_then(length), exact) {
             _ if none => Ends::Length(0),
             _ if chunked => Ends::Chunked(named(headers)),
@@ -126,25 +148,44 @@ impl Outgoing {
             (None, None) if bodiless => Ends::Length(0),
             (None, None) => Ends::Chunked(named(headers)),
         };
-        match &body {
-            _ if none => {}
-            Ends::Length(length) => {
-                let mut digits = itoa::Buffer::new();
-                line(&mut ahead, &CONTENT_LENGTH, digits.format(*length).as_bytes());
-            }
-            Ends::Chunked(_) => line(&mut ahead, &TRANSFER_ENCODING, b"chunked"),
+        if !none {
+            body.say(&mut ahead);
         }
         ahead.extend_from_slice(CRLF);
+        let mut outgoing = Self::with(ahead, body);
+        outgoing.turn.give_way();
+        outgoing
+    }
+
+    /// A message with this head, which says that its body ends so.
+    pub fn with(head: Vec<u8>, body: Ends) -> Self {
         let ends = matches!(body, Ends::Length(0));
         let at = if ends { At::Last } else { At::Body };
-        let mut turn = Turn::default();
-        turn.give_way();
-        Self { ahead, body, at, turn, ..Self::default() }
+        Self { ahead: head, body, at, ..Self::default() }
     }
 
     /// Whether nothing is written before the next turn.
     pub const fn gives_way(&self) -> bool {
         self.turn.is_due()
+    }
+
+    /// Lends what waits for its turn, if that is all of the request, to `lend`, which takes it or not. As
+    /// long as it is lent it is as good as begun.
+    pub fn lend(&mut self, lend: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
+        let lent = self.gives_way()
+            && self.at == At::Last
+            && self.data.is_empty()
+            && lend(&mut self.ahead);
+        if lent {
+            self.turn.leave();
+            self.begun = true;
+        }
+        lent
+    }
+
+    /// What was lent, of which so much was written at its turn.
+    pub fn give_back(&mut self, ahead: Vec<u8>, written: usize) {
+        (self.ahead, self.ahead_at, self.begun) = (ahead, written, written > 0);
     }
 
     /// Whether as much as a byte was written.
@@ -160,6 +201,11 @@ impl Outgoing {
     /// Whether all of it was written.
     pub fn is_done(&self) -> bool {
         self.at == At::Done
+    }
+
+    /// Whether its body is asked for nothing more.
+    pub fn has_all(&self) -> bool {
+        matches!(self.at, At::Last | At::Flush | At::Done)
     }
 
     /// Writes on. Ready when all of it is written; after an error nothing more can be.
@@ -216,6 +262,11 @@ impl Outgoing {
                 Ok(if *left == 0 { At::Last } else { At::Piece })
             }
             (Ends::Length(_), None | Some(Err(_))) => Err(Flaw::Upload),
+            (Ends::UntilEnd, Some(Ok(data))) => {
+                self.data = data;
+                Ok(At::Piece)
+            }
+            (Ends::UntilEnd, None | Some(Err(_))) => Ok(At::Last),
             (Ends::Chunked(_), Some(Ok(data))) => {
                 // A vector takes all of it.
                 let _ = write!(self.ahead, "{:X}\r\n", data.len());
@@ -286,20 +337,21 @@ impl Outgoing {
     }
 }
 
-fn line(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+/// Writes a line of a head.
+pub fn line(head: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
     head.extend_from_slice(name.as_str().as_bytes());
     head.extend_from_slice(b": ");
     head.extend_from_slice(value);
     head.extend_from_slice(CRLF);
 }
 
-/// The length that a request has, which was checked when it came.
-fn length(said: &HeaderValue) -> Option<u64> {
+/// The length that a message has, which was checked when it came.
+pub fn length(said: &HeaderValue) -> Option<u64> {
     said.to_str().ok()?.parse().ok()
 }
 
-/// The trailers that a request names.
-fn named(headers: &HeaderMap) -> Vec<HeaderName> {
+/// The trailers that a message names.
+pub fn named(headers: &HeaderMap) -> Vec<HeaderName> {
     tokens(headers, &TRAILER)
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .filter(|name| !NO_TRAILERS.contains(name))

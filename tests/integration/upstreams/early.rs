@@ -40,7 +40,8 @@ fn answering(then: fn(TcpStream)) -> (String, JoinHandle<usize>) {
     (url, serving)
 }
 
-/// Sends a request with a long body, all of it, and reads then.
+/// Sends a request with a long body, all of it, and reads then. Where all of it was read before the
+/// answer came, the connection may go on: then it is asked for its end.
 fn upload(floodwall: &Inside, framing: &str) -> String {
     let stream = TcpStream::connect(floodwall.target().address()).expect("it listens");
     stream.set_write_timeout(Some(DEADLINE)).expect("a timeout");
@@ -54,7 +55,12 @@ fn upload(floodwall: &Inside, framing: &str) -> String {
     } else {
         client.send(&body);
     }
-    client.rest()
+    let head = client.head();
+    let body = client.until("too large");
+    if !head.contains("connection: close\r\n") {
+        client.say(b"GET /x/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    }
+    format!("{head}{body}{}", client.rest())
 }
 
 /// With a reset, because it has not read what was sent.
