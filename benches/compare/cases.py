@@ -17,6 +17,7 @@ BIG = 100 << 20
 COLUMNS = (
     Column("rate", "requests/s", "{:,.0f}"),
     Column("cpu_us", "CPU µs", "{:,.2f}"),
+    Column("kernel", "of it kernel", "{:.0%}"),
     Column("p50", "p50 µs", "{:,.0f}"),
     Column("p99", "p99 µs", "{:,.0f}"),
 )
@@ -54,6 +55,9 @@ class Drive:
         return (contestant.tls or not self.tls) and (contestant.protects or not self.refuses)
 
     def setting(self, upstream):
+        if self.refuses:
+            # What one of a flood costs is seen where all of it is answered as fast as can be.
+            return Setting(upstream, pause="0s", more="[recycle]\nspacing = 0\n")
         return Setting(upstream)
 
     def warm(self, bench, running, upstream):
@@ -68,7 +72,7 @@ class Drive:
 class Download(Drive):
     """So large that those count which are half done: figures are those of bytes."""
 
-    columns: tuple = (Column("gigabytes", "GB/CPU s", "{:.2f}"), *COLUMNS[:2])
+    columns: tuple = (Column("gigabytes", "GB/CPU s", "{:.2f}"), *COLUMNS[:3])
     least = 0.5
 
     def round(self, bench, running, upstream, seconds=None):

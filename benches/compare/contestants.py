@@ -29,7 +29,8 @@ class Setting:
     clients: int = 100_000
     # Whether X-Forwarded-For of the load generator names the client.
     forwarded: bool = False
-    # Lines for Floodwall's configuration alone.
+    # For Floodwall alone: its `refusal_pause`, by default what it is by default, and more lines.
+    pause: str = "100ms"
     more: str = ""
 
 
@@ -44,6 +45,8 @@ class Contestant:
     tls: bool = True
     protects: bool = True
     ours: bool = False
+    # Lines for its configuration, beside those of the case.
+    more: str = ""
 
     @contextlib.contextmanager
     def started(self, setting, core):
@@ -55,6 +58,7 @@ class Contestant:
             port, tls = common.free_port(), common.free_port()
             certificate(folder)
             values = values_of(setting, folder, port, tls)
+            values["more"] += self.more
             text = (PEERS / self.template).read_text()
             file = folder / self.template
             file.write_text(re.sub(r"@(\w+)@", lambda name: str(values[name[1]]), text))
@@ -104,6 +108,7 @@ def values_of(setting, folder, port, tls):
         if setting.forwarded
         else "",
         "trusted": '"127.0.0.0/8"' if setting.forwarded else "",
+        "pause": setting.pause,
         "more": setting.more,
     }
 
@@ -129,11 +134,12 @@ def said(program, option):
     return version
 
 
-def floodwall(name, binary):
+def floodwall(name, binary, more=""):
     def command(folder, file, port):
         return [binary, "run", "--config", file]
 
-    return Contestant(name, "floodwall.toml", command, said(binary, "--version"), ours=True)
+    version = said(binary, "--version")
+    return Contestant(name, "floodwall.toml", command, version, ours=True, more=more)
 
 
 def peers():

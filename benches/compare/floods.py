@@ -53,8 +53,7 @@ class Flood:
         return contestant.template is not None
 
     def setting(self, upstream):
-        # The application answers one request after the other: no more workers for logouts than it has.
-        return Setting(upstream, more="[recycle]\nspares = 1\n")
+        return Setting(upstream)
 
     def warm(self, bench, running, upstream):
         honest(bench, running, bench.warm_up)

@@ -4,6 +4,7 @@ Also h2load, for HTTP/2. The figures of one measurement:
 
     rate         requests a second
     cpu_us       user and system time of all of the proxy's processes, microseconds per request
+    kernel       the share of that which is system time, of the whole run
     p50, p99     microseconds, as the generator sees them
     proxy        the share of its core that the proxy used; generator, upstream: of the other core
     limit        who had nothing left to give, which is what limits the rate
@@ -79,13 +80,16 @@ class Load:
         port = running.tls if "--tls" in arguments else running.port
         proxies, servers = running.pids(), common.family(upstream.process.pid)
         watched = ["--watch", ",".join(map(str, proxies + servers))]
+        before = common.ticks(proxies)
         said = self.driven(port, [*arguments, *watched])
+        user, system = (late - early for early, late in zip(before, common.ticks(proxies)))
         taken = said["watched_cpu_seconds"]
         used = {
             "proxy": sum(taken[str(pid)] for pid in proxies),
             "upstream": sum(taken[str(pid)] for pid in servers),
         }
-        return figures(running, said, used, expected)
+        found = figures(running, said, used, expected)
+        return {**found, "kernel": system / (user + system) if user + system else None}
 
     def measured_http2(self, running, upstream, path, connections, streams, seconds):
         """The same over HTTP/2 and TLS, by h2load."""

@@ -72,11 +72,13 @@ def notes(case, rounds, ours):
 
 
 def markdown(cases, measured, ours):
-    """One row for each case that is about CPU time, and the same for rates; the others in full."""
+    """One row for each case that is about CPU time, the same for what of it is the kernel's and for rates;
+    the others in full."""
     by_cpu = [case for case in cases if case.metric == "cpu_us"]
     parts = []
     for figure, form, title in (
         ("cpu_us", "{:,.2f}", "CPU µs per request"),
+        ("kernel", "{:.0%}", "Of it the kernel's"),
         ("rate", "{:,.0f}", "Requests a second"),
     ):
         if by_cpu:
@@ -92,9 +94,11 @@ def markdown(cases, measured, ours):
 def matrix(cases, measured, ours, column):
     """Cases by contestants, and how the first build of ours compares."""
     names = list(dict.fromkeys(name for case in cases for name in names_of(measured[case.name])))
-    if column.figure == "cpu_us":
+    if column.figure != "rate":
         names = [name for name in names if name != "direct"]
     against = [name for name in AGAINST if ours and name in names]
+    if column.figure == "kernel":
+        against = []
     lines = []
     for case in cases:
         rounds = measured[case.name]
