@@ -58,7 +58,8 @@ fn span(asked: &Reported, now: u64) -> Result<(u64, u64), Trouble> {
                     2026-11-23T09:05Z";
         return Err(Trouble::Misconfigured(format!("floodwall: {what}\n  = {help}")));
     }
-    Ok((from, until))
+    // What this second has brought is a part of it: a minute may begin with it.
+    Ok((from, if until == now { now + 1 } else { until }))
 }
 
 /// Where the history is.
@@ -95,4 +96,33 @@ fn known(site: &str, sites: &[String]) -> Result<(), Trouble> {
 fn unreadable(path: &Path, error: &ReadError) -> Trouble {
     let (path, remedy) = (path.display(), error.remedy());
     Trouble::Failed(format!("floodwall: the history {path} cannot be read: {error}\n  = {remedy}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        asked: Reported,
+    }
+
+    /// The minutes of a report are those that begin before its end.
+    #[test]
+    fn what_happens_in_the_second_of_a_report_is_in_it() {
+        for (line, last) in [
+            (&["report"][..], 600),
+            (&["report", "--until", "now"], 600),
+            (&["report", "--until", "0s"], 600),
+            (&["report", "--until", "1m"], 540 - 1),
+            (&["report", "--until", "1970-01-01T00:10:00Z", "--since", "5m"], 600),
+        ] {
+            let asked = Line::try_parse_from(line).expect("it is a line").asked;
+            let (_, until) = span(&asked, 600).unwrap_or_else(|_| panic!("{line:?}"));
+            assert_eq!(until - 1, last, "{line:?}");
+        }
+    }
 }
