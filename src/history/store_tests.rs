@@ -241,10 +241,12 @@ fn minutes_wait_for_an_hour_while_there_is_no_place_for_them() {
     fs::create_dir(&place).expect("a folder");
     history.finish(process.at(4_260));
     let kept = counts.read();
-    assert_eq!((kept.minutes, kept.minutes_lost), (60, 11));
+    // The last one is written with the others, or behind them where they had been tried once more.
+    assert!([10, 11].contains(&kept.minutes_lost), "{kept:?}");
+    assert_eq!(kept.minutes, 71 - kept.minutes_lost);
     assert!(!kept.failing && kept.rows > 0 && kept.last_unix == Some(BEGAN + 4_260), "{kept:?}");
     // In the last minute nothing happened.
-    assert_eq!(refused(&file), 59);
+    assert_eq!(refused(&file), 70 - kept.minutes_lost);
 }
 
 /// What README says: a minute in which all kinds of things happened on six routes.
