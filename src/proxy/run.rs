@@ -231,7 +231,7 @@ impl Bound {
 
     /// Starts a thread for each core. All accept from the same sockets.
     pub fn start(self) -> Result<Running, RunError> {
-        let cores = self.app.in_force.load().settings.cores();
+        let cores = self.app.in_force.load().settings.cores;
         let (phase, _) = watch::channel(Phase::Serving);
         let mut threads = Vec::new();
         for index in 0..cores {

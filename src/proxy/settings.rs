@@ -3,7 +3,6 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::thread;
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -27,7 +26,7 @@ pub struct Settings {
     pub unix_mode: u32,
     /// Peers whose `X-Forwarded-*` are believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Runtimes, each on a thread of its own; 0 is one for each CPU.
+    /// Runtimes, each on a thread of its own: at least one.
     pub cores: usize,
     /// How long running exchanges may take after a stop was asked for.
     pub drain_timeout: Duration,
@@ -126,16 +125,6 @@ pub struct SiteSettings {
     pub upstream_limits: UpstreamLimits,
     /// How long a budget is held for an exchange, before it is charged.
     pub hold_time: Duration,
-}
-
-impl Settings {
-    /// How many runtimes there are.
-    pub fn cores(&self) -> usize {
-        match self.cores {
-            0 => thread::available_parallelism().map_or(1, usize::from),
-            cores => cores,
-        }
-    }
 }
 
 /// Where the application listens.

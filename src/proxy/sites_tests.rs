@@ -11,7 +11,7 @@ fn site(name: &str) -> Arc<Site> {
     let config = Config::without_file(Overrides { state: Some(None), ..Overrides::default() });
     let config = config.expect("the defaults are good");
     let clock = Clock::start();
-    let shield = start::shield(&config, &config.sites()[0], clock).expect("nothing is read");
+    let shield = start::shield(&config, &config.sites()[0], 1, clock).expect("nothing is read");
     let (shield, settings) = (Arc::new(shield), start::site_settings(&config.sites()[0]));
     let (seats, told) = (Arc::new(Seats::new(1, 1)), start::told(&shield));
     let upstream = Upstream::new(&settings, 1, clock, seats, told, None, None);

@@ -29,7 +29,7 @@ impl Source for App {
             uptime: now.since(self.began),
             version: env!("CARGO_PKG_VERSION"),
             process: std::process::id(),
-            cores: settings.cores(),
+            cores: settings.cores,
             draining: self.draining.load(Ordering::Relaxed),
             connections: Fill {
                 used: self.seats.taken(),

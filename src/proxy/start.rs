@@ -113,7 +113,7 @@ pub fn run(
     let control = RefCell::new(if take_over { None } else { bind(false)? });
     let limits = &settings.downstream_limits;
     let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-    let cores = settings.cores();
+    let cores = settings.cores;
     let sites = config.sites().iter().map(|site| {
         let snapshot = successor.as_mut().and_then(|successor| successor.snapshot(site.name()));
         begin(&config, site, snapshot, cores, clock, &seats, &access)
@@ -287,8 +287,8 @@ fn begin(
 ) -> Result<(Place, Arc<Site>), Box<dyn Error>> {
     let client = tls::client(site)?;
     let shield = match snapshot {
-        Some(snapshot) => succeed(config, site, &snapshot, clock)?,
-        None => shield(config, site, clock)?,
+        Some(snapshot) => succeed(config, site, &snapshot, cores, clock)?,
+        None => shield(config, site, cores, clock)?,
     };
     let blank = shield.guard.blank_since(clock.now());
     let start = Mark { policy: site.policy().digest(), what: Marked::Start { blank } };
@@ -337,14 +337,15 @@ fn place(site: &config::Site) -> Place {
     Place { hosts: site.hosts().iter().map(host).collect(), paths: site.paths().to_vec() }
 }
 
-/// The guard with what it remembers, and what tells of it.
+/// The guard with what it remembers, and what tells of it on so many cores.
 pub fn shield(
     config: &Config,
     site: &config::Site,
+    cores: usize,
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let policy = site.policy().clone();
-    let telemetry = telemetry_of(config, site, clock);
+    let telemetry = telemetry_of(config, site, cores, clock);
     let (state, guard) = match site.state() {
         Some(path) => {
             let (state, guard) = StateFile::open(path, policy, clock)?;
@@ -363,6 +364,7 @@ fn succeed(
     config: &Config,
     site: &config::Site,
     snapshot: &[u8],
+    cores: usize,
     clock: Clock,
 ) -> Result<Shield, Box<dyn Error>> {
     let image = Image::decode(snapshot)?;
@@ -370,12 +372,11 @@ fn succeed(
     let (wall, now) = (clock.wall(), clock.now());
     let guard = Guard::taking_over(site.policy().clone(), image, wall, seed, now);
     let state = site.state().map(|path| StateFile::succeed(path, &guard, clock)).transpose()?;
-    Ok(Shield::new(guard, telemetry_of(config, site, clock), state, clock))
+    Ok(Shield::new(guard, telemetry_of(config, site, cores, clock), state, clock))
 }
 
-fn telemetry_of(config: &Config, site: &config::Site, clock: Clock) -> Telemetry {
+fn telemetry_of(config: &Config, site: &config::Site, cores: usize, clock: Clock) -> Telemetry {
     let name = (site.name() != config::Site::ONLY).then(|| site.name());
-    let cores = settings(config).cores();
     Telemetry::of_site(name, names(site.policy()), floods(config), cores, clock.now())
 }
 
@@ -386,7 +387,7 @@ fn names(policy: &Policy) -> Vec<String> {
 
 /// Raises the limit of file descriptors, and lowers that of connections where it must.
 fn fit(settings: &mut Settings) {
-    let cores = settings.cores();
+    let cores = settings.cores;
     let Some(limit) = descriptors::raise() else { return };
     let fitting = descriptors::fitting(limit, cores, settings.http2.enabled);
     let connections = &mut settings.downstream_limits.connections;
@@ -418,7 +419,7 @@ pub fn footprint(config: &Config, site: &config::Site) -> Vec<Footprint> {
         table: "telemetry",
         key: "log.flood_events",
         entries: rules + 1,
-        bytes: Telemetry::bytes(rules, floods(config), settings(config).cores()),
+        bytes: Telemetry::bytes(rules, floods(config), settings(config).cores),
     };
     site.policy().footprint().into_iter().chain([telemetry]).collect()
 }
@@ -457,6 +458,7 @@ fn announce(config: &Config) {
 /// What the shell must know of a configuration.
 pub fn settings(config: &Config) -> Settings {
     let (down, http2) = (config.downstream_limits(), config.http2());
+    let cores = config.cores().or_else(|| thread::available_parallelism().ok());
     let of_tls = config.tls();
     let doors = |addresses: &[SocketAddr], kind| {
         let door = |address: &SocketAddr| Door { address: DoorAddress::Tcp(*address), kind };
@@ -475,7 +477,7 @@ pub fn settings(config: &Config) -> Settings {
         unix_mode: config.unix_mode(),
         trusted_proxies: config.trusted_proxies().to_vec(),
         proxy_protocol: proxy_protocol(config.proxy_protocol()),
-        cores: config.cores().map_or(0, NonZeroUsize::get),
+        cores: cores.map_or(1, NonZeroUsize::get),
         drain_timeout: config.drain_timeout(),
         save_interval: config.save_interval(),
         downstream_limits: DownstreamLimits {

@@ -126,7 +126,7 @@ pub fn shield() -> Arc<Shield> {
 /// The guard of a configuration.
 pub fn shield_of(configuration: &str) -> Arc<Shield> {
     let config = Config::parse("test", configuration.as_bytes(), Overrides::default()).unwrap();
-    Arc::new(start::shield(&config, &config.sites()[0], Clock::start()).unwrap())
+    Arc::new(start::shield(&config, &config.sites()[0], 1, Clock::start()).unwrap())
 }
 
 impl Proxy {

@@ -70,7 +70,7 @@ impl<'a> Reload<'a> {
             let mut old = before.sites.all().iter().chain(&state.retired);
             old.find(|old| old.name == site.name())
         };
-        let (cores, clock) = (settings.cores(), self.app.clock);
+        let (cores, clock) = (settings.cores, self.app.clock);
         let new = config.sites().iter().filter(|site| old(site).is_none()).map(|site| {
             let had = before.sites.all().iter().chain(&state.retired).find(|old| {
                 let state = old.shield.state.as_ref().map(|state| state.path());
@@ -158,7 +158,7 @@ impl<'a> Reload<'a> {
         let guard = old.shield.reconfigure(policy);
         let shield = Arc::new(old.shield.reconfigured(guard, telemetry));
         let settings = site_settings(site);
-        let cores = self.app.in_force.load().settings.cores();
+        let cores = self.app.in_force.load().settings.cores;
         let before = Some(&*old.upstream);
         let way = upstream(&settings, cores, &self.app.seats, &shield, client, before);
         (place(site), Arc::new(Site::new(site.name(), shield, settings, way)))

@@ -85,6 +85,16 @@ fn each_key_is_put_in_force_or_named() {
     assert_eq!(named, only);
 }
 
+/// As many run as there were at the start, whatever the configuration says by now.
+#[test]
+fn each_core_that_runs_counts_for_itself() {
+    let config = parse("state = ''\ncores = 1");
+    let shield = super::super::shield(&config, &config.sites()[0], 3, Clock::start());
+    let telemetry = shield.expect("nothing is read").telemetry;
+    let meters = [0, 1, 2].map(|core| Arc::as_ptr(telemetry.meter(core)));
+    assert_eq!(BTreeSet::from(meters).len(), 3);
+}
+
 /// Another port of `tls.listen` is not listened on before a restart.
 #[test]
 fn redirects_go_to_the_port_that_speaks_tls() {

@@ -56,10 +56,11 @@ impl Inside {
             .expect("a valid configuration");
         let clock = Clock::start();
         let site = &config.sites()[0];
-        let shield = Arc::new(start::shield(&config, site, clock).expect("a shield"));
         let mut settings =
             Single { shell: start::settings(&config), site: start::site_settings(site) };
         set(&mut settings);
+        let shield = start::shield(&config, site, settings.shell.cores, clock);
+        let shield = Arc::new(shield.expect("a shield"));
         let app = settings.app(clock, Arc::clone(&shield), |_| {});
         let bound = Bound::new(Arc::clone(&app), Passed::none()).expect("a free port");
         let running = bound.start().expect("it starts");

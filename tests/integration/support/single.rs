@@ -54,7 +54,7 @@ impl Single {
         let Self { shell: settings, site } = self;
         let limits = &settings.downstream_limits;
         let seats = Arc::new(Seats::new(limits.connections, limits.connections_per_client));
-        let cores = settings.cores();
+        let cores = settings.cores;
         let upstream = Upstream::new(&site, cores, clock, Arc::clone(&seats), told, None, None);
         let sites = Sites::single(Arc::new(Site::new("test", shield, site, Arc::new(upstream))));
         let (pulses, meters) = (Pulses::new(cores), Meters::new(cores));
