@@ -24,7 +24,7 @@ use std::fmt;
 
 use floodwall::proxy::http1::Flaw;
 use floodwall::proxy::leg;
-use http::header::{CONNECTION, TE};
+use http::header::CONNECTION;
 use libfuzzer_sys::fuzz_target;
 
 use client::{End, Script};
@@ -67,10 +67,6 @@ fuzz_target!(|input: &[u8]| {
     match (replies(&own), replies(&hyper)) {
         (Ok(replies), Ok(others)) => (case.replies, case.others) = (replies, others),
         (own, hyper) => panic!("{own:?}, {hyper:?}: {case}"),
-    }
-    if names_trailers(&case) {
-        let replies = case.replies.iter_mut().chain(&mut case.others);
-        replies.for_each(|reply| reply.trailers.clear());
     }
     is_there(&hyper, &case);
     is_there(&own, &case);
@@ -285,12 +281,6 @@ fn is_told_to_close(case: &Case<'_>) -> bool {
     case.replies.last().is_some_and(|reply| reply.closes)
         && lines.into_iter().flatten().any(|line| !line.as_bytes().is_ascii())
         && agree(case, number)
-}
-
-/// `trailers` may stand in a line with bytes that are not ASCII, which hyper does not look at.
-fn names_trailers(case: &Case<'_>) -> bool {
-    let mut lines = case.own.found.iter().flat_map(|found| found.head.headers.get_all(TE));
-    lines.any(|line| !line.as_bytes().is_ascii())
 }
 
 /// Of a head that is none the end has not come: hyper looks at it sooner.

@@ -169,15 +169,17 @@ struct Said {
 impl Said {
     /// Takes note of a line. Whether it says anything that none before has said.
     fn note(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Flaw> {
+        // Tokens are ASCII: of a list that has other bytes nobody knows where they end. It can ask for
+        // no more than is usual.
+        let asks = |token| has(value, token) && value.is_ascii();
         match *name {
             header::CONNECTION => {
                 self.close |= has(value, b"close");
-                self.keep_alive |= has(value, b"keep-alive");
+                self.keep_alive |= asks(b"keep-alive");
             }
             header::TRANSFER_ENCODING => {
                 let last = value.rsplit(|byte| *byte == b',').next().unwrap_or_default();
                 self.coded = true;
-                // Codings are tokens: of what has other bytes nobody knows where they end.
                 self.chunked =
                     value.is_ascii() && last.trim_ascii().eq_ignore_ascii_case(b"chunked");
             }
@@ -194,7 +196,7 @@ impl Said {
                 }
             }
             header::EXPECT => self.expects = value.eq_ignore_ascii_case(b"100-continue"),
-            header::TE => self.trailers |= has(value, b"trailers"),
+            header::TE => self.trailers |= asks(b"trailers"),
             _ => {}
         }
         Ok(true)
