@@ -1,8 +1,9 @@
-"""Serves the site with waitress, and answers questions about its session store.
+"""Serves the site with waitress, and answers questions about it.
 
 It prints `ready 127.0.0.1:PORT` or `ready unix:PATH` when it accepts connections. Then each line
 on standard input gets one line on standard output:
 
+    under_way       under_way N       requests that the application is answering
     rows            rows N            session records; 0 for signed_cookies, which stores none
     keys            keys K1 K2 ...
     authenticated   authenticated N   records of somebody who is logged in
@@ -176,8 +177,30 @@ def open_store(backend, data):
     return store
 
 
-def answer(store, line):
+class Counted(object):
+    """The application, and how many requests it is answering."""
+
+    def __init__(self, application):
+        self.application = application
+        self.lock = threading.Lock()
+        self.under_way = 0
+
+    def __call__(self, environ, start_response):
+        self.add(1)
+        try:
+            return self.application(environ, start_response)
+        finally:
+            self.add(-1)
+
+    def add(self, number):
+        with self.lock:
+            self.under_way += number
+
+
+def answer(application, store, line):
     verb, _, argument = line.partition(" ")
+    if verb == "under_way":
+        return "under_way %d" % application.under_way
     if verb == "rows":
         return "rows %d" % store.count()
     if verb == "keys":
@@ -201,10 +224,10 @@ def say(line):
     sys.stdout.flush()
 
 
-def obey(store, stop):
+def obey(application, store, stop):
     for line in iter(sys.stdin.readline, ""):
         try:
-            reply = answer(store, line.rstrip("\n"))
+            reply = answer(application, store, line.rstrip("\n"))
         except Exception as error:
             reply = "error %r" % error
         say(reply)
@@ -230,7 +253,7 @@ def main():
 
     # Tests provoke errors by the thousand, and waitress warns of every queued request.
     logging.disable(logging.CRITICAL)
-    application = get_wsgi_application()
+    application = Counted(get_wsgi_application())
     store = open_store(args.backend, args.data)
 
     # /echo/ must show every header that came, so waitress may not clear any.
@@ -256,7 +279,7 @@ def main():
     signal.signal(signal.SIGTERM, stop)
     warm_up(application)
     say("ready " + address)
-    control = threading.Thread(target=obey, args=(store, stop))
+    control = threading.Thread(target=obey, args=(application, store, stop))
     control.daemon = True
     control.start()
     server.run()

@@ -180,6 +180,11 @@ impl Django {
         self.ask("rows", "rows ").parse().expect("a number")
     }
 
+    /// Requests that the application is answering.
+    pub fn under_way(&self) -> u64 {
+        self.ask("under_way", "under_way ").parse().expect("a number")
+    }
+
     pub fn keys(&self) -> BTreeSet<String> {
         self.ask("keys", "keys").split_whitespace().map(str::to_owned).collect()
     }
