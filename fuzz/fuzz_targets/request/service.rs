@@ -167,7 +167,9 @@ impl Service {
             Kind::Said if head.method == Method::HEAD => Kind::Empty,
             kind => kind,
         };
-        let flawed = self.found.borrow()[number].read == Read::Flawed;
+        // What another finds while this is answered depends on who is first.
+        let beside = matches!(plan.reading, Reading::Beside);
+        let flawed = !beside && self.found.borrow()[number].read == Read::Flawed;
         let mut response = Response::new(Answer::new(kind, plan.waits[2], client));
         *response.status_mut() = match kind {
             Kind::Switch => StatusCode::SWITCHING_PROTOCOLS,
